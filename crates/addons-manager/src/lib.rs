@@ -1,0 +1,1 @@
+//! The addons-manager service.

@@ -1,0 +1,2 @@
+//! A tiny static server.
+fn main() {}
