@@ -1,1 +1,4 @@
-//! The addons-manager service.
+//! The addons manager: installs approved releases onto the local container engine and keeps them as they should be.
+
+pub mod domain;
+pub mod runtime;

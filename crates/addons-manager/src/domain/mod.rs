@@ -1,0 +1,3 @@
+//! What was asked for, what was applied, and the status that is shown.
+
+pub mod specification;
