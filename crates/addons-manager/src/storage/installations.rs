@@ -1,0 +1,1 @@
+//! Installations: what somebody asked for.

@@ -1,0 +1,145 @@
+//! The state of this manager: one SQLite file beside the engine that it looks after.
+//!
+//! One method a query, in the file of its table; each SQL text is a literal inside the function that runs it and portable (`$1`
+//! placeholders, times as milliseconds since the epoch). No SQL and no row type leaves this folder. A change that belongs together is one
+//! method and one [`Storage::begin`] transaction. What the rows mean is decided elsewhere: use cases and the reconciler.
+
+pub mod claims;
+pub mod installations;
+pub mod kept;
+pub mod revisions;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, Transaction};
+
+/// A transaction of the one writer.
+pub(crate) type WriteTransaction = Transaction<'static, Sqlite>;
+
+/// The database. Cheap to clone; every clone speaks to the same file.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// One connection: SQLite has one writer, and a queue of our own is fairer than its busy handler.
+    writer: SqlitePool,
+    /// Read-only connections, which never wait for the writer (WAL).
+    reader: SqlitePool,
+}
+
+/// Why the database did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The file could not be opened or brought to the newest schema.
+    #[error("database {path}: {what}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A statement failed: disk full, file gone, locked for too long.
+    #[error("database: {what} failed")]
+    Query {
+        /// Which one, for the log.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row makes no sense to this version.
+    #[error("database: {table} {id}: {detail}")]
+    Corrupt {
+        /// Table.
+        table: &'static str,
+        /// Key of the row.
+        id: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl StorageError {
+    /// For `.map_err(StorageError::query("insert installation"))`.
+    pub(crate) fn query(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Query { what, source }
+    }
+
+    /// A row whose content cannot be read.
+    pub(crate) fn corrupt(table: &'static str, id: impl std::fmt::Display, detail: impl std::fmt::Display) -> Self {
+        Self::Corrupt { table, id: id.to_string(), detail: detail.to_string() }
+    }
+}
+
+impl Storage {
+    /// Opens the file, makes it where it is missing, and brings its schema up to date. What was committed survives power loss.
+    ///
+    /// # Errors
+    /// [`StorageError::Open`] when the file cannot be opened, is no database, or was written by a newer version.
+    pub async fn open(path: &Path) -> Result<Self, StorageError> {
+        let failed = |what| {
+            let path = path.display().to_string();
+            move |source: Box<dyn std::error::Error + Send + Sync>| StorageError::Open { path, what, source }
+        };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5))
+            .foreign_keys(true);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options.clone())
+            .await
+            .map_err(|error| failed("cannot be opened")(error.into()))?;
+        sqlx::migrate!("../../migrations/addons-manager/sqlite")
+            .run(&writer)
+            .await
+            .map_err(|error| failed("cannot be brought to this version's schema")(error.into()))?;
+        let reader = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await
+            .map_err(|error| failed("cannot be opened for reading")(error.into()))?;
+        Ok(Self { writer, reader })
+    }
+
+    /// Pool for statements that only read.
+    pub(crate) fn reader(&self) -> &SqlitePool {
+        &self.reader
+    }
+
+    /// Pool for single statements that change something.
+    pub(crate) fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+
+    /// Begins a transaction that nobody else's change can come into (`BEGIN IMMEDIATE`): what it reads stays so until it commits.
+    ///
+    /// # Errors
+    /// [`StorageError::Query`] when the writer is not free within its deadline.
+    pub(crate) async fn begin(&self) -> Result<WriteTransaction, StorageError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(StorageError::query("begin"))
+    }
+
+    /// Whether the database answers, for `/readyz`.
+    ///
+    /// # Errors
+    /// [`StorageError::Query`] when it does not.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        sqlx::query("SELECT 1").execute(&self.reader).await.map_err(StorageError::query("ping"))?;
+        Ok(())
+    }
+
+    /// Waits for running statements and closes the file.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+}
