@@ -1,0 +1,259 @@
+//! Durations, sizes and decimal numbers: how they are written, and what they are.
+//!
+//! Everything is exact: no floating-point number is involved, so that what was read can be written again.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::violation::Invalid;
+
+/// The largest integer that every JSON reader keeps exactly (RFC 8785, 3.2.2.3): 2^53 - 1.
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+const NANOS: [(&str, u64); 6] = [
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+/// Reads a duration as Compose writes them: `1h30m`, `500ms`, `1.5s`. At most 100 years.
+///
+/// # Errors
+/// A number without a unit, an unknown unit (`1d`) or anything else.
+pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
+    let fault = || Invalid::new("a duration is a sequence of numbers with the units h, m, s, ms, us or ns");
+    if text.is_empty() {
+        return Err(fault().suggest("30s"));
+    }
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Invalid::new("a duration needs a unit").suggest(format!("{text}s")));
+    }
+    let mut rest = text;
+    let mut total: u128 = 0;
+    while !rest.is_empty() {
+        let number_len = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+        let (number, after) = rest.split_at(number_len);
+        let unit_len = after.bytes().take_while(|b| !(b.is_ascii_digit() || *b == b'.')).count();
+        let (unit, after) = after.split_at(unit_len);
+        let number = Decimal::parse_unsigned(number).ok_or_else(fault)?;
+        let Some((_, factor)) =
+            NANOS.iter().find(|(name, _)| *name == unit || (unit == "µs" && *name == "us"))
+        else {
+            return Err(match (unit, number.times(24).and_then(Decimal::whole)) {
+                ("d", Some(hours)) => Invalid::new("`d` is no unit of a duration").suggest(text.replacen(
+                    &format!("{number}d"),
+                    &format!("{hours}h"),
+                    1,
+                )),
+                _ => fault(),
+            });
+        };
+        let nanos = number.times(*factor).ok_or_else(fault)?;
+        let nanos = nanos.whole().ok_or_else(|| Invalid::new("a duration has no parts of a nanosecond"))?;
+        total += u128::from(nanos);
+        rest = after;
+    }
+    /// 100 years: whatever is longer is a slip, and the engine counts nanoseconds in 63 bits.
+    const MAX_NANOS: u128 = 100 * 366 * 24 * 3_600_000_000_000;
+    if total > MAX_NANOS {
+        return Err(Invalid::new("a duration is at most 100 years"));
+    }
+    Ok(Duration::from_nanos(u64::try_from(total).expect("100 years of nanoseconds fit into 64 bits")))
+}
+
+/// Writes a duration in the one form that the canonical document has: `1h30m`, `500ms`, `0s`.
+pub fn format_duration(duration: Duration) -> String {
+    let mut nanos = duration.as_nanos();
+    if nanos == 0 {
+        return "0s".to_owned();
+    }
+    let mut text = String::new();
+    for (unit, factor) in NANOS {
+        let count = nanos / u128::from(factor);
+        if count > 0 {
+            text.push_str(&format!("{count}{unit}"));
+            nanos %= u128::from(factor);
+        }
+    }
+    text
+}
+
+/// Reads a size as Compose writes them: `512m`, `1.5gb`, `64KiB`, `1024`. Units count in powers of 1024.
+///
+/// # Errors
+/// Anything else (`512Mi` with a suggestion), parts of a byte, more than 2^53 - 1 bytes.
+pub fn parse_size(text: &str) -> Result<u64, Invalid> {
+    let fault =
+        || Invalid::new("a size is a number with b, k, m, g, t (or kb, KiB, ...), or bytes").suggest("64m");
+    let number_len = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let (number_text, unit) = text.split_at(number_len);
+    let number = Decimal::parse_unsigned(number_text).ok_or_else(fault)?;
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        "p" | "pb" | "pib" => 1 << 50,
+        other @ ("ki" | "mi" | "gi" | "ti" | "pi") => {
+            return Err(Invalid::new(format!("`{unit}` is no unit of a size"))
+                .suggest(format!("{number_text}{}", &other[..1])));
+        }
+        _ => return Err(fault()),
+    };
+    let bytes = number.times(factor).ok_or_else(|| Invalid::new("the size is too large"))?;
+    let bytes = bytes.whole().ok_or_else(|| Invalid::new("a size has no parts of a byte"))?;
+    if bytes > MAX_INTEGER {
+        return Err(Invalid::new("the size is too large"));
+    }
+    Ok(bytes)
+}
+
+/// An exact decimal number, kept as its shortest text (`1.5`, `-0.25`, `3`), without an exponent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    negative: bool,
+    /// The digits without the point, without leading zeros.
+    digits: u128,
+    /// How many of the digits stand behind the point; the last of them is not 0.
+    scale: u32,
+}
+
+/// Most digits of a decimal number: more than any setting has, few enough to compare exactly.
+const MAX_DIGITS: usize = 18;
+
+impl Decimal {
+    fn parse_unsigned(text: &str) -> Option<Self> {
+        let (whole, fraction) = match text.split_once('.') {
+            None => (text, ""),
+            Some((_, "")) => return None,
+            Some(parts) => parts,
+        };
+        if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let whole = whole.trim_start_matches('0');
+        let fraction = fraction.trim_end_matches('0');
+        if whole.len() + fraction.len() > MAX_DIGITS {
+            return None;
+        }
+        let digits: u128 = format!("0{whole}{fraction}").parse().ok()?;
+        Some(Self { negative: false, digits, scale: u32::try_from(fraction.len()).ok()? })
+    }
+
+    /// The product with a factor, or `None` when it is too large to matter.
+    fn times(&self, factor: u64) -> Option<Self> {
+        let mut digits = self.digits.checked_mul(u128::from(factor))?;
+        let mut scale = self.scale;
+        while scale > 0 && digits.is_multiple_of(10) {
+            digits /= 10;
+            scale -= 1;
+        }
+        Some(Self { negative: self.negative, digits, scale })
+    }
+
+    fn whole(self) -> Option<u64> {
+        if self.scale > 0 || self.negative { None } else { u64::try_from(self.digits).ok() }
+    }
+
+    /// Whether it is 0.
+    pub fn is_zero(&self) -> bool {
+        self.digits == 0
+    }
+
+    /// Whether it is below 0.
+    pub fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// A billion times the number, rounded towards 0; `None` when it does not fit.
+    pub fn nano(&self) -> Option<i64> {
+        let scaled = self.digits.checked_mul(1_000_000_000)? / 10_u128.checked_pow(self.scale)?;
+        let value = i64::try_from(scaled).ok()?;
+        Some(if self.negative { -value } else { value })
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = Invalid;
+
+    /// Reads digits with an optional sign, point and exponent; 18 significant digits at most.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let fault = || Invalid::new("not a decimal number of at most 18 digits").suggest("1.5");
+        let (negative, unsigned) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+            None => (unsigned, 0_i32),
+            Some((mantissa, exponent)) => {
+                let digits = exponent.trim_start_matches(['+', '-']);
+                if exponent.len() > digits.len() + 1 || digits.is_empty() || digits.len() > 4 {
+                    return Err(fault());
+                }
+                (mantissa, exponent.parse().map_err(|_| fault())?)
+            }
+        };
+        let mut number = Self::parse_unsigned(mantissa).ok_or_else(fault)?;
+        let limit = i32::try_from(MAX_DIGITS).expect("18 fits");
+        if number.digits == 0 {
+            number.scale = 0;
+            return Ok(number);
+        }
+        let mut scale = i32::try_from(number.scale).map_err(|_| fault())? - exponent;
+        while scale < 0 && scale >= -limit {
+            number.digits = number.digits.checked_mul(10).ok_or_else(fault)?;
+            scale += 1;
+        }
+        while scale > 0 && number.digits.is_multiple_of(10) {
+            number.digits /= 10;
+            scale -= 1;
+        }
+        if scale < 0 || scale > limit || number.digits >= 10_u128.pow(18) {
+            return Err(fault());
+        }
+        number.scale = u32::try_from(scale).map_err(|_| fault())?;
+        number.negative = negative;
+        Ok(number)
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scale = usize::try_from(self.scale).expect("a scale of at most 18 fits");
+        let digits = format!("{:0>width$}", self.digits, width = scale + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - scale);
+        let sign = if self.negative { "-" } else { "" };
+        if fraction.is_empty() { write!(f, "{sign}{whole}") } else { write!(f, "{sign}{whole}.{fraction}") }
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let signed = |number: &Self, scale: u32| {
+            let digits = i128::try_from(number.digits * 10_u128.pow(scale - number.scale))
+                .expect("at most 36 digits fit into 127 bits");
+            if number.negative { -digits } else { digits }
+        };
+        let scale = self.scale.max(other.scale);
+        signed(self, scale).cmp(&signed(other, scale))
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
