@@ -1,1 +1,36 @@
-//! Wire types and clients.
+//! What the marketplace and the addons manager say over HTTP, as types, and (feature `http`) typed clients of both.
+//!
+//! Services, tools and tests share these types, so that a field has one name and one form everywhere. The crate knows
+//! neither a database nor an engine, and no service's internals: only what stands on the wire. The document itself,
+//! its rules and its digest are the `addon-descriptor` crate.
+//!
+//! Features: `http` (default) for [`MarketplaceClient`] and [`ManagerClient`]; `openapi` for the schemas that the
+//! services' OpenAPI documents use.
+
+mod host;
+mod ids;
+mod installation;
+mod problem;
+mod release;
+mod timestamp;
+mod tokens;
+mod verification;
+
+#[cfg(feature = "http")]
+pub mod http;
+
+pub use host::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
+pub use ids::{InstallationId, InvalidId, ReleaseId};
+pub use installation::{
+    Condition, DesiredState, Health, ImageProgress, InstallRequest, Installation, InstallationStatus, ListInstallations,
+    PatchInstallation, PatchStatus, PortBinding, Progress, ServicePhase, ServiceState, StatusDetails, VolumesChoice,
+    Waiting,
+};
+pub use problem::{Finding, Problem};
+pub use release::{ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest, RightLevel, RightView, ValidationAnswer};
+pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use tokens::{CreatedToken, TokenRequest, TokenView};
+pub use verification::{Check, Verdict, VerificationReport};
+
+#[cfg(feature = "http")]
+pub use http::{ClientError, ClientOptions, ManagerClient, MarketplaceClient};

@@ -1,0 +1,127 @@
+//! The client of an addons manager.
+
+use reqwest::{Method, StatusCode};
+
+use super::marketplace::found;
+use super::transport::{Transport, next_cursor, read_json, with_query};
+use super::{ClientError, ClientOptions, Page};
+use crate::{
+    AdoptRequest, CreatedToken, HostView, InstallRequest, Installation, InstallationId, ListInstallations,
+    PatchInstallation, TokenRequest, TokenView,
+};
+
+const ADDONS: [&str; 3] = ["api", "v1", "addons"];
+
+/// Calls an addons manager. Cheap to clone; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct ManagerClient {
+    transport: Transport,
+    base: url::Url,
+}
+
+impl ManagerClient {
+    /// A client with these options.
+    ///
+    /// # Errors
+    /// [`ClientError::Setup`] where the machine has no certificates to trust.
+    pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
+        let base = options.base_url.clone();
+        Ok(Self { transport: Transport::new(options)?, base })
+    }
+
+    /// The installations that a query finds.
+    pub async fn list(&self, query: &ListInstallations) -> Result<Page<Installation>, ClientError> {
+        let url = with_query(self.transport.url(&ADDONS), query);
+        let (url, answer, bytes) = self.transport.bytes(self.transport.request(Method::GET, url)).await?;
+        let items = read_json(&url, &bytes)?;
+        Ok(Page { items, next: next_cursor(answer.link.as_deref(), &self.base) })
+    }
+
+    /// An installation; `None` when there is none.
+    pub async fn get(&self, id: InstallationId) -> Result<Option<Installation>, ClientError> {
+        found(self.transport.json(self.transport.request(Method::GET, self.addon(id, &[]))).await)
+    }
+
+    /// Installs a release.
+    pub async fn install(&self, body: &InstallRequest) -> Result<Installation, ClientError> {
+        let request = self.transport.request(Method::POST, self.transport.url(&ADDONS));
+        self.transport.json(request.json(body)).await
+    }
+
+    /// Enables, disables or configures an installation.
+    pub async fn patch(&self, id: InstallationId, body: &PatchInstallation) -> Result<Installation, ClientError> {
+        self.transport.json(self.transport.request(Method::PATCH, self.addon(id, &[])).json(body)).await
+    }
+
+    /// Disables an installation, or removes a disabled one. `Some` is the installation that is being disabled, `None`
+    /// that it is gone (or was never there).
+    pub async fn delete(&self, id: InstallationId) -> Result<Option<Installation>, ClientError> {
+        self.remove(self.addon(id, &[])).await
+    }
+
+    /// Removes an installation at once, with its volumes where that is asked for.
+    pub async fn uninstall(&self, id: InstallationId, delete_volumes: bool) -> Result<Option<Installation>, ClientError> {
+        let mut url = self.addon(id, &[]);
+        url.query_pairs_mut().append_pair("force", "true");
+        if delete_volumes {
+            url.query_pairs_mut().append_pair("volumes", "delete");
+        }
+        self.remove(url).await
+    }
+
+    /// Restarts every service, completed jobs too.
+    pub async fn restart(&self, id: InstallationId) -> Result<(), ClientError> {
+        let request = self.transport.request(Method::POST, self.addon(id, &["restart"]));
+        self.transport.bytes(request).await.map(|_| ())
+    }
+
+    /// The host: engine, disk, foreign objects, kept volumes.
+    pub async fn host(&self) -> Result<HostView, ClientError> {
+        self.transport.json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "host"]))).await
+    }
+
+    /// Takes a foreign object in.
+    pub async fn adopt(&self, foreign_id: &str, body: &AdoptRequest) -> Result<(), ClientError> {
+        let url = self.transport.url(&["api", "v1", "host", "foreign", foreign_id, "adopt"]);
+        self.transport.bytes(self.transport.request(Method::POST, url).json(body)).await.map(|_| ())
+    }
+
+    /// Deletes a kept volume; `false` when there is none.
+    pub async fn delete_volume(&self, name: &str) -> Result<bool, ClientError> {
+        let url = self.transport.url(&["api", "v1", "host", "volumes", name]);
+        let answer = self.transport.bytes(self.transport.request(Method::DELETE, url)).await;
+        Ok(found(answer.map(|_| ()))?.is_some())
+    }
+
+    /// The manager's tokens, without their secrets.
+    pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
+        self.transport.json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "tokens"]))).await
+    }
+
+    /// Makes a token.
+    pub async fn create_token(&self, body: &TokenRequest) -> Result<CreatedToken, ClientError> {
+        let request = self.transport.request(Method::POST, self.transport.url(&["api", "v1", "tokens"]));
+        self.transport.json(request.json(body)).await
+    }
+
+    /// Revokes a token; `false` when there is none.
+    pub async fn revoke_token(&self, id: &str) -> Result<bool, ClientError> {
+        let url = self.transport.url(&["api", "v1", "tokens", id]);
+        let answer = self.transport.bytes(self.transport.request(Method::DELETE, url)).await;
+        Ok(found(answer.map(|_| ()))?.is_some())
+    }
+
+    async fn remove(&self, url: url::Url) -> Result<Option<Installation>, ClientError> {
+        let answer = found(self.transport.bytes(self.transport.request(Method::DELETE, url)).await)?;
+        match answer {
+            Some((url, answer, bytes)) if answer.status != StatusCode::NO_CONTENT => read_json(&url, &bytes).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn addon(&self, id: InstallationId, rest: &[&str]) -> url::Url {
+        let id = id.to_string();
+        let segments: Vec<&str> = ADDONS.into_iter().chain([id.as_str()]).chain(rest.iter().copied()).collect();
+        self.transport.url(&segments)
+    }
+}

@@ -1,0 +1,10 @@
+//! Typed HTTP clients of both services. They know paths, bodies and errors; no retries and no caching: those are the
+//! callers' decisions.
+
+mod manager;
+mod marketplace;
+mod transport;
+
+pub use manager::ManagerClient;
+pub use marketplace::MarketplaceClient;
+pub use transport::{ClientError, ClientOptions, Page};
