@@ -1,4 +1,7 @@
 //! What was asked for, what was applied, and the status that is shown.
 
+pub mod claim;
 pub mod installation;
+pub mod naming;
 pub mod specification;
+pub mod status;
