@@ -1,75 +1,16 @@
-//! An installation: what somebody asked this host to run, and what it was told about it.
+//! An installation: what somebody asked this host to run, and what was last seen of it.
 //!
-//! It knows neither the database nor the wire; how its status is derived stands in `status.rs`.
+//! It knows neither the database nor the engine; how its status is derived stands in `status.rs`.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use addon_client::{Condition, InstallationStatus, ReleaseId, ServiceState, Timestamp};
+pub use addon_client::{InstallationId, Pin};
+use addon_descriptor::Digest;
 use serde::{Deserialize, Serialize};
 
-/// Id of an installation: 12 bytes in the form of an ObjectId (4 bytes of seconds since the epoch, 8 random), written as 24 lower-case
-/// hex digits, so that the ids of an existing Oakestra stay valid.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InstallationId([u8; 12]);
-
-impl InstallationId {
-    /// Of these seconds since the epoch and these random bytes.
-    pub fn new(seconds: u32, random: [u8; 8]) -> Self {
-        let mut bytes = [0; 12];
-        bytes[..4].copy_from_slice(&seconds.to_be_bytes());
-        bytes[4..].copy_from_slice(&random);
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for InstallationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for InstallationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The text is no id: not 24 hex digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an id is 24 hex digits")]
-pub struct NoId;
-
-impl FromStr for InstallationId {
-    type Err = NoId;
-
-    /// Upper-case digits are read too: ids are looked up case-insensitively.
-    fn from_str(text: &str) -> Result<Self, NoId> {
-        let text = text.as_bytes();
-        if text.len() != 24 {
-            return Err(NoId);
-        }
-        let digit = |byte: u8| (byte as char).to_digit(16).ok_or(NoId);
-        let mut bytes = [0; 12];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).expect("two hex digits are a byte");
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl Serialize for InstallationId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for InstallationId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+use super::specification::RevisionSpecification;
 
 /// What is wanted of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -107,34 +48,148 @@ impl FromStr for Desired {
     }
 }
 
-/// An image of a release as it was reviewed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pin {
-    /// Service that runs it.
-    pub service_name: String,
-    /// As published: `nginx:1.27`.
-    pub image: String,
-    /// `sha256:…` of the index, else of the manifest.
-    pub digest: String,
-    /// Platforms that the image is there for: `linux/arm64`.
-    #[serde(default)]
-    pub platforms: Vec<String>,
-    /// Compressed bytes by platform, where the marketplace says so.
-    #[serde(default)]
-    pub bytes: std::collections::BTreeMap<String, u64>,
-}
-
 /// What a person agreed to when they installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consent {
     /// Rights, as `rights()` of the descriptor names them.
+    #[serde(default)]
     pub rights: BTreeSet<String>,
     /// Digest of the release that it was given for.
+    #[serde(default)]
     pub digest: String,
     /// Account that gave it.
+    #[serde(default)]
     pub by: String,
     /// When, in milliseconds since the epoch.
+    #[serde(default)]
     pub at_ms: i64,
+}
+
+/// An addon on this host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Installation {
+    /// Its id.
+    pub id: InstallationId,
+    /// Its name: the addon's own unless the request gave another.
+    pub name: String,
+    /// The addon's name.
+    pub addon: String,
+    /// The installed version; empty where the marketplace knows none.
+    pub version: String,
+    /// The release in the marketplace.
+    pub release_id: ReleaseId,
+    /// SHA-256 of `descriptor`.
+    pub release_digest: Digest,
+    /// This host's own copy of the descriptor, canonical: a marketplace that is away stops nothing.
+    pub descriptor: String,
+    /// The images as they were reviewed; empty where the marketplace pins none.
+    pub pins: Vec<Pin>,
+    /// What was agreed to.
+    pub consent: Consent,
+    /// What is wanted.
+    pub desired: Desired,
+    /// Counts every change of what is wanted.
+    pub generation: i64,
+    /// The revision that is wanted.
+    pub revision: i64,
+    /// Restarts that were asked for: a container or a completion of an older count is due.
+    pub restart_generation: i64,
+    /// Fresh starts: failures of an older epoch are forgiven.
+    pub epoch: i64,
+    /// Services that have been up since install or enable.
+    pub been_up: BTreeSet<String>,
+    /// Volumes go with the installation.
+    pub delete_volumes: bool,
+    /// Shown; an uninstalled one is not, until its row goes.
+    pub listed: bool,
+    /// How it is, as the last pass derived it.
+    pub status: InstallationStatus,
+    /// Since when.
+    pub status_since: Timestamp,
+    /// What else there is to know, as of the last pass.
+    pub conditions: Vec<Condition>,
+    /// How each service is, as of the last pass.
+    pub service_states: Vec<ServiceState>,
+    /// When it was installed.
+    pub created_at: Timestamp,
+    /// When anything of it changed last.
+    pub updated_at: Timestamp,
+}
+
+/// What is asked of the engine for an installation, resolved once and stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revision {
+    /// Whose.
+    pub installation: InstallationId,
+    /// 1 and up.
+    pub revision: i64,
+    /// The release that it was resolved from.
+    pub release_id: ReleaseId,
+    /// SHA-256 of `descriptor`.
+    pub release_digest: Digest,
+    /// Its version; empty where the marketplace knows none.
+    pub version: String,
+    /// Canonical.
+    pub descriptor: String,
+    /// The images as they were reviewed.
+    pub pins: Vec<Pin>,
+    /// What the engine is asked for.
+    pub specification: RevisionSpecification,
+    /// Service to the digest of its specification, taken once when it was resolved.
+    pub digests: BTreeMap<String, String>,
+    /// When it was resolved.
+    pub created_at: Timestamp,
+}
+
+/// Where a volume of ours comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VolumeOrigin {
+    /// The descriptor declares it.
+    Declared,
+    /// A mount that is only a path.
+    Anonymous,
+    /// A `VOLUME` of the image.
+    Image,
+}
+
+impl VolumeOrigin {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Anonymous => "anonymous",
+            Self::Image => "image",
+        }
+    }
+}
+
+impl FromStr for VolumeOrigin {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Declared, Self::Anonymous, Self::Image].into_iter().find(|origin| origin.as_str() == text).ok_or(())
+    }
+}
+
+/// A volume that outlived its installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptVolume {
+    /// Name on the engine.
+    pub name: String,
+    /// With the name, the proof that it is ours.
+    pub nonce: String,
+    /// The addon that left it.
+    pub addon: String,
+    /// The name of the installation that left it; the next one of that addon and name gets it back.
+    pub installation_name: String,
+    /// Where it comes from.
+    pub origin: VolumeOrigin,
+    /// The service that it belongs to; empty for a declared one.
+    pub service: String,
+    /// What it was made as.
+    pub specification: super::specification::VolumeSpecification,
+    /// Since when it is kept.
+    pub kept_at: Timestamp,
 }
 
 /// The name under which names are told apart: lower case, with `_` and `.` read as `-`, as DNS reads them.
@@ -147,36 +202,9 @@ pub fn folded_name(name: &str) -> String {
         .collect()
 }
 
-/// The longest and the allowed characters of an installation's name are those of an addon's: it becomes part of names on the engine.
-pub fn is_installation_name(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric();
-    (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'))
-        && bytes.first().is_some_and(plain)
-        && bytes.last().is_some_and(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_is_24_hex_digits_of_either_case() {
-        let id: InstallationId = "6B00FC9223516C5E37BEE27C".parse().unwrap();
-        assert_eq!(id.to_string(), "6b00fc9223516c5e37bee27c");
-        for text in ["", "6b00fc92", "6b00fc9223516c5e37bee27g", "6b00fc9223516c5e37bee27c0", "ééééééééé é"] {
-            assert_eq!(text.parse::<InstallationId>(), Err(NoId), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_seconds_come_first_so_that_ids_sort_by_time() {
-        let earlier = InstallationId::new(1_000, [0xff; 8]);
-        let later = InstallationId::new(1_001, [0; 8]);
-        assert!(earlier < later && earlier.to_string() < later.to_string());
-        assert_eq!(earlier.to_string(), "000003e8ffffffffffffffff");
-    }
 
     #[test]
     fn names_that_dns_reads_alike_fold_to_one() {
@@ -184,12 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_starts_and_ends_alphanumeric() {
-        for good in ["a", "A-b_c.9", &"x".repeat(63)] {
-            assert!(is_installation_name(good), "{good}");
+    fn what_is_stored_is_read_again() {
+        for desired in [Desired::Active, Desired::Disabled, Desired::Absent] {
+            assert_eq!(desired.as_str().parse(), Ok(desired));
         }
-        for bad in ["", "-a", "a-", "a b", "ä", "a/b", &"x".repeat(64)] {
-            assert!(!is_installation_name(bad), "{bad}");
+        for origin in [VolumeOrigin::Declared, VolumeOrigin::Anonymous, VolumeOrigin::Image] {
+            assert_eq!(origin.as_str().parse(), Ok(origin));
         }
+        assert_eq!("present".parse::<Desired>(), Err(()));
     }
 }

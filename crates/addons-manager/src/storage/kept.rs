@@ -1,1 +1,121 @@
-//! Volumes that outlived their installation.
+//! Volumes that outlived their installation: the next one of that addon under that name gets them back.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::{Storage, StorageError, json, millis, to_json};
+use crate::domain::installation::{InstallationId, KeptVolume};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    name: String,
+    nonce: String,
+    addon: String,
+    installation_name: String,
+    origin: String,
+    service: String,
+    specification: String,
+    kept_at_ms: i64,
+}
+
+impl TryFrom<Row> for KeptVolume {
+    type Error = StorageError;
+
+    fn try_from(row: Row) -> Result<Self, StorageError> {
+        let origin = row.origin.parse().map_err(|()| StorageError::corrupt("kept_volumes", &row.name, "unknown origin"))?;
+        Ok(Self {
+            origin,
+            specification: json("kept_volumes", &row.name, "specification", &row.specification)?,
+            name: row.name,
+            nonce: row.nonce,
+            addon: row.addon,
+            installation_name: row.installation_name,
+            service: row.service,
+            kept_at: millis(row.kept_at_ms),
+        })
+    }
+}
+
+impl Storage {
+    /// Every kept volume, by name.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or a row makes no sense.
+    pub async fn kept_volumes(&self) -> Result<Vec<KeptVolume>, StorageError> {
+        let mut connection = self.reader().acquire().await.map_err(StorageError::query("list kept volumes"))?;
+        all(&mut connection).await
+    }
+
+    /// One kept volume.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or the row makes no sense.
+    pub async fn kept_volume(&self, name: &str) -> Result<Option<KeptVolume>, StorageError> {
+        let row: Option<Row> = sqlx::query_as("SELECT * FROM kept_volumes WHERE name = $1")
+            .bind(name)
+            .fetch_optional(self.reader())
+            .await
+            .map_err(StorageError::query("read kept volume"))?;
+        row.map(KeptVolume::try_from).transpose()
+    }
+
+    /// Forgets a kept volume that is gone from the engine; `false` when an installation has taken it back, or somebody else was faster.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn forget_kept_volume(&self, name: &str, nonce: &str) -> Result<bool, StorageError> {
+        let done = sqlx::query("DELETE FROM kept_volumes WHERE name = $1 AND nonce = $2")
+            .bind(name)
+            .bind(nonce)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("forget kept volume"))?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+/// Every kept volume, by name.
+pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<KeptVolume>, StorageError> {
+    let rows: Vec<Row> = sqlx::query_as("SELECT * FROM kept_volumes ORDER BY name")
+        .fetch_all(connection)
+        .await
+        .map_err(StorageError::query("list kept volumes"))?;
+    rows.into_iter().map(KeptVolume::try_from).collect()
+}
+
+/// Gives a kept volume to an installation: it is in the ledger again, under the nonce that it carries.
+pub(super) async fn take_back(
+    connection: &mut SqliteConnection,
+    volume: &KeptVolume,
+    installation: InstallationId,
+    now_ms: i64,
+) -> Result<(), StorageError> {
+    sqlx::query("DELETE FROM kept_volumes WHERE name = $1")
+        .bind(&volume.name)
+        .execute(&mut *connection)
+        .await
+        .map_err(StorageError::query("take kept volume back"))?;
+    let sql = "INSERT INTO volumes (installation_id, name, nonce, origin, service, specification, created_at_ms)
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    sqlx::query(sql)
+        .bind(installation.to_string())
+        .bind(&volume.name)
+        .bind(&volume.nonce)
+        .bind(volume.origin.as_str())
+        .bind(&volume.service)
+        .bind(to_json(&volume.specification))
+        .bind(now_ms)
+        .execute(connection)
+        .await
+        .map_err(StorageError::query("take kept volume back"))?;
+    Ok(())
+}
+
+/// Drops the row of a kept volume that is no longer on the engine.
+pub(super) async fn drop_row(connection: &mut SqliteConnection, name: &str) -> Result<(), StorageError> {
+    sqlx::query("DELETE FROM kept_volumes WHERE name = $1")
+        .bind(name)
+        .execute(connection)
+        .await
+        .map_err(StorageError::query("drop kept volume"))?;
+    Ok(())
+}

@@ -143,3 +143,33 @@ impl Storage {
         self.writer.close().await;
     }
 }
+
+/// A time as it is stored.
+pub(crate) fn millis(millis: i64) -> addon_client::Timestamp {
+    addon_client::Timestamp::from_millis(millis)
+}
+
+/// Reads a column that holds JSON which this program wrote.
+pub(crate) fn json<T: serde::de::DeserializeOwned>(
+    table: &'static str,
+    id: &str,
+    column: &str,
+    text: &str,
+) -> Result<T, StorageError> {
+    serde_json::from_str(text).map_err(|error| StorageError::corrupt(table, id, format_args!("{column}: {error}")))
+}
+
+/// Writes a value for a column that holds JSON.
+pub(crate) fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("what is stored has string keys only")
+}
+
+/// Reads a column that holds an id or a digest.
+pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    table: &'static str,
+    id: &str,
+    column: &str,
+    text: &str,
+) -> Result<T, StorageError> {
+    text.parse().map_err(|error| StorageError::corrupt(table, id, format_args!("{column}: {error}")))
+}

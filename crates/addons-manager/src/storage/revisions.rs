@@ -1,1 +1,93 @@
 //! Revisions: what is asked of the engine for an installation, resolved once and stored.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::{Storage, StorageError, json, millis, parsed};
+use crate::domain::installation::{InstallationId, Revision};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    installation_id: String,
+    revision: i64,
+    release_id: String,
+    release_digest: String,
+    version: String,
+    descriptor: String,
+    pins: String,
+    specification: String,
+    digests: String,
+    created_at_ms: i64,
+}
+
+impl TryFrom<Row> for Revision {
+    type Error = StorageError;
+
+    fn try_from(row: Row) -> Result<Self, StorageError> {
+        let key = format!("{}/{}", row.installation_id, row.revision);
+        Ok(Self {
+            installation: parsed("revisions", &key, "installation_id", &row.installation_id)?,
+            revision: row.revision,
+            release_id: parsed("revisions", &key, "release_id", &row.release_id)?,
+            release_digest: parsed("revisions", &key, "release_digest", &row.release_digest)?,
+            version: row.version,
+            descriptor: row.descriptor,
+            pins: json("revisions", &key, "pins", &row.pins)?,
+            specification: json("revisions", &key, "specification", &row.specification)?,
+            digests: json("revisions", &key, "digests", &row.digests)?,
+            created_at: millis(row.created_at_ms),
+        })
+    }
+}
+
+impl Storage {
+    /// One revision of an installation.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or the row makes no sense.
+    pub async fn revision(&self, installation: InstallationId, revision: i64) -> Result<Option<Revision>, StorageError> {
+        let sql = "SELECT * FROM revisions WHERE installation_id = $1 AND revision = $2";
+        let row: Option<Row> = sqlx::query_as(sql)
+            .bind(installation.to_string())
+            .bind(revision)
+            .fetch_optional(self.reader())
+            .await
+            .map_err(StorageError::query("read revision"))?;
+        row.map(Revision::try_from).transpose()
+    }
+
+    /// Every revision of an installation, newest first.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or a row makes no sense.
+    pub async fn revisions(&self, installation: InstallationId) -> Result<Vec<Revision>, StorageError> {
+        let sql = "SELECT * FROM revisions WHERE installation_id = $1 ORDER BY revision DESC";
+        let rows: Vec<Row> = sqlx::query_as(sql)
+            .bind(installation.to_string())
+            .fetch_all(self.reader())
+            .await
+            .map_err(StorageError::query("list revisions"))?;
+        rows.into_iter().map(Revision::try_from).collect()
+    }
+}
+
+/// Writes a revision.
+pub(super) async fn insert(connection: &mut SqliteConnection, revision: &Revision) -> Result<(), StorageError> {
+    let sql = "INSERT INTO revisions (installation_id, revision, release_id, release_digest, version, descriptor, pins, specification,
+                   digests, created_at_ms)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    sqlx::query(sql)
+        .bind(revision.installation.to_string())
+        .bind(revision.revision)
+        .bind(revision.release_id.to_string())
+        .bind(revision.release_digest.to_string())
+        .bind(&revision.version)
+        .bind(&revision.descriptor)
+        .bind(super::to_json(&revision.pins))
+        .bind(super::to_json(&revision.specification))
+        .bind(super::to_json(&revision.digests))
+        .bind(revision.created_at.millis())
+        .execute(connection)
+        .await
+        .map_err(StorageError::query("insert revision"))?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Tables of what becomes of each field.
