@@ -175,6 +175,16 @@ pub enum RightLevel {
     Dangerous,
 }
 
+impl From<addon_descriptor::Level> for RightLevel {
+    fn from(level: addon_descriptor::Level) -> Self {
+        match level {
+            addon_descriptor::Level::Normal => Self::Normal,
+            addon_descriptor::Level::Takeover => Self::Takeover,
+            addon_descriptor::Level::Dangerous => Self::Dangerous,
+        }
+    }
+}
+
 /// A right and its level.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

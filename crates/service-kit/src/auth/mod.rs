@@ -1,0 +1,390 @@
+//! Who may do what: tokens of accounts, with scopes. Knows neither service: a service gives its prefix and its scopes.
+//!
+//! `scope.rs` has the values, `token.rs` a token's text, `store.rs` the SQL, `gate.rs` the check of each request,
+//! `api.rs` the calls that list, make and revoke tokens. This file reads the settings, makes the first token and turns an
+//! `Authorization` header into a [`Principal`].
+
+mod scope;
+pub mod store;
+mod token;
+
+pub use scope::{Access, NamePattern, Principal, Scope, Scopes};
+pub use store::{StoredToken, TokenStore, TokenStoreError};
+pub use token::{Token, TokenHash};
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{SharedClock, Timestamp};
+use crate::problem::Problem;
+use crate::random;
+use token::{Form, MAX_TOKEN};
+
+/// How long an answer of the database about a token is believed: below the second within which a revoked one ends.
+const BELIEVED: Duration = Duration::from_millis(700);
+
+/// Most tokens that are remembered at once.
+const REMEMBERED: usize = 4_096;
+
+/// Name of the file in the state folder that the first token is written to.
+pub const ADMIN_TOKEN_FILE: &str = "admin-token";
+
+/// Id of the token whose text an operator keeps in a file.
+const FILE_TOKEN_ID: &str = "admin-token-file";
+
+/// Shortest first token that an operator may choose, in characters.
+const SHORTEST_CHOSEN: usize = 20;
+
+/// Whether callers need tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// They do.
+    #[default]
+    Token,
+    /// They do not: everyone is an administrator.
+    Open,
+}
+
+/// `[auth]` of a service's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthSettings {
+    /// Whether callers need tokens.
+    pub mode: AuthMode,
+    /// With `mode = "open"` on an address other than loopback: yes, the whole network.
+    pub allow_open_network: bool,
+    /// File whose content is the administrator's token, instead of one that is made.
+    pub admin_token_file: Option<PathBuf>,
+    /// Whether reads of published things need no token (marketplace).
+    pub public_read: bool,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self { mode: AuthMode::Token, allow_open_network: false, admin_token_file: None, public_read: true }
+    }
+}
+
+/// What a service says about its tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct AuthProfile {
+    /// Begins each of its tokens, as `oakm`.
+    pub prefix: &'static str,
+    /// The scopes that it knows.
+    pub scopes: &'static [Scope],
+}
+
+/// Why a service refuses to start.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthStartError {
+    /// Open mode for a whole network was not asked for.
+    #[error(
+        "auth.mode = \"open\" makes everyone who reaches {address} an administrator: bind to 127.0.0.1 (server.address), \
+         or use auth.mode = \"token\", or, where that is meant, set auth.allow_open_network = true"
+    )]
+    OpenNetwork {
+        /// The address that the service would listen on.
+        address: IpAddr,
+    },
+    /// The operator's token cannot be read.
+    #[error("the file {} of auth.admin_token_file cannot be read", path.display())]
+    ReadToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operator's token is none.
+    #[error("the file {} of auth.admin_token_file holds no token: {reason}", path.display())]
+    BadToken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its content.
+        reason: &'static str,
+    },
+    /// The first token cannot be written.
+    #[error("the administrator's token cannot be written to {}", path.display())]
+    WriteToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] TokenStoreError),
+}
+
+/// Tells who makes a request. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth(Arc<Inner>);
+
+struct Inner {
+    profile: AuthProfile,
+    open: bool,
+    public_read: bool,
+    /// Where the operator finds the first token, for messages.
+    token_file: PathBuf,
+    /// Whether a text of any form may be a token.
+    chosen: bool,
+    store: TokenStore,
+    clock: SharedClock,
+    nobody: Principal,
+    everyone: Principal,
+    known: Mutex<HashMap<TokenHash, Known>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    principal: Principal,
+    expires_at: Option<Timestamp>,
+    asked_at: Timestamp,
+}
+
+/// What an `Authorization` header says.
+#[derive(Debug)]
+pub(crate) enum Identity {
+    /// There is none: nobody, or everyone in open mode.
+    Without(Principal),
+    /// A token that is good.
+    With(Principal),
+    /// Something that is no token that is good.
+    Refused(Problem),
+}
+
+impl Auth {
+    /// Checks the settings against the address that the service listens on, and makes the first token where there is
+    /// none.
+    pub async fn start(
+        profile: AuthProfile,
+        settings: &AuthSettings,
+        address: IpAddr,
+        state_dir: &Path,
+        store: TokenStore,
+        clock: SharedClock,
+    ) -> Result<Self, AuthStartError> {
+        let open = settings.mode == AuthMode::Open;
+        if open && !address.is_loopback() && !settings.allow_open_network {
+            return Err(AuthStartError::OpenNetwork { address });
+        }
+        let token_file = match &settings.admin_token_file {
+            Some(path) => {
+                let text = chosen_token(path, profile.prefix)?;
+                let token = administrator(FILE_TOKEN_ID, &TokenHash::of(&text), clock.now());
+                store.put(&token).await?;
+                path.clone()
+            }
+            None => {
+                let path = state_dir.join(ADMIN_TOKEN_FILE);
+                let token = Token::new(profile.prefix, random::bytes(), random::bytes());
+                let stored = administrator(token.id(), &token.hash(), clock.now());
+                let write = async || write_secret(&path, token.text());
+                match store.insert_first(&stored, write).await? {
+                    Ok(true) => tracing::info!(file = %path.display(), "the administrator's token was made"),
+                    Ok(false) => (),
+                    Err(source) => return Err(AuthStartError::WriteToken { path, source }),
+                }
+                path
+            }
+        };
+        if open {
+            tracing::warn!(
+                server.address = %address,
+                "auth.mode is open: everyone who reaches this service is an administrator of it"
+            );
+        }
+        Ok(Self(Arc::new(Inner {
+            profile,
+            open,
+            public_read: settings.public_read,
+            token_file: std::path::absolute(&token_file).unwrap_or(token_file),
+            chosen: settings.admin_token_file.is_some(),
+            store,
+            clock,
+            nobody: Principal::nobody(),
+            everyone: Principal::open(),
+            known: Mutex::default(),
+        })))
+    }
+
+    /// Whether everyone is an administrator.
+    pub fn is_open(&self) -> bool {
+        self.0.open
+    }
+
+    /// Where the operator finds the first token.
+    pub fn token_file(&self) -> &Path {
+        &self.0.token_file
+    }
+
+    /// The tokens.
+    pub fn store(&self) -> &TokenStore {
+        &self.0.store
+    }
+
+    /// What the service says about its tokens.
+    pub fn profile(&self) -> AuthProfile {
+        self.0.profile
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    pub(crate) fn public_read(&self) -> bool {
+        self.0.public_read
+    }
+
+    /// Makes this process ask the database anew about every token.
+    pub(crate) fn forget(&self) {
+        self.known().clear();
+    }
+
+    /// Who a caller without an `Authorization` header is.
+    pub(crate) fn without(&self) -> Principal {
+        if self.0.open { self.0.everyone.clone() } else { self.0.nobody.clone() }
+    }
+
+    /// Who sends this `Authorization` header, where that is known without asking the database.
+    pub(crate) fn recall(&self, header: &str) -> Result<Identity, TokenHash> {
+        let Some(text) = bearer(header) else {
+            let refused = self.unauthorized("the Authorization header is not of the form \"Bearer <token>\"");
+            return Ok(self.unless_open(Identity::Refused(refused)));
+        };
+        let form = if text.len() > MAX_TOKEN { Form::Damaged } else { token::form(self.0.profile.prefix, text) };
+        if form == Form::Damaged || (form == Form::Other && !self.0.chosen) {
+            let refused = Identity::Refused(self.unauthorized(match form {
+                Form::Damaged => "the token is damaged: its checksum does not fit",
+                _ => "this is no token of this service",
+            }));
+            return Ok(self.unless_open(refused));
+        }
+        let hash = TokenHash::of(text);
+        let now = self.0.clock.now();
+        let known = self.known().get(&hash).filter(|known| now.since(known.asked_at) < BELIEVED).cloned();
+        // A clock that was set back must not keep a revoked token alive.
+        match known.filter(|known| known.asked_at <= now) {
+            Some(known) => Ok(self.unless_open(self.judge(&known, now))),
+            None => Err(hash),
+        }
+    }
+
+    /// Asks the database who holds a token.
+    pub(crate) async fn look_up(&self, hash: TokenHash) -> Identity {
+        let now = self.0.clock.now();
+        let stored = match self.0.store.by_hash(&hash).await {
+            Ok(stored) => stored,
+            Err(fault) => {
+                let wait = Duration::from_secs(1);
+                let problem = Problem::unavailable("database-away", "the service cannot check tokens at the moment", wait);
+                return Identity::Refused(problem.with_source(fault));
+            }
+        };
+        let Some(stored) = stored else {
+            self.known().remove(&hash);
+            return self.unless_open(Identity::Refused(self.unauthorized("the token is unknown or was revoked")));
+        };
+        let principal = Principal::token(stored.account, stored.id, stored.scopes, stored.names);
+        let known = Known { principal, expires_at: stored.expires_at, asked_at: now };
+        let identity = self.judge(&known, now);
+        let mut all = self.known();
+        if all.len() >= REMEMBERED {
+            all.clear();
+        }
+        all.insert(hash, known);
+        drop(all);
+        self.unless_open(identity)
+    }
+
+    /// 401 that names both ways on.
+    pub(crate) fn unauthorized(&self, what: &str) -> Problem {
+        let detail = format!(
+            "{what}. Send \"Authorization: Bearer <token>\"; the administrator's token is in the file {} on the \
+             service's host. A service that is to ask for no tokens is configured with auth.mode = \"open\"",
+            self.0.token_file.display()
+        );
+        Problem::new(actix_web::http::StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(
+            actix_web::http::header::WWW_AUTHENTICATE,
+            actix_web::http::header::HeaderValue::from_static("Bearer"),
+        )
+    }
+
+    fn judge(&self, known: &Known, now: Timestamp) -> Identity {
+        match known.expires_at {
+            Some(end) if end <= now => Identity::Refused(self.unauthorized(&format!("the token ended at {end}"))),
+            _ if self.0.open => Identity::With(self.0.everyone.clone()),
+            _ => Identity::With(known.principal.clone()),
+        }
+    }
+
+    /// In open mode a token that is not good is as good as none.
+    fn unless_open(&self, identity: Identity) -> Identity {
+        match identity {
+            Identity::Refused(_) if self.0.open => Identity::Without(self.without()),
+            other => other,
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<TokenHash, Known>> {
+        self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The token of an `Authorization` header.
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, text) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
+}
+
+fn administrator(id: &str, hash: &TokenHash, now: Timestamp) -> StoredToken {
+    StoredToken {
+        id: id.to_owned(),
+        account: store::FIRST_ACCOUNT.to_owned(),
+        hash: hash.hex(),
+        scopes: [Scope::Admin].into_iter().collect(),
+        names: None,
+        created_at: now,
+        expires_at: None,
+    }
+}
+
+/// The token that an operator put into a file.
+fn chosen_token(path: &Path, prefix: &str) -> Result<String, AuthStartError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| AuthStartError::ReadToken { path: path.to_owned(), source })?;
+    let text = text.trim();
+    let bad = |reason| Err(AuthStartError::BadToken { path: path.to_owned(), reason });
+    if text.len() < SHORTEST_CHOSEN || text.len() > MAX_TOKEN {
+        return bad("a token has 20 to 512 characters");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return bad("a token is one line of printable ASCII without blanks");
+    }
+    if token::form(prefix, text) == Form::Damaged {
+        return bad("it begins like a token of this service and its checksum does not fit");
+    }
+    Ok(text.to_owned())
+}
+
+/// Writes a file that only its owner can read: under another name first, so that it is never there half.
+fn write_secret(path: &Path, text: &str) -> Result<(), std::io::Error> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let draft = path.with_extension("new");
+    match std::fs::remove_file(&draft) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => return Err(fault),
+        _ => (),
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)
+}

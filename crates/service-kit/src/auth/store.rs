@@ -1,0 +1,234 @@
+//! Accounts and tokens in the database: all SQL of them. Knows no HTTP.
+//!
+//! The tables stand in each service's first migration, with this text (the same on both databases):
+//!
+//! ```sql
+//! CREATE TABLE accounts (
+//!     name TEXT NOT NULL PRIMARY KEY,
+//!     created_at_ms BIGINT NOT NULL
+//! );
+//! CREATE TABLE tokens (
+//!     id TEXT NOT NULL PRIMARY KEY,
+//!     account TEXT NOT NULL REFERENCES accounts (name),
+//!     hash TEXT NOT NULL UNIQUE,
+//!     scopes TEXT NOT NULL,
+//!     name_pattern TEXT,
+//!     created_at_ms BIGINT NOT NULL,
+//!     expires_at_ms BIGINT
+//! );
+//! ```
+//! `hash` is the SHA-256 of the token's text in hex, `scopes` a space-separated list.
+
+use sqlx::FromRow;
+
+use super::scope::{NamePattern, Scopes};
+use super::token::TokenHash;
+use crate::clock::Timestamp;
+use crate::db::Db;
+use crate::{read, write_tx};
+
+/// The tables that a service's first migration has: what is said above, for tests and checks.
+pub const TABLES: &str = "
+CREATE TABLE accounts (
+    name TEXT NOT NULL PRIMARY KEY,
+    created_at_ms BIGINT NOT NULL
+);
+CREATE TABLE tokens (
+    id TEXT NOT NULL PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES accounts (name),
+    hash TEXT NOT NULL UNIQUE,
+    scopes TEXT NOT NULL,
+    name_pattern TEXT,
+    created_at_ms BIGINT NOT NULL,
+    expires_at_ms BIGINT
+);
+";
+
+/// A token as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    /// Its id.
+    pub id: String,
+    /// The account that it belongs to.
+    pub account: String,
+    /// SHA-256 of its text, in hex.
+    pub hash: String,
+    /// What it allows.
+    pub scopes: Scopes,
+    /// The names that it is good for; all without one.
+    pub names: Option<NamePattern>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The database failed, or holds something that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenStoreError {
+    /// The database failed.
+    #[error("the database failed at the tokens")]
+    Database(#[from] sqlx::Error),
+    /// A row that no version of this program writes.
+    #[error("the row {id:?} of the table tokens makes no sense")]
+    Corrupt {
+        /// The row.
+        id: String,
+    },
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    account: String,
+    hash: String,
+    scopes: String,
+    name_pattern: Option<String>,
+    created_at_ms: i64,
+    expires_at_ms: Option<i64>,
+}
+
+impl TryFrom<Row> for StoredToken {
+    type Error = TokenStoreError;
+
+    fn try_from(row: Row) -> Result<Self, TokenStoreError> {
+        let names = match row.name_pattern.as_deref().map(NamePattern::new) {
+            // Without its pattern the token would be good for every name.
+            Some(None) => return Err(TokenStoreError::Corrupt { id: row.id }),
+            Some(names) => names,
+            None => None,
+        };
+        Ok(Self {
+            id: row.id,
+            account: row.account,
+            hash: row.hash,
+            scopes: Scopes::from_stored(&row.scopes),
+            names,
+            created_at: Timestamp::from_millis(row.created_at_ms),
+            expires_at: row.expires_at_ms.map(Timestamp::from_millis),
+        })
+    }
+}
+
+/// The account that the first start makes.
+pub const FIRST_ACCOUNT: &str = "admin";
+
+/// The tokens of a service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TokenStore {
+    db: Db,
+}
+
+impl TokenStore {
+    /// The tokens in this database.
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// The token with this hash, expired or not.
+    pub async fn by_hash(&self, hash: &TokenHash) -> Result<Option<StoredToken>, TokenStoreError> {
+        let sql = "SELECT id, account, hash, scopes, name_pattern, created_at_ms, expires_at_ms FROM tokens \
+                   WHERE hash = $1";
+        let hex = hash.hex();
+        let row = read!(&self.db, |pool| sqlx::query_as::<_, Row>(sql).bind(&hex).fetch_optional(pool).await)?;
+        let token: Option<StoredToken> = row.map(TryInto::try_into).transpose()?;
+        Ok(token.filter(|token| hash.is_stored_as(&token.hash)))
+    }
+
+    /// Every token, oldest first.
+    pub async fn list(&self) -> Result<Vec<StoredToken>, TokenStoreError> {
+        let sql = "SELECT id, account, hash, scopes, name_pattern, created_at_ms, expires_at_ms FROM tokens \
+                   ORDER BY created_at_ms, id";
+        let rows = read!(&self.db, |pool| sqlx::query_as::<_, Row>(sql).fetch_all(pool).await)?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// Stores a token, and its account where that is not there yet.
+    pub async fn insert(&self, token: &StoredToken) -> Result<(), TokenStoreError> {
+        write_tx!(&self.db, |tx| {
+            let sql = "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+            sqlx::query(sql).bind(&token.account).bind(token.created_at.millis()).execute(&mut *tx).await?;
+            let sql = "INSERT INTO tokens (id, account, hash, scopes, name_pattern, created_at_ms, expires_at_ms) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            sqlx::query(sql)
+                .bind(&token.id)
+                .bind(&token.account)
+                .bind(&token.hash)
+                .bind(token.scopes.to_string())
+                .bind(token.names.as_ref().map(NamePattern::as_str))
+                .bind(token.created_at.millis())
+                .bind(token.expires_at.map(Timestamp::millis))
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Stores the first token, where no account is there yet; `written` is called before that is final, so that no token
+    /// is stored that nobody can read. `false` when somebody was here before, on another replica too.
+    ///
+    /// # Errors
+    /// That of `written`, inside; then nothing is stored.
+    pub async fn insert_first<E>(
+        &self,
+        token: &StoredToken,
+        written: impl AsyncFnOnce() -> Result<(), E>,
+    ) -> Result<Result<bool, E>, TokenStoreError> {
+        let first = write_tx!(&self.db, |tx| {
+            // The primary key decides between replicas: the second one waits here for the first one's end.
+            let sql = "INSERT INTO accounts (name, created_at_ms) SELECT $1, $2 \
+                       WHERE NOT EXISTS (SELECT 1 FROM accounts) ON CONFLICT (name) DO NOTHING";
+            let done = sqlx::query(sql)
+                .bind(&token.account)
+                .bind(token.created_at.millis())
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+            if done == 1 {
+                let sql = "INSERT INTO tokens (id, account, hash, scopes, created_at_ms) VALUES ($1, $2, $3, $4, $5)";
+                sqlx::query(sql)
+                    .bind(&token.id)
+                    .bind(&token.account)
+                    .bind(&token.hash)
+                    .bind(token.scopes.to_string())
+                    .bind(token.created_at.millis())
+                    .execute(&mut *tx)
+                    .await?;
+                // Leaving here drops the transaction, which rolls it back.
+                if let Err(fault) = written().await {
+                    return Ok(Err(fault));
+                }
+            }
+            done == 1
+        });
+        Ok(Ok(first))
+    }
+
+    /// Makes the token with this id the one with this hash: what an operator put into a file is the token, also after
+    /// the file has changed.
+    pub async fn put(&self, token: &StoredToken) -> Result<(), TokenStoreError> {
+        write_tx!(&self.db, |tx| {
+            let sql = "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+            sqlx::query(sql).bind(&token.account).bind(token.created_at.millis()).execute(&mut *tx).await?;
+            let sql = "INSERT INTO tokens (id, account, hash, scopes, created_at_ms) VALUES ($1, $2, $3, $4, $5) \
+                       ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, scopes = excluded.scopes";
+            sqlx::query(sql)
+                .bind(&token.id)
+                .bind(&token.account)
+                .bind(&token.hash)
+                .bind(token.scopes.to_string())
+                .bind(token.created_at.millis())
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Removes a token for good; `false` when there is none with this id.
+    pub async fn remove(&self, id: &str) -> Result<bool, TokenStoreError> {
+        let done = write_tx!(&self.db, |tx| {
+            sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id).execute(&mut *tx).await?.rows_affected()
+        });
+        Ok(done == 1)
+    }
+}

@@ -1,0 +1,198 @@
+//! The database pools, and the macros that run one SQL text on either database.
+//!
+//! SQL is written once, with `$1` placeholders, and only in storage modules. SQLite has one writer (`BEGIN IMMEDIATE`:
+//! a plain `BEGIN` that reads before it writes fails under load in spite of the busy timeout) and a pool of read-only
+//! connections; PostgreSQL has one pool.
+//!
+//! ```ignore
+//! let row = read!(db, |pool| sqlx::query_as(SQL).bind(id).fetch_optional(pool).await)?;
+//! let id: i64 = write_tx!(db, |tx| { sqlx::query_scalar(SQL).bind(name).fetch_one(&mut *tx).await? });
+//! ```
+//! `write_tx!` stands in a function whose error is made from [`sqlx::Error`]: `?` in its body rolls back.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+/// Longest wait for a lock or a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Connections that only read, beside the one that writes.
+const SQLITE_READERS: u32 = 4;
+
+/// Longest use of PostgreSQL by one replica.
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// A database that is open. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Db {
+    /// One file.
+    Sqlite {
+        /// The one connection that writes.
+        writer: SqlitePool,
+        /// Connections that cannot write.
+        reader: SqlitePool,
+    },
+    /// A server.
+    Postgres(PgPool),
+}
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be opened or made.
+    #[error("the database file {} cannot be opened", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The server's address is not one, or the server does not answer. The address is a secret, so it is not shown.
+    #[error("the PostgreSQL server that database.url names cannot be reached")]
+    Server(#[source] sqlx::Error),
+    /// The tables cannot be brought to this version's form; a newer version may have been here.
+    #[error("the database cannot be brought to the form that this version needs")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+}
+
+impl Db {
+    /// Opens or makes a SQLite file, and brings its tables to this version's form.
+    pub async fn open_sqlite(path: &Path, migrations: &Migrator) -> Result<Self, OpenError> {
+        let file = |source| OpenError::File { path: path.to_owned(), source };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What was acknowledged survives power loss.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(ACQUIRE)
+            .foreign_keys(true);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options.clone().create_if_missing(true))
+            .await
+            .map_err(file)?;
+        migrations.run(&writer).await.map_err(OpenError::Migrate)?;
+        let reader = SqlitePoolOptions::new()
+            .max_connections(SQLITE_READERS)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(file)?;
+        Ok(Self::Sqlite { writer, reader })
+    }
+
+    /// Connects to a PostgreSQL server, and brings its tables to this version's form.
+    pub async fn open_postgres(url: &SecretString, migrations: &Migrator) -> Result<Self, OpenError> {
+        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(OpenError::Server)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options)
+            .await
+            .map_err(OpenError::Server)?;
+        migrations.run(&pool).await.map_err(OpenError::Migrate)?;
+        Ok(Self::Postgres(pool))
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        crate::read!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(|_| ()))
+    }
+
+    /// Ends every connection; SQLite's log is written back into its file.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite { writer, reader } => {
+                reader.close().await;
+                writer.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// Runs an expression with a pool to read from: `read!(db, |pool| sqlx::query_as(SQL).fetch_all(pool).await)`.
+#[macro_export]
+macro_rules! read {
+    ($db:expr, |$pool:ident| $body:expr) => {
+        match $db {
+            $crate::db::Db::Sqlite { reader: $pool, .. } => $body,
+            $crate::db::Db::Postgres($pool) => $body,
+        }
+    };
+}
+
+/// Runs a body in a transaction that writes, commits it and gives the body's value. `?` in the body leaves the function
+/// and rolls back. Queries run on `&mut *tx`. There is one writer on SQLite: nothing else that writes may be awaited in it.
+#[macro_export]
+macro_rules! write_tx {
+    ($db:expr, |$tx:ident| $body:expr) => {
+        match $db {
+            $crate::db::Db::Sqlite { writer, .. } => {
+                let mut $tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+                let value = $body;
+                $tx.commit().await?;
+                value
+            }
+            $crate::db::Db::Postgres(pool) => {
+                let mut $tx = pool.begin().await?;
+                let value = $body;
+                $tx.commit().await?;
+                value
+            }
+        }
+    };
+}
+
+/// The unique constraint that a statement ran into, by the name that PostgreSQL gives it by default:
+/// `<table>_<column>_<column>_key`, `<table>_pkey` for the primary key. `None` for any other error.
+///
+/// SQLite does not know constraint names, so the name is made from the columns it reports. Migrations therefore leave
+/// constraint names to the database, or give an index the name that PostgreSQL would give the constraint.
+pub fn unique_violation(fault: &sqlx::Error) -> Option<String> {
+    let fault = fault.as_database_error()?;
+    if !fault.is_unique_violation() {
+        return None;
+    }
+    if let Some(name) = fault.constraint() {
+        return Some(name.to_owned());
+    }
+    let columns = fault.message().split_once("UNIQUE constraint failed: ")?.1;
+    // SQLITE_CONSTRAINT_PRIMARYKEY: https://www.sqlite.org/rescode.html
+    let is_primary_key = fault.code().is_some_and(|code| code == "1555");
+    let mut columns = columns.split(", ").map(|column| column.split_once('.').unwrap_or((column, "")));
+    let (table, first) = columns.next()?;
+    if is_primary_key {
+        return Some(format!("{table}_pkey"));
+    }
+    if let Some(index) = table.strip_prefix("index '") {
+        return Some(index.trim_end_matches('\'').to_owned());
+    }
+    let names: Vec<&str> = [table, first].into_iter().chain(columns.map(|(_, column)| column)).collect();
+    Some(format!("{}_key", names.join("_")))
+}
+
+/// Whether a statement named a row that is not there, or one that others refer to.
+pub fn is_foreign_key_violation(fault: &sqlx::Error) -> bool {
+    fault.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+}
+
+/// Whether waiting may help: no connection, a lock that is held, a server that is away.
+pub fn is_unavailable(fault: &sqlx::Error) -> bool {
+    match fault {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(fault) => fault.code().is_some_and(|code| match code.parse::<u32>() {
+            // SQLITE_BUSY and SQLITE_LOCKED stand in the low byte. PostgreSQL's codes have five characters.
+            Ok(code) if code < 10_000 => matches!(code & 0xff, 5 | 6),
+            _ => ["40001", "40P01", "53300", "57P01", "57P03"].contains(&code.as_ref()),
+        }),
+        _ => false,
+    }
+}
