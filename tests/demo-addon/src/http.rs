@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn escapes_are_decoded_and_nonsense_stays() {
-        for (given, expected) in [("a%2Fb", "a/b"), ("a+b", "a b"), ("100%", "100%"), ("%zz", "%zz"), ("ä%c3%a4", "ää")] {
+        for (given, expected) in
+            [("a%2Fb", "a/b"), ("a+b", "a b"), ("100%", "100%"), ("%zz", "%zz"), ("ä%c3%a4", "ää")]
+        {
             assert_eq!(decode(given), expected);
         }
     }

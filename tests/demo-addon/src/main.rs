@@ -129,7 +129,8 @@ fn write_file(path: &Path, text: &[u8]) -> std::io::Result<()> {
 
 /// The addresses behind a name, as this container's resolver sees it.
 fn resolve(name: &str) -> std::io::Result<String> {
-    let addresses: Vec<String> = (name, 0).to_socket_addrs()?.map(|address| address.ip().to_string()).collect();
+    let addresses: Vec<String> =
+        (name, 0).to_socket_addrs()?.map(|address| address.ip().to_string()).collect();
     Ok(addresses.join("\n"))
 }
 

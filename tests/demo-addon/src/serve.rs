@@ -20,7 +20,8 @@ struct Server {
 
 /// Serves until the process ends. The error says why it could not begin.
 pub(crate) fn serve(options: Options) -> Result<(), String> {
-    let listener = listen(options.port).map_err(|error| format!("cannot listen on port {}: {error}", options.port))?;
+    let listener =
+        listen(options.port).map_err(|error| format!("cannot listen on port {}: {error}", options.port))?;
     println!("serving on port {}", options.port);
     if let Some(code) = options.exit {
         std::thread::spawn(move || {
@@ -31,7 +32,8 @@ pub(crate) fn serve(options: Options) -> Result<(), String> {
     }
     let server = Arc::new(Server {
         message: options.message,
-        host: std::fs::read_to_string("/etc/hostname").map_or_else(|_| "unknown".into(), |name| name.trim().into()),
+        host: std::fs::read_to_string("/etc/hostname")
+            .map_or_else(|_| "unknown".into(), |name| name.trim().into()),
         started: Instant::now(),
         healthy: AtomicBool::new(!options.unhealthy),
         served: AtomicU64::new(0),
@@ -73,10 +75,15 @@ impl Server {
             "/fs" => result(std::fs::read_to_string(request.value("path"))),
             "/write" => {
                 let (path, body) = (request.value("path"), request.value("text"));
-                result(write_file(Path::new(path), body.as_bytes()).map(|()| format!("{} bytes written", body.len())))
+                result(
+                    write_file(Path::new(path), body.as_bytes())
+                        .map(|()| format!("{} bytes written", body.len())),
+                )
             }
             "/resolve" => result(resolve(request.value("name"))),
-            "/fetch" => result(http::get(request.value("url")).map(|(status, body)| format!("{status} {body}"))),
+            "/fetch" => {
+                result(http::get(request.value("url")).map(|(status, body)| format!("{status} {body}")))
+            }
             "/exit" => {
                 let code = request.value("code").parse().unwrap_or(1);
                 text(200, "bye")?;

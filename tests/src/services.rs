@@ -1,0 +1,366 @@
+//! The two services as the processes that users run: started, killed and started again on the same state.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use addon_client::{ClientOptions, ManagerClient, MarketplaceClient};
+use anyhow::{Context, ensure};
+use nix::sys::signal;
+use nix::unistd::Pid;
+use reqwest::{Client, Method, RequestBuilder, header};
+use serde_json::Value;
+use url::Url;
+
+use crate::engine::Signal;
+use crate::wait::eventually;
+use crate::world::{World, target_folder};
+
+/// Longest wait for a service to be ready, on a machine that does much else.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for a service to end after SIGTERM; its own limit is 5 s.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Limit of one request of a test.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// How a service is started. The default is what a user gets who configures nothing but where the registry and the
+/// engine are.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    name: Option<String>,
+    port: Option<u16>,
+    marketplace: Option<String>,
+    docker_host: Option<String>,
+    registries: Vec<String>,
+    settings: Vec<(String, String)>,
+    arguments: Vec<String>,
+    without_token: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            name: None,
+            port: None,
+            marketplace: None,
+            docker_host: None,
+            registries: vec!["127.0.0.1:5000".to_owned()],
+            settings: Vec::new(),
+            arguments: Vec::new(),
+            without_token: false,
+        }
+    }
+}
+
+impl Setup {
+    /// A second service of a kind needs another name, which its state and log are called by, and another port.
+    #[must_use]
+    pub fn second(mut self, name: &str, port: u16) -> Self {
+        self.name = Some(name.to_owned());
+        self.port = Some(port);
+        self
+    }
+
+    /// Another address for the marketplace than its own: that of a proxy before it.
+    #[must_use]
+    pub fn marketplace_at(mut self, base_url: impl Into<String>) -> Self {
+        self.marketplace = Some(base_url.into());
+        self
+    }
+
+    /// Another engine than the world's, as `unix:///path`: a proxy before it.
+    #[must_use]
+    pub fn docker_host(mut self, host: impl Into<String>) -> Self {
+        self.docker_host = Some(host.into());
+        self
+    }
+
+    /// One more registry that is spoken to without TLS, as `host:port`.
+    #[must_use]
+    pub fn registry(mut self, host: impl ToString) -> Self {
+        self.registries.push(host.to_string());
+        self
+    }
+
+    /// A setting by its dotted name; it goes by way of the environment: `platform.prefix` is `…__PLATFORM__PREFIX`.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Everybody is an administrator, as clients that know no tokens need it.
+    #[must_use]
+    pub fn open(mut self) -> Self {
+        self.without_token = true;
+        self.set("auth.mode", "open")
+    }
+}
+
+/// One process of a service, and its state folder.
+pub struct Service {
+    name: String,
+    binary: PathBuf,
+    prefix: &'static str,
+    state: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    settings: Vec<(String, String)>,
+    arguments: Vec<String>,
+    base_url: Url,
+    http: Client,
+    token: Option<String>,
+    child: Option<Child>,
+}
+
+/// What a raw request was answered with.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: header::HeaderMap,
+    /// The body as it came.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON, `null` when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    /// A header as text, empty when it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+impl Service {
+    fn new(world: &World, kind: Kind, setup: &Setup) -> anyhow::Result<Self> {
+        let name = setup.name.clone().unwrap_or_else(|| kind.binary.to_owned());
+        let port = setup.port.unwrap_or(kind.port);
+        let binary = target_folder()?.join(kind.binary);
+        ensure!(
+            binary.exists(),
+            "{} is missing: build it with `cargo build --bin {}` (and `--release` for a release test)",
+            binary.display(),
+            kind.binary
+        );
+        let state = world.folder(&format!("state-{name}"))?;
+        let config = world.folder("config")?.join(format!("{name}.toml"));
+        let registries =
+            setup.registries.iter().map(|host| format!("[registries.\"{host}\"]\ninsecure = true\n"));
+        fs::write(&config, registries.collect::<String>())?;
+        let mut settings = vec![
+            ("server.listen".to_owned(), format!("127.0.0.1:{port}")),
+            ("state_folder".to_owned(), state.display().to_string()),
+        ];
+        settings.extend((kind.settings)(world, setup));
+        settings.extend(setup.settings.clone());
+        Ok(Self {
+            log: world.folder("logs")?.join(format!("{name}.log")),
+            name,
+            binary,
+            prefix: kind.prefix,
+            state,
+            config,
+            settings,
+            arguments: setup.arguments.clone(),
+            base_url: Url::parse(&format!("http://127.0.0.1:{port}"))?,
+            http: Client::builder().no_proxy().timeout(CALL_LIMIT).build()?,
+            token: None,
+            child: None,
+        })
+    }
+
+    /// Starts the process without waiting for anything.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "{} runs already", self.name);
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        // The child is killed with the thread that started it, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).arg("--config").arg(&self.config);
+        command.args(&self.arguments).env_clear().env("RUST_BACKTRACE", "1");
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        for (key, value) in &self.settings {
+            command.env(format!("{}__{}", self.prefix, key.to_uppercase().replace('.', "__")), value);
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(command.spawn().context("cannot start `setpriv` (package util-linux)")?);
+        Ok(())
+    }
+
+    /// Starts the process and waits until it says that it is ready. Answers how long that took.
+    pub async fn start(&mut self) -> anyhow::Result<Duration> {
+        self.spawn()?;
+        let url = self.url("/readyz");
+        let http = self.http.clone();
+        let name = self.name.clone();
+        let (_, took) = eventually(&format!("{name} is ready"), START_LIMIT, async || {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                // Ended before it was ready: no use in waiting out the limit.
+                return Ok(Err(anyhow::anyhow!("{name} ended with {status}; see its log")));
+            }
+            http.get(&url).send().await?.error_for_status()?;
+            Ok(Ok(()))
+        })
+        .await
+        .and_then(|(ended, took)| Ok((ended?, took)))?;
+        Ok(took)
+    }
+
+    /// Sends a signal and waits for the end. Answers how it ended and how long that took.
+    pub async fn stop(&mut self, signal: Signal) -> anyhow::Result<(ExitStatus, Duration)> {
+        let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
+        let kind = match signal {
+            Signal::Term => signal::Signal::SIGTERM,
+            Signal::Kill => signal::Signal::SIGKILL,
+        };
+        signal::kill(Pid::from_raw(i32::try_from(child.id())?), kind)?;
+        eventually(&format!("{} ends", self.name), STOP_LIMIT, async || {
+            child.try_wait()?.context("it still runs")
+        })
+        .await
+    }
+
+    /// `http://127.0.0.1:<port>` and a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base_url.as_str().trim_end_matches('/'))
+    }
+
+    /// The administrator's token.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> &PathBuf {
+        &self.state
+    }
+
+    /// What it has logged so far, of all its processes.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(&self.log)?)
+    }
+
+    /// Resident memory of the process, in bytes.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let id = self.child.as_ref().map(Child::id).with_context(|| format!("{} does not run", self.name))?;
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has a VmRSS")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+    }
+
+    /// A request with the administrator's token.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.anonymous(method, path);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// A request without a token.
+    pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    /// Sends a request and reads its answer, whatever the status.
+    pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
+        let answer = request.send().await?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Ok(Answer { status, headers, text: answer.text().await? })
+    }
+
+    /// `GET` with the administrator's token.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// `POST` of JSON with the administrator's token.
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    fn client_options(&self) -> ClientOptions {
+        ClientOptions::new(self.base_url.clone()).with_token(self.token.clone())
+    }
+
+    /// Reads the token that the first start wrote.
+    fn read_token(&mut self) -> anyhow::Result<()> {
+        let file = self.state.join("admin.token");
+        let token =
+            fs::read_to_string(&file).with_context(|| format!("no first token in {}", file.display()))?;
+        self.token = Some(token.trim().to_owned());
+        Ok(())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ended_already = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
+/// What tells one service from the other.
+struct Kind {
+    binary: &'static str,
+    prefix: &'static str,
+    port: u16,
+    settings: fn(&World, &Setup) -> Vec<(String, String)>,
+}
+
+/// A running marketplace.
+pub struct Marketplace {
+    /// The process.
+    pub service: Service,
+    /// A client with the administrator's token.
+    pub client: MarketplaceClient,
+}
+
+impl Marketplace {
+    pub(crate) async fn start(world: &World, setup: Setup) -> anyhow::Result<Self> {
+        let kind =
+            Kind { binary: "marketplace", prefix: "MARKETPLACE", port: 11102, settings: |_, _| Vec::new() };
+        let mut service = Service::new(world, kind, &setup)?;
+        service.start().await?;
+        if !setup.without_token {
+            service.read_token()?;
+        }
+        let client = MarketplaceClient::new(service.client_options())?;
+        Ok(Self { service, client })
+    }
+}
+
+/// A running addons manager.
+pub struct Manager {
+    /// The process.
+    pub service: Service,
+    /// A client with the administrator's token.
+    pub client: ManagerClient,
+}
+
+impl Manager {
+    pub(crate) async fn start(world: &World, setup: Setup) -> anyhow::Result<Self> {
+        let settings = |world: &World, setup: &Setup| {
+            let marketplace =
+                setup.marketplace.clone().unwrap_or_else(|| "http://127.0.0.1:11102".to_owned());
+            let host = setup.docker_host.clone().unwrap_or_else(|| world.engine.host());
+            vec![("marketplace.url".to_owned(), marketplace), ("docker.host".to_owned(), host)]
+        };
+        let kind = Kind { binary: "addons-manager", prefix: "ADDONS_MANAGER", port: 11101, settings };
+        let mut service = Service::new(world, kind, &setup)?;
+        service.start().await?;
+        if !setup.without_token {
+            service.read_token()?;
+        }
+        let client = ManagerClient::new(service.client_options())?;
+        Ok(Self { service, client })
+    }
+}

@@ -1,0 +1,3 @@
+//! The system tests: one binary, since each further one links 40 MB again.
+
+mod world;
