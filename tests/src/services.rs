@@ -154,8 +154,8 @@ impl Service {
             setup.registries.iter().map(|host| format!("[registries.\"{host}\"]\ninsecure = true\n"));
         fs::write(&config, registries.collect::<String>())?;
         let mut settings = vec![
-            ("server.listen".to_owned(), format!("127.0.0.1:{port}")),
-            ("state_folder".to_owned(), state.display().to_string()),
+            ("server.port".to_owned(), port.to_string()),
+            ("state_dir".to_owned(), state.display().to_string()),
         ];
         settings.extend((kind.settings)(world, setup));
         settings.extend(setup.settings.clone());
@@ -291,7 +291,7 @@ impl Service {
 
     /// Reads the token that the first start wrote.
     fn read_token(&mut self) -> anyhow::Result<()> {
-        let file = self.state.join("admin.token");
+        let file = self.state.join("admin-token");
         let token =
             fs::read_to_string(&file).with_context(|| format!("no first token in {}", file.display()))?;
         self.token = Some(token.trim().to_owned());

