@@ -28,6 +28,27 @@ pub struct OwnNetworkId(pub(crate) String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnVolumeName(pub(crate) String);
 
+impl OwnContainerId {
+    /// An id for which there is a proof: a row of the ledger, or, in a test of a runtime, that the test made it.
+    pub fn proved(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+}
+
+impl OwnNetworkId {
+    /// As [`OwnContainerId::proved`].
+    pub fn proved(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+}
+
+impl OwnVolumeName {
+    /// As [`OwnContainerId::proved`].
+    pub fn proved(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+}
+
 /// One unfiltered listing of everything, taken together. Who owns what is not known here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -274,7 +295,7 @@ pub struct EngineFacts {
 }
 
 /// Why the engine did not do what it was asked for. The three kinds are what the executor acts on.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RuntimeError {
     /// Waiting may help: no answer, 5xx, engine away, registry down or limiting.
     #[error("{operation}: {message}")]
@@ -324,6 +345,8 @@ pub enum ChangeNeeded {
     Authentication,
     Configuration,
     AddressPool,
+    /// A network or volume of ours that somebody else's container uses.
+    InUse,
 }
 
 /// A container engine. Every call has its own deadline. "Already so" is success everywhere: starting what runs, stopping what is stopped,
