@@ -1,13 +1,17 @@
 //! Who may do what: tokens of accounts, with scopes. Knows neither service: a service gives its prefix and its scopes.
 //!
-//! `scope.rs` has the values, `token.rs` a token's text, `store.rs` the SQL, `gate.rs` the check of each request,
-//! `api.rs` the calls that list, make and revoke tokens. This file reads the settings, makes the first token and turns an
-//! `Authorization` header into a [`Principal`].
+//! `scope.rs` has the values, `token.rs` a token's text, `store.rs` the SQL, `api.rs` the calls that list, make
+//! and revoke tokens, `command.rs` the same for the command line. This file reads the settings, makes the first token and
+//! turns an `Authorization` header into a [`Principal`]; `gate.rs`, beside this folder, asks it on each request.
 
+pub mod api;
+pub mod command;
 mod scope;
 pub mod store;
 mod token;
 
+pub use command::TokenCommand;
+pub(crate) use scope::missing_scope;
 pub use scope::{Access, NamePattern, Principal, Scope, Scopes};
 pub use store::{StoredToken, TokenStore, TokenStoreError};
 pub use token::{Token, TokenHash};

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
-
 use crate::problem::Problem;
 
 /// What a token allows. A service knows only those of its own list; `admin` includes all, and every scope `read`.
@@ -255,16 +253,6 @@ impl Principal {
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl FromRequest for Principal {
-    type Error = Problem;
-    type Future = std::future::Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let known = request.extensions().get::<Self>().cloned();
-        std::future::ready(Ok(known.unwrap_or_else(Self::nobody)))
     }
 }
 

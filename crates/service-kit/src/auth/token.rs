@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 /// Longest text that is looked at as a token, in bytes.
-pub const MAX_TOKEN: usize = 512;
+pub(super) const MAX_TOKEN: usize = 512;
 
 const SECRET: usize = 43;
 const CHECKSUM: usize = 6;
@@ -78,7 +78,7 @@ impl TokenHash {
 
 /// What a text looks like, without asking a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// A token of this service, as far as its form goes.
     Ours,
     /// It begins like one and is not whole.
@@ -88,7 +88,7 @@ pub enum Form {
 }
 
 /// What a text looks like.
-pub fn form(prefix: &str, text: &str) -> Form {
+pub(super) fn form(prefix: &str, text: &str) -> Form {
     let Some(rest) = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')) else { return Form::Other };
     let whole = rest.is_ascii()
         && rest.len() == ID + 1 + SECRET + CHECKSUM

@@ -1,0 +1,181 @@
+//! `/api/v1/tokens`: list, make and revoke tokens. Both services have these calls in their route table.
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
+use addon_client::{CreatedToken, TokenRequest, TokenView};
+
+use super::{Auth, NamePattern, Principal, Scope, Scopes, StoredToken, Token};
+use crate::body::Json;
+use crate::clock::Timestamp;
+use crate::problem::{Finding, Problem};
+use crate::random;
+use crate::routes::RouteTable;
+
+/// The calls, for a service's table.
+pub fn routes() -> RouteTable {
+    RouteTable::new()
+        .get("/api/v1/tokens", Scope::Admin, list)
+        .post("/api/v1/tokens", Scope::Admin, create)
+        .delete("/api/v1/tokens/{id}", Scope::Admin, revoke)
+}
+
+/// List tokens, without their secrets.
+#[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens",
+    responses((status = 200, description = "Every token, oldest first", body = Vec<TokenView>)))]
+pub(crate) async fn list(auth: web::Data<Auth>) -> Result<web::Json<Vec<TokenView>>, Problem> {
+    let tokens = auth.store().list().await.map_err(Problem::internal)?;
+    Ok(web::Json(tokens.into_iter().map(view).collect()))
+}
+
+/// Make a token; its text is shown this once.
+#[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = TokenRequest,
+    responses((status = 201, description = "The token, with its text", body = CreatedToken)))]
+pub(crate) async fn create(
+    auth: web::Data<Auth>,
+    principal: Principal,
+    body: Json<TokenRequest>,
+) -> Result<HttpResponse, Problem> {
+    let now = auth.clock().now();
+    let (token, stored) = make(&auth.profile(), body.into_inner(), now)
+        .map_err(|errors| Problem::unprocessable("bad-token", "the token cannot be made as asked").with_errors(errors))?;
+    auth.store().insert(&stored).await.map_err(Problem::internal)?;
+    tracing::info!(token.id = token.id(), token.account = stored.account, by = principal.account(), "a token was made");
+    let location = format!("/api/v1/tokens/{}", token.id());
+    let created = CreatedToken { token: token.text().to_owned(), view: view(stored) };
+    Ok(HttpResponse::Created()
+        .insert_header((header::LOCATION, location))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(created))
+}
+
+/// Revoke a token; it ends within a second.
+#[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens",
+    params(("id" = String, Path, description = "The token's id")),
+    responses((status = 204, description = "It is revoked")))]
+pub(crate) async fn revoke(
+    auth: web::Data<Auth>,
+    principal: Principal,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = id.into_inner();
+    if !auth.store().remove(&id).await.map_err(Problem::internal)? {
+        return Err(Problem::not_found("there is no token with this id"));
+    }
+    auth.forget();
+    tracing::info!(token.id = id, by = principal.account(), "a token was revoked");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A new token as it was asked for, and what is stored of it; or everything that is wrong with what was asked.
+pub(super) fn make(
+    profile: &super::AuthProfile,
+    asked: TokenRequest,
+    now: Timestamp,
+) -> Result<(Token, StoredToken), Vec<Finding>> {
+    let mut faults = Vec::new();
+    let mut fault = |path: &str, rule: &str, message: String, suggestion: Option<String>| {
+        let (path, rule) = (path.to_owned(), rule.to_owned());
+        faults.push(Finding { path, rule, message, suggestion, line: None, column: None });
+    };
+    if !is_account(&asked.account) {
+        let message = "an account's name has 1 to 63 of a-z A-Z 0-9 . _ - and begins with a letter or digit".to_owned();
+        fault("/account", "account-name", message, None);
+    }
+    if asked.account == Principal::ANONYMOUS {
+        fault("/account", "account-name", "anonymous is everyone without a token".to_owned(), None);
+    }
+    if asked.scopes.is_empty() {
+        fault("/scopes", "scopes-empty", "a token needs at least one scope".to_owned(), None);
+    }
+    let mut scopes = Vec::new();
+    for (index, name) in asked.scopes.iter().enumerate() {
+        match Scope::from_wire(name).filter(|scope| profile.scopes.contains(scope)) {
+            Some(scope) => scopes.push(scope),
+            None => {
+                let known: Vec<&str> = profile.scopes.iter().map(|scope| scope.as_str()).collect();
+                let nearest = crate::config::nearest(name, known.iter().copied()).map(str::to_owned);
+                let message = format!("this service knows no scope {name:?}; it knows {}", known.join(", "));
+                fault(&format!("/scopes/{index}"), "unknown-scope", message, nearest);
+            }
+        }
+    }
+    let names = asked.name_pattern.as_deref().map(NamePattern::new);
+    if names == Some(None) {
+        let message = "a pattern has 1 to 80 of a-z A-Z 0-9 . _ - and * for any characters".to_owned();
+        fault("/name_pattern", "name-pattern", message, None);
+    }
+    if asked.expires_at.is_some_and(|end| end <= now) {
+        fault("/expires_at", "already-expired", format!("this time has passed: it is {now}"), None);
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let token = Token::new(profile.prefix, random::bytes(), random::bytes());
+    let stored = StoredToken {
+        id: token.id().to_owned(),
+        account: asked.account,
+        hash: token.hash().hex(),
+        scopes: scopes.into_iter().collect::<Scopes>(),
+        names: names.flatten(),
+        created_at: now,
+        expires_at: asked.expires_at,
+    };
+    Ok((token, stored))
+}
+
+fn is_account(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.as_bytes()[0].is_ascii_alphanumeric()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn view(token: StoredToken) -> TokenView {
+    TokenView {
+        id: token.id,
+        account: token.account,
+        scopes: token.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+        name_pattern: token.names.map(|names| names.as_str().to_owned()),
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::AuthProfile;
+
+    const PROFILE: AuthProfile = AuthProfile { prefix: "oakt", scopes: &[Scope::Read, Scope::Publish, Scope::Admin] };
+
+    fn asked(account: &str, scopes: &[&str]) -> TokenRequest {
+        let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        TokenRequest { account: account.to_owned(), scopes, name_pattern: None, expires_at: None }
+    }
+
+    #[test]
+    fn a_token_is_made_as_asked() {
+        let now = Timestamp::from_millis(1_000);
+        let mut request = asked("ci", &["publish"]);
+        request.name_pattern = Some("mqtt-*".to_owned());
+        request.expires_at = Some(Timestamp::from_millis(2_000));
+        let (token, stored) = make(&PROFILE, request, now).unwrap();
+        assert!(token.text().starts_with("oakt_"));
+        assert_eq!((stored.id.as_str(), stored.hash), (token.id(), token.hash().hex()));
+        assert_eq!(stored.scopes.to_string(), "publish");
+        assert_eq!(stored.names.unwrap().as_str(), "mqtt-*");
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let now = Timestamp::from_millis(1_000);
+        let mut request = asked("-x", &["operate", "pubish"]);
+        request.name_pattern = Some("a b".to_owned());
+        request.expires_at = Some(now);
+        let faults = make(&PROFILE, request, now).unwrap_err();
+        let paths: Vec<&str> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        assert_eq!(paths, ["/account", "/scopes/0", "/scopes/1", "/name_pattern", "/expires_at"]);
+        assert_eq!(faults[2].suggestion.as_deref(), Some("publish"));
+        assert_eq!(make(&PROFILE, asked("a", &[]), now).unwrap_err()[0].path, "/scopes");
+        assert_eq!(make(&PROFILE, asked("anonymous", &["read"]), now).unwrap_err()[0].path, "/account");
+    }
+}

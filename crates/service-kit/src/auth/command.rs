@@ -1,0 +1,54 @@
+//! `token create` of either binary: for the operator on the host, who can open the database.
+
+use std::time::Duration;
+
+use addon_client::TokenRequest;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use super::{AuthProfile, TokenStore, api};
+use crate::clock::SharedClock;
+
+/// `token …` on the command line.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it; it is shown this once.
+    Create(CreateToken),
+}
+
+/// What `token create` is given.
+#[derive(Debug, Args)]
+pub struct CreateToken {
+    /// Account that the token belongs to; made when it is not there.
+    #[arg(long)]
+    account: String,
+    /// What the token allows; can be given several times.
+    #[arg(long = "scope", required = true, value_delimiter = ',')]
+    scopes: Vec<String>,
+    /// Only for addons of these names; * stands for any characters.
+    #[arg(long)]
+    names: Option<String>,
+    /// Days until the token ends; never without this.
+    #[arg(long)]
+    expires_in_days: Option<u32>,
+}
+
+impl TokenCommand {
+    /// Does it, and gives the token's text.
+    ///
+    /// # Errors
+    /// Everything that is wrong with what was asked, or that of the database.
+    pub async fn run(self, profile: &AuthProfile, store: &TokenStore, clock: &SharedClock) -> anyhow::Result<String> {
+        let Self::Create(asked) = self;
+        let now = clock.now();
+        let expires_at = asked.expires_in_days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
+        let request =
+            TokenRequest { account: asked.account, scopes: asked.scopes, name_pattern: asked.names, expires_at };
+        let (token, stored) = api::make(profile, request, now).map_err(|faults| {
+            let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
+            anyhow::anyhow!(faults.join("; "))
+        })?;
+        store.insert(&stored).await.context("the token cannot be stored")?;
+        Ok(token.text().to_owned())
+    }
+}

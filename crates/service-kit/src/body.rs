@@ -1,0 +1,726 @@
+//! JSON bodies and queries as handlers take them. All that is wrong with a body is said at once, with its place; repeated
+//! keys and unknown fields are faults.
+//!
+//! [`Json`] reads into any type that derives `Deserialize`. Serde stops at the first fault, so a body with faults is read
+//! again without what was faulty, until nothing new is found: only the error path pays for that.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::web::{self, Bytes, BytesMut};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt;
+use jsonc_parser::ast::Value;
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, IntoDeserializer, Unexpected, Visitor};
+
+use crate::problem::{Finding, Problem};
+
+/// Most faults that are looked for.
+const MOST_FAULTS: usize = 50;
+
+/// How much of a body is read, and how long it may take to arrive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    pub(crate) bytes: usize,
+    pub(crate) time: Duration,
+}
+
+impl Default for BodyLimits {
+    fn default() -> Self {
+        Self { bytes: 256 << 10, time: Duration::from_secs(30) }
+    }
+}
+
+type BodyFuture<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
+
+/// A JSON body, read.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T> Json<T> {
+    /// What was read.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = BodyFuture<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> BodyFuture<Self> {
+        let text = JsonBytes::from_request(request, payload);
+        Box::pin(async move { read_json(&text.await?.0).map(Json) })
+    }
+}
+
+/// A JSON body that may be left out: then the type's default.
+#[derive(Debug)]
+pub struct JsonOrDefault<T>(pub T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for JsonOrDefault<T> {
+    type Error = Problem;
+    type Future = BodyFuture<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> BodyFuture<Self> {
+        let media_type = json_media_type(request);
+        let bytes = collect(request, payload.take());
+        Box::pin(async move {
+            let bytes = bytes.await?;
+            if bytes.is_empty() {
+                return Ok(Self(T::default()));
+            }
+            media_type?;
+            read_json(&bytes).map(Self)
+        })
+    }
+}
+
+/// The bytes of a JSON body, within the limit and of the right media type, not looked at.
+#[derive(Debug)]
+pub struct JsonBytes(pub Bytes);
+
+impl FromRequest for JsonBytes {
+    type Error = Problem;
+    type Future = BodyFuture<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> BodyFuture<Self> {
+        if let Err(problem) = json_media_type(request) {
+            return Box::pin(std::future::ready(Err(problem)));
+        }
+        let bytes = collect(request, payload.take());
+        Box::pin(async move { bytes.await.map(Self) })
+    }
+}
+
+/// The query, read. Of a name that is given twice the first counts; unknown names are ignored.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(read_query(request.query_string()).map(Self))
+    }
+}
+
+fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let mut seen = BTreeSet::new();
+    let mut repeated = false;
+    for (name, _) in url::form_urlencoded::parse(query.as_bytes()) {
+        repeated |= !seen.insert(name);
+    }
+    let read = if repeated {
+        let mut seen = BTreeSet::new();
+        let first = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| seen.insert(name.clone()));
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(first).finish();
+        web::Query::from_query(&query)
+    } else {
+        web::Query::from_query(query)
+    };
+    read.map(web::Query::into_inner)
+        .map_err(|fault| Problem::bad_request("bad-query", format!("the query cannot be read: {fault}")))
+}
+
+/// 415 unless the body is said to be JSON.
+fn json_media_type(request: &HttpRequest) -> Result<(), Problem> {
+    let given = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = essence.strip_prefix("application/");
+    if subtype.is_some_and(|subtype| subtype == "json" || (subtype.len() > 5 && subtype.ends_with("+json"))) {
+        return Ok(());
+    }
+    let what = if given.is_empty() { "a body without Content-Type".to_owned() } else { format!("a body of type {given:?}") };
+    let detail = format!("{what} is not read here; send JSON with \"Content-Type: application/json\"");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail))
+}
+
+fn collect(request: &HttpRequest, mut payload: Payload) -> impl Future<Output = Result<Bytes, Problem>> + 'static {
+    let limits = request.app_data::<BodyLimits>().copied().unwrap_or_default();
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let too_large = move || {
+        let detail = format!("a body has at most {} bytes here", limits.bytes);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+    };
+    async move {
+        if length.is_some_and(|length: u64| length > limits.bytes as u64) {
+            return Err(too_large());
+        }
+        let read = async {
+            let mut bytes = BytesMut::new();
+            while let Some(chunk) = payload.next().await {
+                let chunk = chunk.map_err(|fault| {
+                    Problem::bad_request("broken-body", "the body did not arrive whole").with_source(anyhow::anyhow!(fault))
+                })?;
+                if bytes.len() + chunk.len() > limits.bytes {
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(bytes.freeze())
+        };
+        match tokio::time::timeout(limits.time, read).await {
+            Ok(read) => read,
+            Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time")),
+        }
+    }
+}
+
+/// Reads a JSON text into a type.
+///
+/// # Errors
+/// 400 with line and column when it is no JSON; 422 with everything that is wrong with it otherwise.
+pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(fault) => {
+            let readable = std::str::from_utf8(&bytes[..fault.valid_up_to()]).expect("it is valid up to there");
+            let (line, column) = position(readable, readable.len());
+            return Err(malformed("the body is not UTF-8", line, column));
+        }
+    };
+    // The parser below takes a few things that are no JSON, as raw line breaks in strings.
+    if let Err(fault) = serde_json::from_str::<IgnoredAny>(text) {
+        let what = fault.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        let line = u32::try_from(fault.line()).unwrap_or(u32::MAX);
+        return Err(malformed(what, line, u32::try_from(fault.column()).unwrap_or(u32::MAX)));
+    }
+    let options = ParseOptions {
+        allow_comments: false,
+        allow_loose_object_property_names: false,
+        allow_trailing_commas: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        ..ParseOptions::default()
+    };
+    let tree = match parse_to_ast(text, &CollectOptions::default(), &options) {
+        Ok(tree) => tree.value,
+        Err(fault) => {
+            let (line, column) = position(text, fault.range().start);
+            return Err(malformed(&fault.kind().to_string(), line, column));
+        }
+    };
+    let tree = tree.ok_or_else(|| malformed("the body is empty", 1, 1))?;
+    let reading = Reading { text, faults: RefCell::default(), known: RefCell::default() };
+    reading.repeated_keys(&tree, &mut String::new());
+    loop {
+        let before = reading.known.borrow().len();
+        match T::deserialize(Node { reading: &reading, value: Some(&tree), path: String::new() }) {
+            Ok(value) if reading.faults.borrow().is_empty() => return Ok(value),
+            Ok(_) => break,
+            Err(fault) => reading.note(fault),
+        }
+        // A fault that was known before cannot be read around.
+        if reading.known.borrow().len() == before || before > MOST_FAULTS {
+            break;
+        }
+    }
+    let mut faults = reading.faults.into_inner();
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    let detail = match faults.as_slice() {
+        [fault] if fault.path.is_empty() => format!("the body {}", fault.message),
+        [fault] => format!("{}: {}", fault.path, fault.message),
+        faults => format!("the body has {} faults: see errors", faults.len()),
+    };
+    Err(Problem::unprocessable("invalid-body", detail).with_errors(faults))
+}
+
+fn malformed(what: &str, line: u32, column: u32) -> Problem {
+    let detail = format!("the body is no JSON: {what} at line {line}, column {column}");
+    let finding = Finding {
+        path: String::new(),
+        rule: "malformed".to_owned(),
+        message: what.to_owned(),
+        suggestion: None,
+        line: Some(line),
+        column: Some(column),
+    };
+    Problem::bad_request("malformed-json", detail).with_errors([finding])
+}
+
+/// Line and column of a byte, both from 1, the column in characters.
+fn position(text: &str, at: usize) -> (u32, u32) {
+    let before = &text[..at];
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let column = before[start..].chars().count() + 1;
+    (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+}
+
+/// A text as a part of a JSON Pointer (RFC 6901, 3).
+fn pointer_part(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// One body that is being read.
+struct Reading<'t> {
+    text: &'t str,
+    faults: RefCell<Vec<Finding>>,
+    /// Paths of what was found faulty: skipped, or (what is missing) made up, when it is read again.
+    known: RefCell<BTreeSet<String>>,
+}
+
+impl Reading<'_> {
+    fn add(&self, path: &str, rule: &str, message: String, suggestion: Option<String>, at: usize) {
+        let (line, column) = position(self.text, at);
+        self.faults.borrow_mut().push(Finding {
+            path: path.to_owned(),
+            rule: rule.to_owned(),
+            message,
+            suggestion,
+            line: Some(line),
+            column: Some(column),
+        });
+    }
+
+    fn note(&self, fault: Fault) {
+        let (path, at) = fault.place.unwrap_or_default();
+        if self.known.borrow_mut().insert(path.clone()) {
+            self.add(&path, fault.rule, fault.message, fault.suggestion, at);
+        }
+    }
+
+    fn repeated_keys(&self, value: &Value<'_>, path: &mut String) {
+        let length = path.len();
+        match value {
+            Value::Object(object) => {
+                let mut seen = BTreeSet::new();
+                for member in &object.properties {
+                    let name = member.name.as_str();
+                    path.push('/');
+                    path.push_str(&pointer_part(name));
+                    if !seen.insert(name) {
+                        self.add(path, "repeated-key", format!("{name:?} stands here twice"), None, member.start());
+                    }
+                    self.repeated_keys(&member.value, path);
+                    path.truncate(length);
+                }
+            }
+            Value::Array(array) => {
+                for (index, element) in array.elements.iter().enumerate() {
+                    path.push_str(&format!("/{index}"));
+                    self.repeated_keys(element, path);
+                    path.truncate(length);
+                }
+            }
+            _ => (),
+        }
+    }
+}
+
+/// What serde finds wrong, and where.
+#[derive(Debug)]
+struct Fault {
+    rule: &'static str,
+    message: String,
+    suggestion: Option<String>,
+    /// JSON Pointer and byte; set where the value is known.
+    place: Option<(String, usize)>,
+    missing: Option<&'static str>,
+}
+
+impl Fault {
+    fn new(rule: &'static str, message: String) -> Self {
+        Self { rule, message, suggestion: None, place: None, missing: None }
+    }
+
+    /// The same with its place, unless it has one.
+    fn at(mut self, path: &str, at: usize) -> Self {
+        if self.place.is_none() {
+            let path = match self.missing {
+                Some(name) => format!("{path}/{}", pointer_part(name)),
+                None => path.to_owned(),
+            };
+            self.place = Some((path, at));
+        }
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new("invalid-value", message.to_string())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let found = match found {
+            Unexpected::Bool(value) => value.to_string(),
+            Unexpected::Unsigned(value) => format!("the number {value}"),
+            Unexpected::Signed(value) => format!("the number {value}"),
+            Unexpected::Float(value) => format!("the number {value}"),
+            Unexpected::Str(_) => "a string".to_owned(),
+            Unexpected::Unit | Unexpected::Option => "null".to_owned(),
+            Unexpected::Seq => "a list".to_owned(),
+            Unexpected::Map => "an object".to_owned(),
+            other => other.to_string(),
+        };
+        let expected = match expected.to_string() {
+            text if text.starts_with("struct ") || text == "a map" => "an object".to_owned(),
+            text if text == "a sequence" => "a list".to_owned(),
+            text if text.starts_with("enum ") || text == "a borrowed string" => "a string".to_owned(),
+            text if text.starts_with('u') && text[1..].parse::<u8>().is_ok() => "a whole number".to_owned(),
+            text => text,
+        };
+        Self::new("wrong-type", format!("must be {expected}, not {found}"))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        let mut fault = Self::new("unknown-value", format!("must be one of {}, not {variant:?}", expected.join(", ")));
+        fault.suggestion = crate::config::nearest(variant, expected.iter().copied()).map(str::to_owned);
+        fault
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self { missing: Some(field), ..Self::new("required", format!("{field:?} is required")) }
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        // Repeated keys were reported before; of two values the first is read.
+        Self::new("repeated-key", format!("{field:?} stands here twice"))
+    }
+}
+
+/// A value, or (what is missing) the place where one should be.
+struct Node<'r, 't> {
+    reading: &'r Reading<'t>,
+    value: Option<&'r Value<'t>>,
+    path: String,
+}
+
+impl<'r, 't> Node<'r, 't> {
+    fn start(&self) -> usize {
+        self.value.map_or(0, Ranged::start)
+    }
+
+    fn child(&self, part: &str, value: Option<&'r Value<'t>>) -> Self {
+        Self { reading: self.reading, value, path: format!("{}/{}", self.path, pointer_part(part)) }
+    }
+
+    fn object<V: Visitor<'r>>(self, fields: Option<&'static [&'static str]>, visitor: V) -> Result<V::Value, Fault> {
+        let Some(Value::Object(object)) = self.value else { return self.deserialize_any(visitor) };
+        let mut seen = BTreeSet::new();
+        let mut members = Vec::new();
+        for member in &object.properties {
+            let name = member.name.as_str();
+            let child = self.child(name, Some(&member.value));
+            if !seen.insert(name) || self.reading.known.borrow().contains(&child.path) {
+                continue;
+            }
+            if let Some(fields) = fields
+                && !fields.contains(&name)
+            {
+                let mut fault = Fault::new("unknown-field", format!("there is no field {name:?} here"));
+                fault.suggestion = crate::config::nearest(name, fields.iter().copied()).map(str::to_owned);
+                self.reading.note(fault.at(&child.path, member.start()));
+                continue;
+            }
+            members.push((name, child));
+        }
+        for &name in fields.unwrap_or_default() {
+            let hole = self.child(name, None);
+            if !seen.contains(name) && self.reading.known.borrow().contains(&hole.path) {
+                members.push((name, hole));
+            }
+        }
+        let (path, at) = (self.path.clone(), self.start());
+        visitor.visit_map(Members { rest: members.into_iter(), value: None }).map_err(|fault| fault.at(&path, at))
+    }
+}
+
+impl<'r> Deserializer<'r> for Node<'r, '_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let (path, at) = (self.path.clone(), self.start());
+        let read = match self.value {
+            None => visitor.visit_unit(),
+            Some(Value::NullKeyword(_)) => visitor.visit_unit(),
+            Some(Value::BooleanLit(literal)) => visitor.visit_bool(literal.value),
+            Some(Value::StringLit(literal)) => visitor.visit_borrowed_str(&literal.value),
+            Some(Value::NumberLit(literal)) => match (literal.value.parse(), literal.value.parse()) {
+                (Ok(number), _) => visitor.visit_u64(number),
+                (_, Ok(number)) => visitor.visit_i64(number),
+                _ => visitor.visit_f64(literal.value.parse().unwrap_or(f64::NAN)),
+            },
+            Some(Value::Array(array)) => {
+                let elements = array.elements.iter().enumerate();
+                let elements: Vec<Self> =
+                    elements.map(|(index, element)| self.child(&index.to_string(), Some(element))).collect();
+                visitor.visit_seq(Elements { rest: elements.into_iter() })
+            }
+            Some(Value::Object(_)) => return self.object(None, visitor),
+        };
+        read.map_err(|fault: Fault| fault.at(&path, at))
+    }
+
+    fn deserialize_option<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.value {
+            None | Some(Value::NullKeyword(_)) => visitor.visit_none(),
+            Some(_) => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.value {
+            None => visitor.visit_borrowed_str(""),
+            Some(_) => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.value {
+            None => visitor.visit_seq(Elements { rest: Vec::new().into_iter() }),
+            Some(_) => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'r>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        let (path, at) = (self.path.clone(), self.start());
+        visitor.visit_newtype_struct(self).map_err(|fault| fault.at(&path, at))
+    }
+
+    fn deserialize_struct<V: Visitor<'r>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.object(Some(fields), visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'r>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let (path, at) = (self.path.clone(), self.start());
+        let read = match self.value {
+            Some(Value::StringLit(literal)) => {
+                visitor.visit_enum(BorrowedStrDeserializer::<Fault>::new(&literal.value))
+            }
+            _ => self.deserialize_any(visitor),
+        };
+        read.map_err(|fault| fault.at(&path, at))
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        <V: Visitor<'r>>
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct map
+        identifier
+    }
+}
+
+/// The members of an object that are read.
+struct Members<'r, 't> {
+    rest: std::vec::IntoIter<(&'r str, Node<'r, 't>)>,
+    value: Option<Node<'r, 't>>,
+}
+
+impl<'r> de::MapAccess<'r> for Members<'r, '_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: de::DeserializeSeed<'r>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let Some((name, value)) = self.rest.next() else { return Ok(None) };
+        self.value = Some(value);
+        let name: StrDeserializer<'r, Fault> = name.into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<V: de::DeserializeSeed<'r>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        let node = self.value.take().expect("serde asks for a value after its key");
+        let (path, at) = (node.path.clone(), node.start());
+        seed.deserialize(node).map_err(|fault| fault.at(&path, at))
+    }
+}
+
+/// The elements of a list that are read.
+struct Elements<'r, 't> {
+    rest: std::vec::IntoIter<Node<'r, 't>>,
+}
+
+impl<'r> de::SeqAccess<'r> for Elements<'r, '_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: de::DeserializeSeed<'r>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        for node in self.rest.by_ref() {
+            if node.reading.known.borrow().contains(&node.path) {
+                continue;
+            }
+            let (path, at) = (node.path.clone(), node.start());
+            return seed.deserialize(node).map(Some).map_err(|fault| fault.at(&path, at));
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Order {
+        name: String,
+        size: Size,
+        count: u32,
+        #[serde(default)]
+        tags: Vec<String>,
+        note: Option<String>,
+        id: Option<addon_client::ReleaseId>,
+        #[serde(default)]
+        parts: BTreeMap<String, Part>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Size {
+        Small,
+        Large,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Part {
+        weight: f64,
+    }
+
+    fn faults(text: &str) -> Vec<(String, String, u32, u32)> {
+        let problem = read_json::<Order>(text.as_bytes()).unwrap_err();
+        assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY, "{text}: {problem}");
+        let place = |fault: &Finding| {
+            (fault.path.clone(), fault.rule.clone(), fault.line.unwrap(), fault.column.unwrap())
+        };
+        problem.errors().iter().map(place).collect()
+    }
+
+    #[test]
+    fn a_good_body_is_read() {
+        let text = r#"{"name": "a\nb", "size": "large", "count": 3, "tags": ["x"], "note": null,
+            "id": "6B00fc9223516c5e37bee27c", "parts": {"p": {"weight": 1.5}}}"#;
+        let order = read_json::<Order>(text.as_bytes()).unwrap();
+        assert_eq!((order.name.as_str(), order.size, order.count), ("a\nb", Size::Large, 3));
+        assert_eq!((order.tags, order.note), (vec!["x".to_owned()], None));
+        assert_eq!(order.parts["p"].weight, 1.5);
+        assert_eq!(read_json::<Vec<i64>>(b"[1, -2]").unwrap(), [1, -2]);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let text = "{\n  \"nmae\": \"a\",\n  \"size\": \"larg\", \"count\": -1,\n  \"tags\": [\"x\", 5, \"y\", null],\n  \
+                    \"note\": true, \"id\": \"zz\", \"parts\": {\"a/b\": {\"weight\": \"w\", \"wieght\": 1}, \"c\": 3}\n}";
+        let expected = [
+            ("/name", "required", 1, 1),
+            ("/nmae", "unknown-field", 2, 3),
+            ("/size", "unknown-value", 3, 11),
+            ("/count", "invalid-value", 3, 28),
+            ("/tags/1", "wrong-type", 4, 17),
+            ("/tags/3", "wrong-type", 4, 25),
+            ("/note", "wrong-type", 5, 11),
+            ("/id", "invalid-value", 5, 23),
+            ("/parts/a~1b/weight", "wrong-type", 5, 57),
+            ("/parts/a~1b/wieght", "unknown-field", 5, 62),
+            ("/parts/c", "wrong-type", 5, 81),
+        ];
+        let expected: Vec<_> =
+            expected.map(|(path, rule, line, column)| (path.to_owned(), rule.to_owned(), line, column)).into();
+        assert_eq!(faults(text), expected);
+    }
+
+    #[test]
+    fn the_nearest_name_is_suggested() {
+        let problem = read_json::<Order>(br#"{"nmae": "a", "size": "larg", "count": 1}"#).unwrap_err();
+        let suggestions: Vec<_> = problem.errors().iter().map(|fault| fault.suggestion.as_deref()).collect();
+        assert_eq!(suggestions, [None, Some("name"), Some("large")]);
+    }
+
+    #[test]
+    fn repeated_keys_are_faults_everywhere() {
+        let text = r#"{"name": "a", "size": "small", "count": 1, "name": "b", "parts": {"x": {"weight": 1, "weight": 2}}}"#;
+        let paths: Vec<String> = faults(text).into_iter().map(|(path, rule, ..)| format!("{path} {rule}")).collect();
+        assert_eq!(paths, ["/name repeated-key", "/parts/x/weight repeated-key"]);
+    }
+
+    #[test]
+    fn a_body_of_another_kind_is_one_fault() {
+        for text in ["[]", "3", "null", "\"x\""] {
+            let problem = read_json::<Order>(text.as_bytes()).unwrap_err();
+            assert!(problem.detail().starts_with("the body must be an object, not "), "{text}: {problem}");
+        }
+        assert_eq!(faults("{}").len(), 2, "size cannot be made up, so that count is not looked for");
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed_with_its_place() {
+        for (text, line, column) in [
+            (&b"{\"name\": }"[..], 1, 10),
+            (b"", 1, 0),
+            (b"{\n\"a\": 1,\n}", 3, 1),
+            (b"{\"a\": \"\xff\"}", 1, 8),
+            (b"\xef\xbb\xbf{}", 1, 1),
+            (b"{} x", 1, 4),
+            (b"{'a': 1}", 1, 2),
+            (b"{\"a\": \"raw\nbreak\"}", 2, 0),
+        ] {
+            let problem = read_json::<Order>(text).unwrap_err();
+            assert_eq!((problem.status(), problem.code()), (StatusCode::BAD_REQUEST, "malformed-json"));
+            let fault = &problem.errors()[0];
+            assert_eq!((fault.line, fault.column), (Some(line), Some(column)), "{problem}");
+        }
+        let deep = "[".repeat(100_000);
+        assert_eq!(read_json::<Order>(deep.as_bytes()).unwrap_err().code(), "malformed-json");
+    }
+
+    #[test]
+    fn many_faults_take_no_long_time() {
+        let tags = vec!["1"; 20_000].join(",");
+        let text = format!(r#"{{"name": "a", "size": "small", "count": 1, "tags": [{tags}]}}"#);
+        assert!(read_json::<Order>(text.as_bytes()).unwrap_err().errors().len() > 10);
+    }
+
+    #[test]
+    fn of_a_name_that_is_given_twice_the_first_counts() {
+        let query: BTreeMap<String, String> = read_query("name=a&name=b&x=%C3%B1").unwrap();
+        assert_eq!(query, BTreeMap::from([("name".to_owned(), "a".to_owned()), ("x".to_owned(), "ñ".to_owned())]));
+
+        #[derive(Debug, Deserialize)]
+        struct List {
+            limit: Option<u32>,
+        }
+        assert_eq!(read_query::<List>("limit=5&limit=x&unknown=1").unwrap().limit, Some(5));
+        assert_eq!(read_query::<List>("").unwrap().limit, None);
+        let problem = read_query::<List>("limit=many").unwrap_err();
+        assert_eq!((problem.status(), problem.code()), (StatusCode::BAD_REQUEST, "bad-query"));
+    }
+}

@@ -1,0 +1,119 @@
+//! The OpenAPI document: what the handlers say of themselves, held to the route table, with what follows from the table
+//! (security, aliases, the answers that every call can give) added. Made once, at start.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+
+use crate::auth::Access;
+use crate::routes::{PathEntry, RouteTable};
+
+/// What the calls that both services have say of themselves.
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        crate::auth::api::list,
+        crate::auth::api::create,
+        crate::auth::api::revoke,
+        crate::health::healthz,
+        crate::health::readyz,
+        crate::health::show_metrics,
+    ),
+    components(schemas(addon_client::Problem)),
+    tags(
+        (name = "tokens", description = "Who may do what"),
+        (name = "health", description = "How the service is"),
+    )
+)]
+pub(crate) struct KitDoc;
+
+/// The document as text, indented by two; or every difference between it and the table.
+pub(crate) fn document(title: &str, service: utoipa::openapi::OpenApi, table: &RouteTable) -> Result<String, Vec<String>> {
+    let merged = service.merge_from(KitDoc::openapi());
+    let mut document = serde_json::to_value(&merged).expect("an OpenAPI document is JSON");
+    let faults = differences(&document, table);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    document["info"] = json!({
+        "title": title,
+        "version": "v1",
+        "description": "Errors are problem documents (RFC 9457). A trailing slash makes no difference.",
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    });
+    document["components"]["securitySchemes"] = json!({
+        "token": {"type": "http", "scheme": "bearer",
+            "description": "The administrator's token is in a file of the state folder on the service's host."},
+    });
+    let Value::Object(paths) = &mut document["paths"] else { return Err(vec!["there are no paths".to_owned()]) };
+    for entry in table.paths.iter().filter(|entry| !entry.hidden && entry.alias_of.is_none()) {
+        if let Some(Value::Object(item)) = paths.get_mut(&entry.path) {
+            complete(item, entry);
+        }
+    }
+    for entry in table.paths.iter().filter(|entry| !entry.hidden) {
+        let Some(of) = &entry.alias_of else { continue };
+        let Some(mut item) = paths.get(of).cloned() else { continue };
+        for operation in item.as_object_mut().into_iter().flat_map(|item| item.values_mut()) {
+            if let Some(operation) = operation.as_object_mut() {
+                let id = operation.get("operationId").and_then(Value::as_str).unwrap_or_default();
+                let id = format!("{id}{}", entry.path.replace(['/', '{', '}'], "_"));
+                operation.insert("operationId".to_owned(), id.into());
+                operation.insert("deprecated".to_owned(), true.into());
+                operation.insert("description".to_owned(), format!("Another name of {of}.").into());
+            }
+        }
+        // Only what the alias answers: it may have been made of fewer methods.
+        if let Some(item) = item.as_object_mut() {
+            item.retain(|key, _| {
+                !METHODS.contains(&key.as_str())
+                    || entry.calls.iter().any(|call| call.method.as_str().eq_ignore_ascii_case(key))
+            });
+        }
+        paths.insert(entry.path.clone(), item);
+    }
+    Ok(serde_json::to_string_pretty(&document).expect("it is JSON"))
+}
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// Adds what follows from the table to the operations of a path.
+fn complete(item: &mut Map<String, Value>, entry: &PathEntry) {
+    for call in &entry.calls {
+        let Some(operation) = item.get_mut(&call.method.as_str().to_lowercase()) else { continue };
+        let security = match call.access {
+            Access::Probe | Access::Public => json!([]),
+            // Needed or not, by configuration.
+            Access::PublicRead => json!([{}, {"token": []}]),
+            Access::Scope(_) => json!([{"token": []}]),
+        };
+        operation["security"] = security;
+        if let Access::Scope(scope) = call.access {
+            let text = operation.get("description").and_then(Value::as_str).unwrap_or_default();
+            operation["description"] = format!("{text}\n\nScope: `{scope}`.").trim_start().into();
+        }
+        let problem = json!({
+            "description": "A problem",
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        });
+        operation["responses"]["default"] = problem;
+    }
+}
+
+/// The calls that only the document has, and those that only the table has.
+fn differences(document: &Value, table: &RouteTable) -> Vec<String> {
+    let mut described = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        for method in METHODS.iter().filter(|method| item.get(**method).is_some()) {
+            described.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let mut answered = BTreeSet::new();
+    for entry in table.paths.iter().filter(|entry| !entry.hidden && entry.alias_of.is_none()) {
+        answered.extend(entry.calls.iter().map(|call| format!("{} {}", call.method, entry.path)));
+    }
+    let only_described = described.difference(&answered).map(|call| format!("{call} is described and not answered"));
+    let only_answered = answered.difference(&described).map(|call| format!("{call} is answered and not described"));
+    only_described.chain(only_answered).collect()
+}

@@ -1,0 +1,110 @@
+//! The pages that both services have: `/` and the API's documentation. Everything they load is in the binary.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::{self, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
+
+use crate::auth::Access;
+use crate::problem::Problem;
+use crate::routes::RouteTable;
+
+/// What pages may load: our own style sheet and script, nothing from elsewhere.
+const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; \
+                        form-action 'none'; frame-ancestors 'none'";
+
+/// Swagger UI sets styles from its script, shows icons as data, and calls the API.
+const DOCS_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                        connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// What the pages show.
+pub(crate) struct Pages {
+    title: &'static str,
+    open: bool,
+    openapi: Bytes,
+}
+
+impl Pages {
+    pub(crate) fn new(title: &'static str, open: bool, openapi: String) -> Self {
+        Self { title, open, openapi: openapi.into() }
+    }
+}
+
+/// The pages, for a service's table.
+pub(crate) fn routes() -> RouteTable {
+    RouteTable::new()
+        .get("/", Access::Public, root)
+        .get("/page.css", Access::Public, style)
+        .get("/docs/openapi.json", Access::Public, openapi)
+        .get("/api/docs", Access::Public, docs)
+        .get("/api/docs/{asset}", Access::Public, asset)
+        .hidden("/")
+        .hidden("/page.css")
+        .hidden("/docs/openapi.json")
+        .hidden("/api/docs")
+        .hidden("/api/docs/{asset}")
+}
+
+/// A page for a browser; `ok` for everything else, as Oakestra's services answer.
+async fn root(request: HttpRequest, pages: web::Data<Pages>) -> HttpResponse {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut answer = HttpResponse::Ok();
+    answer.insert_header((header::CONTENT_TYPE, HTML)).insert_header((header::VARY, "Accept"));
+    // Every browser asks for HTML by name; curl and HTTP libraries send */*.
+    if !accept.contains("text/html") {
+        return answer.body("ok");
+    }
+    let warning = if pages.open {
+        "<p class=\"warning\">Open mode: everyone who reaches this service is an administrator of it.</p>\n"
+    } else {
+        ""
+    };
+    let page = include_str!("root.html").replace("{{title}}", pages.title).replace("{{warning}}", warning);
+    answer.insert_header((header::CONTENT_SECURITY_POLICY, PAGE_CSP)).body(page)
+}
+
+async fn style() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/css; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "public, max-age=3600"))
+        .body(include_str!("page.css"))
+}
+
+async fn openapi(pages: web::Data<Pages>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(pages.openapi.clone())
+}
+
+async fn docs(pages: web::Data<Pages>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, HTML))
+        .insert_header((header::CONTENT_SECURITY_POLICY, DOCS_CSP))
+        .body(include_str!("docs.html").replace("{{title}}", pages.title))
+}
+
+async fn asset(name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let missing = || Problem::not_found("there is no such file of the documentation");
+    let (bytes, media_type) = match name.as_str() {
+        // Its own one is made for a page in the same folder.
+        "swagger-initializer.js" => (Bytes::from_static(include_bytes!("docs.js")), "text/javascript".to_owned()),
+        "swagger-ui.css" | "swagger-ui-bundle.js" | "swagger-ui-standalone-preset.js" | "index.css"
+        | "favicon-16x16.png" | "favicon-32x32.png" | "oauth2-redirect.html" | "oauth2-redirect.js" => {
+            let config = Arc::new(utoipa_swagger_ui::Config::from("/docs/openapi.json"));
+            let file = utoipa_swagger_ui::serve(&name, config).ok().flatten().ok_or_else(missing)?;
+            let bytes = match file.bytes {
+                std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+                std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
+            };
+            (bytes, file.content_type)
+        }
+        _ => return Err(missing()),
+    };
+    let media_type = if media_type.starts_with("text/") { media_type + "; charset=utf-8" } else { media_type };
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, media_type))
+        .insert_header((header::CONTENT_SECURITY_POLICY, DOCS_CSP))
+        .insert_header((header::CACHE_CONTROL, "public, max-age=3600"))
+        .body(bytes))
+}
