@@ -4,12 +4,16 @@
 
 pub mod descriptor;
 mod digest;
+mod fields;
 mod image;
 mod names;
 pub mod parameters;
 mod quantity;
 mod read;
 mod rights;
+pub mod rules;
+mod signals;
+mod validate;
 mod violation;
 mod wire;
 

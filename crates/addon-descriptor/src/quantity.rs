@@ -172,6 +172,20 @@ impl Decimal {
         self.negative
     }
 
+    /// The number as an integer, when it is a whole one of at most 53 bits.
+    pub fn to_integer(&self) -> Option<i64> {
+        if self.scale > 0 || self.digits > u128::from(MAX_INTEGER) {
+            return None;
+        }
+        let value = i64::try_from(self.digits).ok()?;
+        Some(if self.negative { -value } else { value })
+    }
+
+    /// How many digits stand behind the point.
+    pub fn places(&self) -> u32 {
+        self.scale
+    }
+
     /// A billion times the number, rounded towards 0; `None` when it does not fit.
     pub fn nano(&self) -> Option<i64> {
         let scaled = self.digits.checked_mul(1_000_000_000)? / 10_u128.checked_pow(self.scale)?;

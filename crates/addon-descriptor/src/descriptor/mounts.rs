@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::is_default;
 use crate::names::{ParameterName, VolumeName};
 
 /// One entry of `volumes`.
@@ -217,6 +216,6 @@ mod tests {
         assert_eq!(mount.to_string(), "/srv:/data:ro,rslave");
         let anonymous = Mount { source: MountSource::Anonymous, options: MountOptions::default(), ..mount };
         assert_eq!(anonymous.to_string(), "/data");
-        assert!(is_default(&anonymous.options));
+        assert_eq!(anonymous.options, MountOptions::default());
     }
 }

@@ -33,6 +33,8 @@ impl PortMapping {
     /// The value of the canonical map: a host port, `ip:port`, `[::1]:port`, a range, or empty for any free one.
     pub fn host_text(&self) -> String {
         match (self.address, &self.host) {
+            (Some(IpAddr::V4(ip)), HostPort::Any) => format!("{ip}:0"),
+            (Some(IpAddr::V6(ip)), HostPort::Any) => format!("[{ip}]:0"),
             (None, host) => host.to_string(),
             (Some(IpAddr::V4(ip)), host) => format!("{ip}:{host}"),
             (Some(IpAddr::V6(ip)), host) => format!("[{ip}]:{host}"),
@@ -41,7 +43,7 @@ impl PortMapping {
 }
 
 /// Ports from `first` to `last`, both included; 1 to 65535, `first` not above `last`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRange {
     /// The lowest port.
     pub first: u16,

@@ -250,7 +250,7 @@ pub struct Update {
 }
 
 /// Where a name of `extra_hosts` points to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostAddress {
     /// An address.
     Ip(IpAddr),

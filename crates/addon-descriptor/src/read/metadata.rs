@@ -1,0 +1,142 @@
+//! What an addon says about itself: licence, addresses, icon, keywords, changes. Nothing here changes what runs.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::report::{At, shown};
+use super::texts::MAX_ICON;
+use crate::descriptor::{Change, ChangeKind};
+use crate::fields;
+use crate::rules;
+use crate::violation::Invalid;
+
+/// Longest description, in characters.
+const MAX_DESCRIPTION: usize = 1000;
+/// Longest keyword or category, in characters.
+const MAX_KEYWORD: usize = 30;
+/// Most lines of changes.
+const MAX_CHANGES: usize = 256;
+
+/// `description`.
+pub(super) fn description(at: At<'_>) -> Option<String> {
+    let text = at.text()?;
+    let length = text.chars().count();
+    if length > MAX_DESCRIPTION {
+        let message =
+            format!("at most {MAX_DESCRIPTION} characters, not {length}; `readme` takes long texts");
+        at.fault(rules::TEXT_TOO_LONG, message);
+    }
+    Some(text.to_owned())
+}
+
+/// An SPDX expression.
+pub(super) fn license(at: At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if text.len() > 1024 {
+        at.fault(rules::INVALID_LICENSE, "a license expression has at most 1024 bytes");
+        return None;
+    }
+    if let Err(fault) = spdx::Expression::parse(text) {
+        let suggestion = spdx::imprecise_license_id(text)
+            .map(|(id, _)| id.name.to_owned())
+            .or_else(|| spdx::Expression::canonicalize(text).ok().flatten());
+        let message = format!("`{}` is no SPDX expression: {}", shown(text), fault.reason);
+        at.record(rules::INVALID_LICENSE, Invalid { message, suggestion });
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// An `http` or `https` URL.
+pub(super) fn web_address(at: At<'_>) -> Option<String> {
+    let text = at.text()?;
+    let has_blank = text.chars().any(|c| c.is_whitespace() || c.is_control());
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && !has_blank && !text.contains('\\') => {
+            Some(text.to_owned())
+        }
+        result => {
+            let suggestion = match result {
+                Err(url::ParseError::RelativeUrlWithoutBase) if !has_blank && text.contains('.') => {
+                    Some(format!("https://{}", shown(text.trim_start_matches('/'))))
+                }
+                _ => None,
+            };
+            let message = format!("`{}` is no http or https URL", shown(text));
+            at.record(rules::INVALID_URL, Invalid { message, suggestion });
+            None
+        }
+    }
+}
+
+/// A PNG or WebP image as a data URL.
+pub(super) fn icon(at: At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if text.len() > MAX_ICON {
+        // The check of all texts has said so.
+        return None;
+    }
+    let fault = match text.split_once(";base64,") {
+        Some((kind @ ("data:image/png" | "data:image/webp"), data)) => match STANDARD.decode(data) {
+            Err(_) => "what follows `;base64,` is not base64",
+            Ok(bytes) => {
+                let is_png = bytes.starts_with(b"\x89PNG\r\n\x1a\n");
+                let is_webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
+                if (kind == "data:image/png" && is_png) || (kind == "data:image/webp" && is_webp) {
+                    return Some(text.to_owned());
+                }
+                "the data are not an image of that type"
+            }
+        },
+        _ => {
+            "an icon is `data:image/png;base64,...` or `data:image/webp;base64,...`: pages load nothing from elsewhere"
+        }
+    };
+    at.fault(rules::INVALID_ICON, fault);
+    None
+}
+
+/// `keywords` and `categories`: so many texts of 1 to 30 characters, no two alike.
+pub(super) fn keywords(at: At<'_>, most: usize) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for item in at.items(most) {
+        let Some(text) = item.text() else { continue };
+        let length = text.chars().count();
+        if length == 0 {
+            item.fault(rules::TEXT_EMPTY, "1 to 30 characters, not none");
+        } else if length > MAX_KEYWORD {
+            item.fault(rules::TEXT_TOO_LONG, format!("1 to 30 characters, not {length}"));
+        } else if !seen.insert(text) {
+            item.fault(rules::REPEATED_ENTRY, format!("`{text}` stands here twice"));
+        }
+        found.push(text.to_owned());
+    }
+    found
+}
+
+/// `changes`.
+pub(super) fn changes(at: At<'_>) -> Vec<Change> {
+    const KINDS: [(&str, ChangeKind); 5] = [
+        ("added", ChangeKind::Added),
+        ("changed", ChangeKind::Changed),
+        ("fixed", ChangeKind::Fixed),
+        ("removed", ChangeKind::Removed),
+        ("security", ChangeKind::Security),
+    ];
+    let change = |item: At<'_>| {
+        let fields = item.fields(&fields::CHANGE, &[])?;
+        let kind = fields.get("kind").and_then(|at| at.one_of(rules::UNKNOWN_VALUE, &KINDS));
+        let text = fields.get("text").and_then(|at| {
+            let text = at.text()?;
+            if text.is_empty() {
+                at.fault(rules::TEXT_EMPTY, "a change says what changed");
+            }
+            Some(text.to_owned())
+        });
+        Some(Change { kind: kind?, text: text? })
+    };
+    at.items(MAX_CHANGES).into_iter().filter_map(change).collect()
+}

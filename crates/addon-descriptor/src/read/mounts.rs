@@ -1,0 +1,425 @@
+//! `volumes`, `tmpfs` and `files` of a service: what is put into the file system of its container.
+
+use super::ports::whole_reference;
+use super::report::{At, about, shown};
+use super::scope::Scope;
+use super::tree::Kind;
+use crate::descriptor::{
+    FileSource, FileSpec, Mount, MountOptions, MountSource, Propagation, SelinuxLabel, Tmpfs,
+};
+use crate::fields;
+use crate::names::{ParameterName, VolumeName};
+use crate::parameters::ParameterKind;
+use crate::quantity::parse_size;
+use crate::rules;
+use crate::violation::Invalid;
+
+/// Most mounts of a service, and most files.
+const MAX_MOUNTS: usize = 64;
+
+/// An absolute, normal path: no `..`, `.`, `//`; a trailing slash is dropped.
+pub(crate) fn normal_path(text: &str) -> Result<String, Invalid> {
+    if !text.starts_with('/') {
+        return Err(Invalid::new("a path is absolute: it starts with `/`"));
+    }
+    if text.contains('\0') {
+        return Err(Invalid::new("a path holds no NUL"));
+    }
+    let path = match text.strip_suffix('/') {
+        Some("") => return Ok("/".to_owned()),
+        Some(path) => path,
+        None => text,
+    };
+    if path.len() > 4095 {
+        return Err(Invalid::new("a path has at most 4095 bytes"));
+    }
+    let mut normal: Vec<&str> = Vec::new();
+    let mut is_normal = true;
+    for part in path[1..].split('/') {
+        match part {
+            "" | "." => is_normal = false,
+            ".." => {
+                is_normal = false;
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    if is_normal {
+        return Ok(path.to_owned());
+    }
+    Err(Invalid::new("a path is normal: it has no `..`, `.` or `//`")
+        .suggest(format!("/{}", normal.join("/"))))
+}
+
+/// A path of the container on which something can be put.
+fn target_path(at: At<'_>, text: &str) -> Option<String> {
+    let path = match normal_path(text) {
+        Ok(path) => path,
+        Err(fault) => {
+            at.record(rules::INVALID_PATH, about(text, fault));
+            return None;
+        }
+    };
+    if path == "/" || path == "/proc" || path.starts_with("/proc/") {
+        at.fault(
+            rules::MOUNT_TARGET,
+            format!("nothing can be mounted on `{}` of the container", shown(&path)),
+        );
+        return None;
+    }
+    Some(path)
+}
+
+/// The entries of `volumes`.
+pub(super) fn volumes<'t>(at: At<'t>, scope: &Scope) -> Vec<(Mount, At<'t>)> {
+    at.items(MAX_MOUNTS).into_iter().filter_map(|item| Some((volume(item, scope)?, item))).collect()
+}
+
+fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
+    if let Kind::Object(members) = &at.node.kind {
+        let value = |key: &str| {
+            members.iter().find(|member| member.key == key).and_then(|member| match &member.value.kind {
+                Kind::Text(text) => Some(text.as_ref()),
+                _ => None,
+            })
+        };
+        let suggestion = match (value("source").or(value("src")), value("target").or(value("destination"))) {
+            (Some(source), Some(target)) => Some(format!("{}:{}", shown(source), shown(target))),
+            (None, Some(target)) => Some(shown(target).into_owned()),
+            _ => Some("name:/path".to_owned()),
+        };
+        let message = "the long form of a volume is not read here".to_owned();
+        at.record(rules::LONG_FORM, Invalid { message, suggestion });
+        return None;
+    }
+    let text = at.text()?;
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, options) = match parts.as_slice() {
+        [target] if target.starts_with('/') => (None, *target, None),
+        [name] => {
+            let fault = Invalid::new(format!("`{}` says no path in the container", shown(name)));
+            at.record(rules::INVALID_MOUNT, fault.suggest(format!("{}:/path", shown(name))));
+            return None;
+        }
+        [source, target] => (Some(*source), *target, None),
+        [source, target, options] => (Some(*source), *target, Some(*options)),
+        _ => {
+            at.fault(
+                rules::INVALID_MOUNT,
+                "a mount is `name:/path`, `/host:/path` or `/path`, then `:options`",
+            );
+            return None;
+        }
+    };
+    if source.is_some() && !target.starts_with('/') {
+        let fault = Invalid::new(format!("`{}` is no absolute path in the container", shown(target)));
+        at.record(
+            rules::INVALID_MOUNT,
+            fault.suggest(format!("{}:/path", shown(source.unwrap_or_default()))),
+        );
+        return None;
+    }
+    let source = match source {
+        None => Some(MountSource::Anonymous),
+        Some(source) => mount_source(at, source, scope),
+    };
+    let target = target_path(at, target);
+    let options = match (&source, options) {
+        (_, None) => Some(MountOptions::default()),
+        (Some(source), Some(words)) => mount_options(at, words, source),
+        (None, Some(_)) => None,
+    };
+    Some(Mount { source: source?, target: target?, options: options? })
+}
+
+fn mount_source(at: At<'_>, text: &str, scope: &Scope) -> Option<MountSource> {
+    if text.starts_with('/') {
+        return match normal_path(text) {
+            Ok(path) => Some(MountSource::HostPath(path)),
+            Err(fault) => {
+                at.record(rules::INVALID_PATH, about(text, fault));
+                None
+            }
+        };
+    }
+    if scope.declares_parameters()
+        && let Some(name) = whole_reference(text)
+    {
+        return match scope.resolve(at, name)? {
+            None | Some(ParameterKind::Path { .. }) => {
+                let name: ParameterName = name.parse().expect("whole_reference gives names only");
+                Some(MountSource::HostParameter(name))
+            }
+            Some(kind) => {
+                let message = format!(
+                    "the parameter `{name}` is a {}, and a folder of the host is needed",
+                    kind.name()
+                );
+                at.fault_suggesting(
+                    rules::PARAMETER_TYPE,
+                    message,
+                    format!("declare `{name}` with the type `path`"),
+                );
+                None
+            }
+        };
+    }
+    if text.starts_with(['.', '~']) {
+        let message = format!("`{}` is no absolute path of the host", shown(text));
+        at.fault(rules::INVALID_PATH, message);
+        return None;
+    }
+    match text.parse::<VolumeName>() {
+        Ok(name) => Some(MountSource::Volume(name)),
+        Err(fault) => {
+            at.record(rules::INVALID_MOUNT, about(text, fault));
+            None
+        }
+    }
+}
+
+fn mount_options(at: At<'_>, text: &str, source: &MountSource) -> Option<MountOptions> {
+    const WORDS: [&str; 14] = [
+        "ro",
+        "rw",
+        "z",
+        "Z",
+        "nocopy",
+        "private",
+        "rprivate",
+        "shared",
+        "rshared",
+        "slave",
+        "rslave",
+        "cached",
+        "delegated",
+        "consistent",
+    ];
+    let is_volume = matches!(source, MountSource::Volume(_));
+    let mut options = MountOptions::default();
+    let mut access = None;
+    let mut cache = None;
+    for word in text.split(',') {
+        let is_first = match word {
+            "ro" | "rw" => access.replace(word).is_none(),
+            "z" => options.selinux.replace(SelinuxLabel::Shared).is_none(),
+            "Z" => options.selinux.replace(SelinuxLabel::Private).is_none(),
+            "nocopy" => !std::mem::replace(&mut options.nocopy, true),
+            // Docker Desktop's, without a meaning on Linux.
+            "cached" | "delegated" | "consistent" => cache.replace(word).is_none(),
+            _ => match Propagation::ALL.into_iter().find(|kind| kind.as_str() == word) {
+                Some(kind) => options.propagation.replace(kind).is_none(),
+                None => {
+                    let message = format!("`{}` is no option of a mount", shown(word));
+                    let suggestion = at.nearest(word, WORDS);
+                    at.record(rules::MOUNT_OPTIONS, Invalid { message, suggestion });
+                    return None;
+                }
+            },
+        };
+        if !is_first {
+            at.fault(
+                rules::MOUNT_OPTIONS,
+                format!("`{}` stands beside an option that it contradicts or repeats", shown(word)),
+            );
+            return None;
+        }
+    }
+    options.read_only = access == Some("ro");
+    if options.nocopy && !is_volume {
+        at.fault(rules::MOUNT_OPTIONS, "`nocopy` is for volumes only");
+        return None;
+    }
+    if options.propagation.is_some() && is_volume {
+        at.fault(rules::MOUNT_OPTIONS, "propagation is for paths of the host only");
+        return None;
+    }
+    Some(options)
+}
+
+/// `tmpfs`: one text or a list.
+pub(super) fn tmpfs<'t>(at: At<'t>) -> Vec<(Tmpfs, At<'t>)> {
+    let items = match at.node.kind {
+        Kind::Text(_) => vec![at],
+        _ => at.items(MAX_MOUNTS),
+    };
+    items.into_iter().filter_map(|item| Some((one_tmpfs(item)?, item))).collect()
+}
+
+/// Flags of mount(8) that the engine lets through to a file system in memory.
+const TMPFS_FLAGS: [&str; 20] = [
+    "ro",
+    "noexec",
+    "exec",
+    "nosuid",
+    "suid",
+    "nodev",
+    "dev",
+    "sync",
+    "async",
+    "dirsync",
+    "mand",
+    "nomand",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+];
+/// Options of tmpfs(5) with a value.
+const TMPFS_VALUES: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
+
+fn one_tmpfs(at: At<'_>) -> Option<Tmpfs> {
+    let text = at.text()?;
+    let (path, words) = text.split_once(':').map_or((text, None), |(path, words)| (path, Some(words)));
+    let target = target_path(at, path)?;
+    let mut options = Vec::new();
+    let mut keys = Vec::new();
+    for word in words.into_iter().flat_map(|words| words.split(',')) {
+        let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
+        let option = match value {
+            None if key == "rw" || TMPFS_FLAGS.contains(&key) => Some(key.to_owned()),
+            Some(value) if TMPFS_VALUES.contains(&key) => tmpfs_value(at, key, value)?,
+            _ => None,
+        };
+        let Some(option) = option else {
+            let message = format!("`{}` is no option of a file system in memory", shown(word));
+            let suggestion = at.nearest(key, TMPFS_FLAGS.into_iter().chain(TMPFS_VALUES));
+            at.record(rules::MOUNT_OPTIONS, Invalid { message, suggestion });
+            return None;
+        };
+        // `ro` and `rw`, `exec` and `noexec` are one switch each.
+        let switch = match key {
+            "rw" | "ro" => "ro",
+            "async" | "sync" => "sync",
+            key => key.strip_prefix("no").unwrap_or(key),
+        };
+        if keys.contains(&switch) {
+            at.fault(
+                rules::MOUNT_OPTIONS,
+                format!("`{}` contradicts or repeats another option", shown(word)),
+            );
+            return None;
+        }
+        keys.push(switch);
+        if key != "rw" {
+            options.push(option);
+        }
+    }
+    options.sort();
+    Some(Tmpfs { target, options })
+}
+
+/// The option in its one form; `Some(None)` when the value is none for that key.
+fn tmpfs_value(at: At<'_>, key: &str, value: &str) -> Option<Option<String>> {
+    let digits =
+        |text: &str| !text.is_empty() && text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit());
+    match key {
+        "size" => match value.strip_suffix('%') {
+            Some(percent) => {
+                Some((digits(percent) && percent.len() <= 3).then(|| format!("size={percent}%")))
+            }
+            None => match parse_size(value) {
+                Ok(bytes) => Some(Some(format!("size={bytes}"))),
+                Err(fault) => {
+                    at.record(rules::INVALID_SIZE, about(value, fault));
+                    None
+                }
+            },
+        },
+        "mode" => Some(octal(value, 0o7777).map(|mode| format!("mode={mode:04o}"))),
+        "mpol" => {
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'-' | b'=');
+            Some((!value.is_empty() && value.bytes().all(is_plain)).then(|| format!("mpol={value}")))
+        }
+        _ => Some(digits(value).then(|| format!("{key}={value}"))),
+    }
+}
+
+fn octal(text: &str, most: u32) -> Option<u32> {
+    if text.is_empty() || text.len() > 5 || !text.bytes().all(|b| matches!(b, b'0'..=b'7')) {
+        return None;
+    }
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= most)
+}
+
+/// `files`.
+pub(super) fn files<'t>(at: At<'t>, scope: &Scope) -> Vec<(FileSpec, At<'t>)> {
+    at.items(MAX_MOUNTS).into_iter().filter_map(|item| Some((file(item, scope)?, item))).collect()
+}
+
+fn file(at: At<'_>, scope: &Scope) -> Option<FileSpec> {
+    let fields = at.fields(&fields::FILE, &[])?;
+    let path = fields.get("path").and_then(|at| target_path(at, at.text()?));
+    let mode = match fields.get("mode") {
+        None => Some(FileSpec::DEFAULT_MODE),
+        Some(at) => file_mode(at),
+    };
+    let source = match (fields.get("content"), fields.get("parameter")) {
+        (Some(content), None) => content.text().map(|text| {
+            scope.note(content, text);
+            FileSource::Content(text.to_owned())
+        }),
+        (None, Some(parameter)) => {
+            let name: Option<ParameterName> = parameter.parse(rules::INVALID_NAME);
+            name.filter(|name| scope.resolve(parameter, name.as_str()).is_some()).map(FileSource::Parameter)
+        }
+        (Some(_), Some(parameter)) => {
+            parameter.fault(rules::FILE_SOURCE, "a file has `content` or `parameter`, not both");
+            None
+        }
+        (None, None) => {
+            at.fault_missing("content", rules::FILE_SOURCE, "a file has `content` or `parameter`");
+            None
+        }
+    };
+    Some(FileSpec { path: path?, source: source?, mode: mode? })
+}
+
+fn file_mode(at: At<'_>) -> Option<u32> {
+    if let Kind::Number(number) = &at.node.kind {
+        let digits: String = number.chars().filter(char::is_ascii_digit).take(4).collect();
+        let message = "permission bits are written as octal text: a JSON number has no octal";
+        at.fault_suggesting(rules::INVALID_MODE, message, format!("\"{digits:0>4}\""));
+        return None;
+    }
+    let text = at.text()?;
+    let mode = octal(text, 0o777);
+    if mode.is_none() {
+        let message = format!("`{}` is no permission bits from 0000 to 0777", shown(text));
+        at.fault_suggesting(rules::INVALID_MODE, message, "0444");
+    }
+    mode
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_absolute_and_normal() {
+        assert_eq!(normal_path("/a/b").unwrap(), "/a/b");
+        assert_eq!(normal_path("/a/").unwrap(), "/a");
+        assert_eq!(normal_path("/").unwrap(), "/");
+        assert_eq!(normal_path("/..a/b..").unwrap(), "/..a/b..");
+        for (text, meant) in [("/a/../b", "/b"), ("/a//b", "/a/b"), ("/./a", "/a"), ("//", "/"), ("/..", "/")]
+        {
+            assert_eq!(normal_path(text).unwrap_err().suggestion.as_deref(), Some(meant), "{text}");
+        }
+        assert!(normal_path("a").is_err());
+        assert!(normal_path("").is_err());
+    }
+
+    #[test]
+    fn permission_bits_are_octal() {
+        assert_eq!(octal("0444", 0o777), Some(0o444));
+        assert_eq!(octal("600", 0o777), Some(0o600));
+        for text in ["", "8", "1777", "0o644", "-1", "000444"] {
+            assert_eq!(octal(text, 0o777), None, "{text}");
+        }
+    }
+}

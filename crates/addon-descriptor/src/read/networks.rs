@@ -1,0 +1,295 @@
+//! Where a service stands in the network: networks, aliases, name resolution.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::report::{At, about, shown};
+use super::scope::Scope;
+use super::tree::Kind;
+use crate::descriptor::{HostAddress, NetworkAttachment};
+use crate::fields;
+use crate::names::NetworkName;
+use crate::rules;
+use crate::violation::Invalid;
+
+/// Most networks, aliases, name servers and hosts of a service.
+const MAX_ENTRIES: usize = 64;
+
+/// A network's name, which is no mode of the engine.
+pub(crate) fn network_name(at: At<'_>, text: &str) -> Option<NetworkName> {
+    if reserved(at, text) {
+        return None;
+    }
+    match text.parse() {
+        Ok(name) => Some(name),
+        Err(fault) => {
+            at.record(rules::INVALID_NAME, about(text, fault));
+            None
+        }
+    }
+}
+
+/// Whether the text is a mode of the engine and no network or driver; records it.
+pub(crate) fn reserved(at: At<'_>, text: &str) -> bool {
+    let is_reserved = matches!(text, "host" | "none");
+    if is_reserved {
+        let message = format!("`{text}` is a mode of the engine, not a network");
+        at.fault_suggesting(rules::RESERVED_NETWORK, message, format!("\"network_mode\": \"{text}\""));
+    }
+    is_reserved
+}
+
+/// The networks of a service, by name: a list, or a map.
+pub(crate) fn networks<'t>(at: At<'t>) -> BTreeMap<NetworkName, (NetworkAttachment, At<'t>)> {
+    let mut found = BTreeMap::new();
+    if let Kind::Object(_) = at.node.kind {
+        for (member, value) in at.members(MAX_ENTRIES) {
+            if let Some(name) = network_name(value, &member.key) {
+                found.insert(name, (attachment(value), value));
+            }
+        }
+        return found;
+    }
+    for item in at.items(MAX_ENTRIES) {
+        let Some(name) = item.text().and_then(|text| network_name(item, text)) else { continue };
+        if found.contains_key(&name) {
+            item.fault(rules::REPEATED_ENTRY, format!("`{name}` stands here twice"));
+        } else {
+            found.insert(name, (NetworkAttachment::default(), item));
+        }
+    }
+    found
+}
+
+fn attachment(at: At<'_>) -> NetworkAttachment {
+    if let Kind::Null = at.node.kind {
+        return NetworkAttachment::default();
+    }
+    let Some(fields) = at.fields(&fields::ATTACHMENT, &[]) else { return NetworkAttachment::default() };
+    NetworkAttachment {
+        aliases: fields.get("aliases").map(aliases).unwrap_or_default(),
+        ipv4_address: fields.get("ipv4_address").and_then(|at| match address(at)? {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => {
+                at.fault(rules::INVALID_ADDRESS, "an IPv4 address is needed");
+                None
+            }
+        }),
+        ipv6_address: fields.get("ipv6_address").and_then(|at| match address(at)? {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => {
+                at.fault(rules::INVALID_ADDRESS, "an IPv6 address is needed");
+                None
+            }
+        }),
+    }
+}
+
+/// An IP address, of IPv6 with or without brackets.
+fn address(at: At<'_>) -> Option<IpAddr> {
+    let text = at.text()?;
+    let parsed = match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::from),
+        None => text.parse().ok(),
+    };
+    if parsed.is_none() {
+        at.fault(rules::INVALID_ADDRESS, format!("`{}` is no IP address", shown(text)));
+    }
+    parsed
+}
+
+/// Further names: a list, no two alike.
+pub(crate) fn aliases(at: At<'_>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for item in at.items(MAX_ENTRIES) {
+        let Some(text) = item.text() else { continue };
+        if !host_name(item, text) {
+            continue;
+        }
+        if !found.insert(text.to_owned()) {
+            item.fault(rules::REPEATED_ENTRY, format!("`{text}` stands here twice"));
+        }
+    }
+    found
+}
+
+/// Whether the text is a name that a container can have: labels of letters, digits, `-` and `_`, joined by dots.
+fn host_name(at: At<'_>, text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = text.len() <= 253 && text.split('.').all(is_label);
+    if !is_name {
+        let message =
+            format!("`{}` is no host name: letters, digits, `-` and `_`, joined by dots", shown(text));
+        at.fault(rules::INVALID_HOST, message);
+    }
+    is_name
+}
+
+/// `hostname`: at most 63 characters, unless a parameter stands in it.
+pub(crate) fn hostname(at: At<'_>, scope: &Scope) -> Option<String> {
+    let text = at.text()?;
+    scope.note(at, text);
+    let is_template = scope.declares_parameters() && text.contains('$');
+    if !is_template && !host_name(at, text) {
+        return None;
+    }
+    if !is_template && text.len() > 63 {
+        at.fault(rules::INVALID_HOST, "the name of a host has at most 63 characters");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// `domainname`.
+pub(crate) fn domain(at: At<'_>) -> Option<String> {
+    at.text().filter(|text| host_name(at, text)).map(str::to_owned)
+}
+
+/// A text, or a list of them.
+fn one_or_more(at: At<'_>) -> Vec<At<'_>> {
+    match at.node.kind {
+        Kind::Text(_) => vec![at],
+        _ => at.items(MAX_ENTRIES),
+    }
+}
+
+/// `dns`: name servers in order.
+pub(crate) fn dns(at: At<'_>) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for item in one_or_more(at) {
+        let Some(address) = address(item) else { continue };
+        if found.contains(&address) {
+            item.fault(rules::REPEATED_ENTRY, format!("`{address}` stands here twice"));
+        }
+        found.push(address);
+    }
+    found
+}
+
+/// `dns_search`: domains in order; `.` is the root.
+pub(crate) fn dns_search(at: At<'_>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for item in one_or_more(at) {
+        let Some(text) = item.text() else { continue };
+        if text != "." && !host_name(item, text) {
+            continue;
+        }
+        if found.iter().any(|other| other == text) {
+            item.fault(rules::REPEATED_ENTRY, format!("`{text}` stands here twice"));
+        }
+        found.push(text.to_owned());
+    }
+    found
+}
+
+/// `extra_hosts`: a list of `host:ip`, or a map to an address or a list of them.
+pub(crate) fn extra_hosts(at: At<'_>) -> BTreeMap<String, Vec<HostAddress>> {
+    let mut entries: Vec<(String, HostAddress, At<'_>)> = Vec::new();
+    if let Kind::Object(_) = at.node.kind {
+        for (member, value) in at.members(MAX_ENTRIES) {
+            let addresses = match value.node.kind {
+                Kind::List(_) => value.items(MAX_ENTRIES),
+                _ => vec![value],
+            };
+            if addresses.is_empty() && matches!(value.node.kind, Kind::List(_)) {
+                value.fault(rules::TEXT_EMPTY, "a host has at least one address");
+            }
+            for place in addresses {
+                if let Some(address) = place.parse(rules::INVALID_ADDRESS)
+                    && host_name(value, &member.key)
+                {
+                    entries.push((member.key.clone().into_owned(), address, place));
+                }
+            }
+        }
+    } else {
+        for item in at.items(MAX_ENTRIES) {
+            let Some(text) = item.text() else { continue };
+            let Some((host, address)) = text.split_once(':') else {
+                let message = format!("`{}` is not written host:ip", shown(text));
+                let suggestion =
+                    text.split_once('=').map(|(host, ip)| format!("{}:{}", shown(host), shown(ip)));
+                item.record(rules::INVALID_HOST, Invalid { message, suggestion });
+                continue;
+            };
+            match address.parse() {
+                Ok(address) if host_name(item, host) => entries.push((host.to_owned(), address, item)),
+                Ok(_) => (),
+                Err(fault) => item.record(rules::INVALID_ADDRESS, about(address, fault)),
+            }
+        }
+    }
+    let mut found: BTreeMap<String, Vec<HostAddress>> = BTreeMap::new();
+    let mut seen: HashSet<(String, HostAddress)> = HashSet::new();
+    for (host, address, place) in entries {
+        if seen.insert((host.clone(), address)) {
+            found.entry(host).or_default().push(address);
+        } else {
+            place.fault(rules::REPEATED_ENTRY, format!("`{}` has that address already", shown(&host)));
+        }
+    }
+    found
+}
+
+/// Fixed addresses of a document, to find equal ones: by network and address, who has it.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    taken: HashMap<(NetworkName, IpAddr), String>,
+}
+
+impl Addresses {
+    /// Checks one fixed address against the subnets of its network and those taken before.
+    pub(crate) fn claim(
+        &mut self,
+        at: At<'_>,
+        network: &NetworkName,
+        subnets: Option<&[ipnet::IpNet]>,
+        address: IpAddr,
+        service: &str,
+    ) {
+        let Some(subnets) = subnets.filter(|subnets| !subnets.is_empty()) else {
+            let message =
+                format!("a fixed address needs a declared network with `subnets`, and `{network}` is none");
+            at.fault(rules::ADDRESS_WITHOUT_SUBNET, message);
+            return;
+        };
+        let Some(subnet) = subnets.iter().find(|subnet| subnet.contains(&address)) else {
+            let subnets: Vec<String> = subnets.iter().take(8).map(ToString::to_string).collect();
+            let message =
+                format!("`{address}` lies outside the subnets of `{network}`: {}", subnets.join(", "));
+            at.fault(rules::ADDRESS_WITHOUT_SUBNET, message);
+            return;
+        };
+        let gateway = subnet.hosts().next();
+        let is_broadcast =
+            matches!(subnet, ipnet::IpNet::V4(net) if IpAddr::from(net.broadcast()) == address);
+        if address == subnet.network() || is_broadcast || Some(address) == gateway {
+            let message = format!(
+                "`{address}` belongs to the subnet {subnet} itself: its first and last address, or its gateway"
+            );
+            at.fault(rules::ADDRESS_WITHOUT_SUBNET, message);
+            return;
+        }
+        if let Some(other) = self.taken.insert((network.clone(), address), service.to_owned()) {
+            at.fault(
+                rules::REPEATED_ADDRESS,
+                format!("`{address}` on `{network}` is that of `{other}` already"),
+            );
+        }
+    }
+}
+
+impl NetworkAttachment {
+    /// The fixed addresses, of both families.
+    pub(crate) fn fixed_addresses(&self) -> impl Iterator<Item = (&'static str, IpAddr)> + use<> {
+        let v4 = self.ipv4_address.map(|ip: Ipv4Addr| ("ipv4_address", ip.into()));
+        let v6 = self.ipv6_address.map(|ip: Ipv6Addr| ("ipv6_address", ip.into()));
+        v4.into_iter().chain(v6)
+    }
+}

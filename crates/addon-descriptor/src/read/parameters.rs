@@ -1,0 +1,272 @@
+//! `parameters`: their declarations, and whether each allows its own default.
+
+use std::collections::{BTreeMap, HashMap};
+
+use regex::RegexBuilder;
+
+use super::mounts::normal_path;
+use super::report::{At, Fields, about, shown};
+use super::tree::Kind;
+use crate::fields;
+use crate::names::ParameterName;
+use crate::parameters::{Bounds, Generate, Parameter, ParameterKind, SecretRules, TextRules};
+use crate::quantity::{Decimal, MAX_INTEGER};
+use crate::rules;
+use crate::violation::Invalid;
+
+/// Most parameters of a document, and values of an enum.
+const MAX_PARAMETERS: usize = 64;
+/// Largest compiled pattern, in bytes: bounds the time and memory that a document can ask for.
+const MAX_PATTERN: usize = 64 * 1024;
+
+/// What was declared: the parameters that could be read, and the names of all.
+pub(super) struct Declared<'t> {
+    pub(super) parameters: Vec<(Parameter, At<'t>)>,
+    pub(super) kinds: BTreeMap<String, Option<ParameterKind>>,
+}
+
+/// Reads the declarations.
+pub(super) fn read<'t>(at: Option<At<'t>>) -> Declared<'t> {
+    let mut declared = Declared { parameters: Vec::new(), kinds: BTreeMap::new() };
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    for item in at.map(|at| at.items(MAX_PARAMETERS)).unwrap_or_default() {
+        let Some(fields) = item.fields(&fields::PARAMETER, &[]) else { continue };
+        let name_at = fields.get("name");
+        let name = name_at.and_then(|at| {
+            let name: ParameterName = at.parse(rules::INVALID_NAME)?;
+            if let Some(other) = seen.insert(name.as_str().to_ascii_lowercase(), at.text()?) {
+                at.fault(rules::REPEATED_NAME, format!("`{name}` and `{other}` are read alike"));
+            }
+            Some(name)
+        });
+        let kind = fields.get("type").and_then(|at| kind(at, &fields));
+        if let Some(name) = &name {
+            declared.kinds.insert(name.to_string(), kind.clone());
+        }
+        let required = fields.boolean("required");
+        if required && let Some(default) = fields.get("default") {
+            default.warn(rules::REQUIRED_WITH_DEFAULT, "a required parameter's default is never used", None);
+        }
+        let description = fields.get("description").and_then(At::text).unwrap_or_default().to_owned();
+        if let (Some(name), Some(kind)) = (name, kind) {
+            declared.parameters.push((Parameter { name, kind, required, description }, item));
+        }
+    }
+    declared
+}
+
+fn kind(at: At<'_>, fields: &Fields<'_>) -> Option<ParameterKind> {
+    let names = ParameterKind::NAMES.map(|name| (name, name));
+    let name = at.one_of(rules::UNKNOWN_VALUE, &names)?;
+    let own: &[&str] = match name {
+        "string" => &["min", "max", "pattern"],
+        "secret" => &["min", "max", "pattern", "generate", "default"],
+        "integer" | "number" | "port" => &["min", "max"],
+        "enum" => &["values"],
+        _ => &[],
+    };
+    for field in ["min", "max", "pattern", "values", "generate"] {
+        if !own.contains(&field)
+            && let Some(at) = fields.get(field)
+        {
+            at.fault(rules::NOT_FOR_THIS_TYPE, format!("a parameter of type {name} has no `{field}`"));
+        }
+    }
+    Some(match name {
+        "string" => ParameterKind::String(text_rules(fields)),
+        "secret" => ParameterKind::Secret(secret(fields)),
+        "integer" => {
+            let most = i64::try_from(MAX_INTEGER).expect("53 bits fit");
+            ParameterKind::Integer(bounds(fields, |at| at.integer(-most, most)))
+        }
+        "number" => ParameterKind::Number(bounds(fields, decimal)),
+        "port" => ParameterKind::Port(bounds(fields, |at| {
+            at.integer(1, 65_535).map(|port| u16::try_from(port).expect("bounded above"))
+        })),
+        "boolean" => ParameterKind::Boolean { default: fields.get("default").and_then(At::boolean) },
+        "enum" => choice(fields),
+        _ => ParameterKind::Path {
+            default: fields.get("default").and_then(|at| {
+                let text = at.text()?;
+                normal_path(text).map_err(|fault| at.record(rules::INVALID_PATH, about(text, fault))).ok()
+            }),
+        },
+    })
+}
+
+fn decimal(at: At<'_>) -> Option<Decimal> {
+    match &at.node.kind {
+        Kind::Number(literal) => at.decimal(literal),
+        Kind::Text(_) => at.parse(rules::INVALID_NUMBER),
+        _ => {
+            at.wrong_type("a number");
+            None
+        }
+    }
+}
+
+fn bounds<T: PartialOrd + serde::Serialize>(
+    fields: &Fields<'_>,
+    read: impl Fn(At<'_>) -> Option<T>,
+) -> Bounds<T> {
+    let bounds = Bounds {
+        default: fields.get("default").and_then(&read),
+        min: fields.get("min").and_then(&read),
+        max: fields.get("max").and_then(&read),
+    };
+    check_order(fields, bounds.min.as_ref(), bounds.max.as_ref());
+    let is_below = |value: &T| bounds.min.as_ref().is_some_and(|min| value < min);
+    let is_above = |value: &T| bounds.max.as_ref().is_some_and(|max| value > max);
+    if bounds.default.as_ref().is_some_and(|value| is_below(value) || is_above(value)) {
+        fields
+            .place("default")
+            .fault(rules::DEFAULT_OUT_OF_BOUNDS, "the default lies outside `min` and `max`");
+    }
+    bounds
+}
+
+fn check_order<T: PartialOrd>(fields: &Fields<'_>, min: Option<&T>, max: Option<&T>) {
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
+    {
+        fields.place("min").fault(rules::BOUNDS_REVERSED, "`min` is above `max`");
+    }
+}
+
+fn lengths(fields: &Fields<'_>) -> (Option<u32>, Option<u32>) {
+    let length = |name: &str| {
+        fields
+            .get(name)
+            .and_then(|at| at.integer(0, 65_536))
+            .map(|length| u32::try_from(length).expect("bounded above"))
+    };
+    let (min, max) = (length("min"), length("max"));
+    check_order(fields, min.as_ref(), max.as_ref());
+    (min, max)
+}
+
+fn text_rules(fields: &Fields<'_>) -> TextRules {
+    let (min, max) = lengths(fields);
+    let pattern = fields.get("pattern").and_then(pattern);
+    let default = fields.get("default").and_then(|at| {
+        let text = at.text()?;
+        let length = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+        if min.is_some_and(|min| length < min) || max.is_some_and(|max| length > max) {
+            at.fault(
+                rules::DEFAULT_OUT_OF_BOUNDS,
+                format!("the default has {length} characters, outside `min` and `max`"),
+            );
+        }
+        if let Some((source, pattern)) = &pattern
+            && !pattern.is_match(text)
+        {
+            let message = format!("the default does not match `{}`", shown(source));
+            at.fault(rules::DEFAULT_OUT_OF_BOUNDS, message);
+        }
+        Some(text.to_owned())
+    });
+    TextRules { default, min, max, pattern: pattern.map(|(source, _)| source) }
+}
+
+/// The pattern as it was written, and compiled against the whole value.
+fn pattern(at: At<'_>) -> Option<(String, regex::Regex)> {
+    let text = at.text()?;
+    let compile = |text: &str| RegexBuilder::new(text).size_limit(MAX_PATTERN).nest_limit(32).build();
+    // By itself first: `a)(b` would close the group around it.
+    match compile(text).and_then(|_| compile(&format!(r"\A(?:{text})\z"))) {
+        Ok(pattern) => Some((text.to_owned(), pattern)),
+        Err(fault) => {
+            let reason = match fault {
+                regex::Error::CompiledTooBig(_) => "it needs too much memory".to_owned(),
+                fault => fault.to_string().lines().last().unwrap_or_default().trim().to_owned(),
+            };
+            at.fault(rules::INVALID_PATTERN, format!("`{}` is no regular expression: {reason}", shown(text)));
+            None
+        }
+    }
+}
+
+fn secret(fields: &Fields<'_>) -> SecretRules {
+    if let Some(at) = fields.get("default") {
+        at.fault(
+            rules::SECRET_WITH_DEFAULT,
+            "a secret has no default: everyone could read it; `generate` makes one",
+        );
+    }
+    let (min, max) = lengths(fields);
+    let generate = fields.get("generate").and_then(generate);
+    if let (Some(generate), Some(at)) = (&generate, fields.get("generate"))
+        && (min.is_some_and(|min| generate.length < min) || max.is_some_and(|max| generate.length > max))
+    {
+        let message =
+            format!("a generated secret has {} characters, outside `min` and `max`", generate.length);
+        at.fault(rules::DEFAULT_OUT_OF_BOUNDS, message);
+    }
+    SecretRules {
+        min,
+        max,
+        pattern: fields.get("pattern").and_then(pattern).map(|(source, _)| source),
+        generate,
+    }
+}
+
+fn generate(at: At<'_>) -> Option<Generate> {
+    if let Kind::Boolean(true) = at.node.kind {
+        at.wrong_type_suggesting("an object", "{}");
+        return None;
+    }
+    let fields = at.fields(&fields::GENERATE, &[])?;
+    let length = match fields.get("length") {
+        None => Generate::DEFAULT_LENGTH,
+        Some(at) => at.integer(8, 256).map(|length| u32::try_from(length).expect("bounded above"))?,
+    };
+    let alphabet = match fields.get("alphabet") {
+        None => Generate::DEFAULT_ALPHABET.to_owned(),
+        Some(at) => {
+            let text = at.text()?;
+            let mut letters: Vec<char> = text.chars().collect();
+            letters.sort_unstable();
+            let count = letters.len();
+            letters.dedup();
+            if letters.len() < count {
+                at.fault(rules::REPEATED_ENTRY, "a character stands in the alphabet twice");
+            } else if count < 2 {
+                at.fault(rules::INVALID_NUMBER, "an alphabet has at least two characters");
+            }
+            text.to_owned()
+        }
+    };
+    Some(Generate { length, alphabet })
+}
+
+fn choice(fields: &Fields<'_>) -> ParameterKind {
+    let mut values: Vec<String> = Vec::new();
+    match fields.get("values") {
+        None => {
+            fields.at.fault_missing("values", rules::MISSING_FIELD, "a parameter of type enum needs `values`")
+        }
+        Some(at) => {
+            let items = at.items(MAX_PARAMETERS);
+            if items.is_empty() && matches!(at.node.kind, Kind::List(_)) {
+                at.fault(rules::TEXT_EMPTY, "at least one value");
+            }
+            for item in items {
+                let Some(text) = item.text() else { continue };
+                if values.iter().any(|value| value == text) {
+                    item.fault(rules::REPEATED_ENTRY, format!("`{}` stands here twice", shown(text)));
+                }
+                values.push(text.to_owned());
+            }
+        }
+    }
+    let default = fields.get("default").and_then(|at| {
+        let text = at.text()?;
+        if !values.iter().any(|value| value == text) {
+            let message = format!("`{}` is none of the `values`", shown(text));
+            let suggestion = at.nearest(text, values.iter().map(String::as_str));
+            at.record(rules::DEFAULT_OUT_OF_BOUNDS, Invalid { message, suggestion });
+        }
+        Some(text.to_owned())
+    });
+    ParameterKind::Enum { values, default }
+}

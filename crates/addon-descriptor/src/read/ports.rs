@@ -1,0 +1,267 @@
+//! `ports`: a map, container first.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::report::{At, shown};
+use super::scope::Scope;
+use super::tree::Kind;
+use crate::descriptor::{HostPort, PortMapping, PortRange, Protocol};
+use crate::names::ParameterName;
+use crate::parameters::ParameterKind;
+use crate::rules;
+use crate::violation::Invalid;
+
+/// Most published ports or ranges of a service.
+const MAX_PORTS: usize = 64;
+
+/// Reads the ports of a service, sorted, each with its place.
+pub(super) fn read<'t>(at: At<'t>, scope: &Scope) -> Vec<(PortMapping, At<'t>)> {
+    if let Kind::List(_) = at.node.kind {
+        let suggestion = as_map(at);
+        let message = "ports are a map from the container's port to the host's: container first";
+        at.record(rules::PORTS_AS_LIST, Invalid { message: message.to_owned(), suggestion });
+        return Vec::new();
+    }
+    let mut found: Vec<(PortMapping, At<'t>)> = Vec::new();
+    let mut containers: HashMap<(PortRange, Protocol), &str> = HashMap::new();
+    for (member, value) in at.members(MAX_PORTS) {
+        let (container, protocol) = match container_port(&member.key) {
+            Ok(port) => port,
+            Err(fault) => {
+                at.fault_key(member, rules::INVALID_PORT, fault);
+                continue;
+            }
+        };
+        if let Some(other) = containers.insert((container, protocol), &member.key) {
+            let message =
+                format!("`{}` and `{other}` are the same port; a list publishes it twice", member.key);
+            at.fault_key(member, rules::REPEATED_PORT, Invalid::new(message));
+            continue;
+        }
+        let hosts = match value.node.kind {
+            Kind::List(_) => value.items(MAX_PORTS),
+            _ => vec![value],
+        };
+        let mut seen = Vec::new();
+        for place in hosts {
+            let Some((address, host)) = host_side(place, container, protocol, scope) else { continue };
+            if seen.contains(&(address, host.clone())) {
+                place.fault(rules::REPEATED_PORT, "the same port of the host stands here twice");
+                continue;
+            }
+            seen.push((address, host.clone()));
+            found.push((PortMapping { container, protocol, address, host }, place));
+        }
+    }
+    if found.len() > MAX_PORTS {
+        at.fault(
+            rules::TOO_MANY_ENTRIES,
+            format!("at most {MAX_PORTS} published ports, not {}", found.len()),
+        );
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    found
+}
+
+/// `80`, `53/udp`, `8000-8002`.
+fn container_port(key: &str) -> Result<(PortRange, Protocol), Invalid> {
+    let (ports, protocol) = match key.split_once('/') {
+        None => (key, Protocol::Tcp),
+        Some((ports, "tcp")) => (ports, Protocol::Tcp),
+        Some((ports, "udp")) => (ports, Protocol::Udp),
+        Some((ports, "sctp")) => (ports, Protocol::Sctp),
+        Some((ports, other)) => {
+            let fault = Invalid::new(format!("`{}` is no protocol: tcp, udp or sctp", shown(other)));
+            let lower = other.to_ascii_lowercase();
+            let is_case_only = matches!(lower.as_str(), "tcp" | "udp" | "sctp");
+            return Err(if is_case_only { fault.suggest(format!("{ports}/{lower}")) } else { fault });
+        }
+    };
+    match port_range(ports) {
+        Some(range) => Ok((range, protocol)),
+        None if key.contains(':') => Err(Invalid::new(format!(
+            "`{}` is no port of the container: the key is the container's port alone, the host's is the value",
+            shown(key)
+        ))),
+        None => {
+            Err(Invalid::new(format!("`{}` is no port from 1 to 65535, nor a range of them", shown(key))))
+        }
+    }
+}
+
+/// `80` or `8000-8002`, without signs, blanks or leading zeros.
+pub(crate) fn port_range(text: &str) -> Option<PortRange> {
+    let port = |text: &str| -> Option<u16> {
+        let is_plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+        if is_plain { text.parse().ok() } else { None }
+    };
+    let range = match text.split_once('-') {
+        None => PortRange { first: port(text)?, last: port(text)? },
+        Some((first, last)) => PortRange { first: port(first)?, last: port(last)? },
+    };
+    (range.first <= range.last).then_some(range)
+}
+
+fn host_side(
+    at: At<'_>,
+    container: PortRange,
+    protocol: Protocol,
+    scope: &Scope,
+) -> Option<(Option<IpAddr>, HostPort)> {
+    let number;
+    let text = match &at.node.kind {
+        Kind::Text(text) => text.as_ref(),
+        Kind::Number(_) => {
+            number = at.integer(0, 65_535)?.to_string();
+            &number
+        }
+        Kind::Object(_) => {
+            let message = "the long form of a port is not read here";
+            at.fault_suggesting(rules::LONG_FORM, message, format!("\"{container}\": \"{container}\""));
+            return None;
+        }
+        _ => {
+            at.wrong_type("a port of the host, or `\"\"` for any free one,");
+            return None;
+        }
+    };
+    let fault = |message: String| {
+        let message = format!("`{}` is no port of the host: {message}", shown(text));
+        Invalid { message, suggestion: None }
+    };
+    let (address, port) = match split_address(text) {
+        Ok(parts) => parts,
+        Err(message) => {
+            at.record(rules::INVALID_PORT, fault(message.to_owned()));
+            return None;
+        }
+    };
+    if port.is_empty() || port == "0" {
+        return Some((address, HostPort::Any));
+    }
+    if scope.declares_parameters()
+        && let Some(name) = whole_reference(port)
+    {
+        let host = parameter(at, name, scope)?;
+        if container.count() > 1 {
+            let message =
+                format!("a parameter is one port, and the container's range has {}", container.count());
+            at.fault(rules::UNEQUAL_RANGES, message);
+            return None;
+        }
+        return Some((address, host));
+    }
+    let Some(range) = port_range(port) else {
+        let plain = port.split_once('/').filter(|(ports, _)| port_range(ports).is_some());
+        let fault = match plain {
+            Some((ports, _)) => {
+                fault(format!("the protocol stands with the container's port ({container}/{protocol})"))
+                    .suggest(ports)
+            }
+            None => {
+                fault("a port from 1 to 65535, a range, `ip:port`, or `\"\"` for any free one".to_owned())
+            }
+        };
+        at.record(rules::INVALID_PORT, fault);
+        return None;
+    };
+    if range.count() != container.count() {
+        let message = format!(
+            "the container has {} ports ({container}) and the host {} ({range})",
+            container.count(),
+            range.count()
+        );
+        at.fault(rules::UNEQUAL_RANGES, message);
+        return None;
+    }
+    Some((address, HostPort::Fixed(range)))
+}
+
+/// The address before the last colon, if there is one; all IPv4 addresses are no address.
+fn split_address(text: &str) -> Result<(Option<IpAddr>, &str), &'static str> {
+    // A reference holds no colon, so the last one ends the address.
+    let Some((address, port)) = text.rsplit_once(':') else { return Ok((None, text)) };
+    let address: IpAddr = match address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => {
+            inner.parse::<std::net::Ipv6Addr>().map(IpAddr::from).map_err(|_| "no IPv6 address")?
+        }
+        None if address.contains(':') => return Err("an IPv6 address stands in brackets"),
+        None => address
+            .parse::<std::net::Ipv4Addr>()
+            .map(IpAddr::from)
+            .map_err(|_| "an IP address stands before the colon, and the container's port is the key")?,
+    };
+    let address = address.to_canonical();
+    let is_everywhere = matches!(address, IpAddr::V4(ip) if ip.is_unspecified());
+    Ok(((!is_everywhere).then_some(address), port))
+}
+
+/// The name in a text that is `${name}` and nothing else.
+pub(super) fn whole_reference(text: &str) -> Option<&str> {
+    text.strip_prefix("${")?.strip_suffix('}').filter(|name| name.parse::<ParameterName>().is_ok())
+}
+
+fn parameter(at: At<'_>, name: &str, scope: &Scope) -> Option<HostPort> {
+    let parsed: ParameterName = name.parse().expect("whole_reference gives names only");
+    let kind = scope.resolve(at, name)?;
+    let gives_ports = match kind {
+        None | Some(ParameterKind::Port(_)) => true,
+        Some(ParameterKind::Integer(bounds)) => {
+            bounds.min.is_some_and(|min| min >= 1) && bounds.max.is_some_and(|max| max <= 65_535)
+        }
+        Some(ParameterKind::Enum { values, .. }) => {
+            values.iter().all(|value| port_range(value).is_some_and(|range| range.count() == 1))
+        }
+        Some(_) => false,
+    };
+    if !gives_ports {
+        let message = format!("the parameter `{name}` may be something else than a port");
+        at.fault_suggesting(rules::PARAMETER_TYPE, message, format!("declare `{name}` with the type `port`"));
+        return None;
+    }
+    Some(HostPort::Parameter(parsed))
+}
+
+/// The map that is meant by a list of `[ip:]host:container`.
+fn as_map(at: At<'_>) -> Option<String> {
+    let mut map = serde_json::Map::new();
+    for item in at.all_items().take(8) {
+        let text = match &item.node.kind {
+            Kind::Text(text) => text.to_string(),
+            Kind::Number(number) => (*number).to_owned(),
+            _ => return None,
+        };
+        let (ports, protocol) = match text.split_once('/') {
+            None => (text.as_str(), ""),
+            Some((ports, _)) => (ports, &text[ports.len()..]),
+        };
+        let (host, container) = ports.rsplit_once(':').unwrap_or(("", ports));
+        container_port(&format!("{container}{protocol}")).ok()?;
+        map.insert(format!("{container}{protocol}"), host.into());
+    }
+    (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_plain_numbers_in_order() {
+        assert_eq!(port_range("80"), Some(PortRange { first: 80, last: 80 }));
+        assert_eq!(port_range("8000-8002"), Some(PortRange { first: 8000, last: 8002 }));
+        for text in ["", "0", "-1", "+80", "080", "65536", "80-", "-80", "81-80", "1-2-3", " 80", "8e1"] {
+            assert_eq!(port_range(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn all_addresses_are_no_address() {
+        assert_eq!(split_address("0.0.0.0:80"), Ok((None, "80")));
+        assert_eq!(split_address("[::1]:80").unwrap().0, "::1".parse().ok());
+        assert_eq!(split_address("[::ffff:10.0.0.1]:80").unwrap().0, "10.0.0.1".parse().ok());
+        assert!(split_address("::1:80").is_err());
+        assert!(split_address("host:80").is_err());
+    }
+}

@@ -1,0 +1,510 @@
+//! Where in the document the reader stands, and what it found wrong there.
+//!
+//! An [`At`] is a value of the tree with its path; it is cheap to copy and hands faults to the one [`Report`]. Paths are
+//! written out only for a fault, so that reading stays linear.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
+
+use super::tree::{Kind, Member, Node, Positions};
+use crate::fields::{Presence, Table};
+use crate::quantity::Decimal;
+use crate::rules;
+use crate::violation::{Invalid, Violation};
+
+/// Violations that are listed, and warnings; a document with more is beyond help by a list.
+const MAX_FINDINGS: usize = 1000;
+/// Searches for a nearest name in one document: each costs, and nobody reads more suggestions.
+const MAX_SEARCHES: usize = 200;
+/// Longest part of a path or text that is shown, in characters.
+const MAX_SHOWN: usize = 80;
+
+/// Collects what is found.
+#[derive(Default)]
+pub(crate) struct Report<'t> {
+    paths: RefCell<Vec<Segment<'t>>>,
+    violations: RefCell<Vec<Finding>>,
+    warnings: RefCell<Vec<Finding>>,
+    searches: Cell<usize>,
+}
+
+/// One step of a path, and where the path before it stands.
+struct Segment<'t> {
+    parent: Option<usize>,
+    step: Step<'t>,
+}
+
+enum Step<'t> {
+    Key(&'t str),
+    Index(usize),
+}
+
+struct Finding {
+    offset: usize,
+    violation: Violation,
+}
+
+impl<'t> Report<'t> {
+    /// The whole document.
+    pub(crate) fn root(&'t self, node: &'t Node<'t>) -> At<'t> {
+        At { node, path: None, report: self }
+    }
+
+    pub(crate) fn has_violations(&self) -> bool {
+        !self.violations.borrow().is_empty()
+    }
+
+    /// Violations and warnings in the order of the text.
+    pub(crate) fn finish(&self, text: &str) -> (Vec<Violation>, Vec<Violation>) {
+        let mut violations = self.violations.take();
+        if violations.len() >= MAX_FINDINGS {
+            violations.push(Finding {
+                offset: text.len(),
+                violation: Violation {
+                    path: String::new(),
+                    rule: rules::TOO_MANY_VIOLATIONS,
+                    message: format!("only {MAX_FINDINGS} violations are listed"),
+                    suggestion: None,
+                    line: 0,
+                    column: 0,
+                },
+            });
+        }
+        (in_order(violations, text), in_order(self.warnings.take(), text))
+    }
+
+    fn extend(&self, parent: Option<usize>, step: Step<'t>) -> Option<usize> {
+        let mut paths = self.paths.borrow_mut();
+        paths.push(Segment { parent, step });
+        Some(paths.len() - 1)
+    }
+
+    /// The JSON Pointer of a path; a key too long to be shown is cut.
+    fn pointer(&self, path: Option<usize>, missing: Option<&str>) -> String {
+        let paths = self.paths.borrow();
+        let mut steps = Vec::new();
+        let mut next = path;
+        while let Some(index) = next {
+            steps.push(&paths[index].step);
+            next = paths[index].parent;
+        }
+        let mut pointer = String::new();
+        for step in steps.into_iter().rev() {
+            pointer.push('/');
+            match step {
+                Step::Index(index) => pointer.push_str(&index.to_string()),
+                Step::Key(key) => pointer.push_str(&escaped(key)),
+            }
+        }
+        if let Some(key) = missing {
+            pointer.push('/');
+            pointer.push_str(&escaped(key));
+        }
+        pointer
+    }
+
+    /// Whether another search for a nearest name is worth its time.
+    fn may_search(&self) -> bool {
+        let searches = self.searches.get();
+        self.searches.set(searches + 1);
+        searches < MAX_SEARCHES
+    }
+}
+
+fn in_order(mut findings: Vec<Finding>, text: &str) -> Vec<Violation> {
+    findings.sort_by_key(|finding| finding.offset);
+    let mut positions = Positions::new(text);
+    findings
+        .into_iter()
+        .map(|Finding { offset, violation }| {
+            let (line, column) = positions.resolve(offset);
+            Violation { line, column, ..violation }
+        })
+        .collect()
+}
+
+fn escaped(key: &str) -> String {
+    shown(key).replace('~', "~0").replace('/', "~1")
+}
+
+/// The text as messages show it: cut when it is long.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    }
+}
+
+/// A value of the document and where it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'t> {
+    pub(crate) node: &'t Node<'t>,
+    path: Option<usize>,
+    report: &'t Report<'t>,
+}
+
+impl<'t> At<'t> {
+    /// Records a violation.
+    pub(crate) fn fault(self, rule: &'static str, message: impl Into<String>) {
+        self.record(rule, Invalid::new(message));
+    }
+
+    /// Records a violation that says what to write instead.
+    pub(crate) fn fault_suggesting(
+        self,
+        rule: &'static str,
+        message: impl Into<String>,
+        suggestion: impl Into<String>,
+    ) {
+        self.record(rule, Invalid::new(message).suggest(suggestion));
+    }
+
+    /// Records a violation.
+    pub(crate) fn record(self, rule: &'static str, fault: Invalid) {
+        self.push(&self.report.violations, self.node.offset, None, rule, fault);
+    }
+
+    /// Records a warning.
+    pub(crate) fn warn(self, rule: &'static str, message: impl Into<String>, suggestion: Option<String>) {
+        let fault = Invalid { message: message.into(), suggestion };
+        self.push(&self.report.warnings, self.node.offset, None, rule, fault);
+    }
+
+    /// Records a violation of a member that is not there.
+    pub(crate) fn fault_missing(self, key: &str, rule: &'static str, message: impl Into<String>) {
+        self.push(&self.report.violations, self.node.offset, Some(key), rule, Invalid::new(message));
+    }
+
+    /// Records a warning about a member that is not there.
+    pub(crate) fn warn_missing(self, key: &str, rule: &'static str, message: impl Into<String>) {
+        self.push(&self.report.warnings, self.node.offset, Some(key), rule, Invalid::new(message));
+    }
+
+    fn push(
+        self,
+        to: &RefCell<Vec<Finding>>,
+        offset: usize,
+        missing: Option<&str>,
+        rule: &'static str,
+        fault: Invalid,
+    ) {
+        let mut findings = to.borrow_mut();
+        if findings.len() < MAX_FINDINGS {
+            let path = self.report.pointer(self.path, missing);
+            let Invalid { message, suggestion } = fault;
+            let violation = Violation { path, rule, message, suggestion, line: 0, column: 0 };
+            findings.push(Finding { offset, violation });
+        }
+    }
+
+    /// Every value of a list, nothing said about their number.
+    pub(crate) fn all_items(self) -> impl Iterator<Item = At<'t>> {
+        let nodes = match &self.node.kind {
+            Kind::List(nodes) => nodes.as_slice(),
+            _ => &[],
+        };
+        nodes.iter().enumerate().map(move |(index, node)| At {
+            node,
+            path: self.report.extend(self.path, Step::Index(index)),
+            report: self.report,
+        })
+    }
+
+    /// The value of a member.
+    pub(crate) fn at_member(self, member: &'t Member<'t>) -> At<'t> {
+        let path = self.report.extend(self.path, Step::Key(&member.key));
+        At { node: &member.value, path, report: self.report }
+    }
+
+    /// Records a violation of a key, at the key.
+    pub(crate) fn fault_key(self, member: &'t Member<'t>, rule: &'static str, fault: Invalid) {
+        let at = self.at_member(member);
+        at.push(&self.report.violations, member.offset, None, rule, fault);
+    }
+
+    fn warn_key(self, member: &'t Member<'t>, rule: &'static str, message: String) {
+        let at = self.at_member(member);
+        at.push(&self.report.warnings, member.offset, None, rule, Invalid::new(message));
+    }
+
+    /// Records that the value is of another type than `wanted`.
+    pub(crate) fn wrong_type(self, wanted: &str) {
+        self.fault(rules::WRONG_TYPE, format!("{wanted} is needed, not {}", self.node.kind.describe()));
+    }
+
+    /// The same with what to write instead.
+    pub(crate) fn wrong_type_suggesting(self, wanted: &str, suggestion: impl Into<String>) {
+        self.fault_suggesting(
+            rules::WRONG_TYPE,
+            format!("{wanted} is needed, not {}", self.node.kind.describe()),
+            suggestion,
+        );
+    }
+
+    /// The name among `known` that is nearest to `text`, if one is near.
+    pub(crate) fn nearest<'k>(self, text: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+        if text.len() > MAX_SHOWN || !self.report.may_search() {
+            return None;
+        }
+        let folded = text.to_ascii_lowercase();
+        known
+            .into_iter()
+            .map(|name| (strsim::osa_distance(&folded, &name.to_ascii_lowercase()), name))
+            .filter(|(distance, name)| *distance <= 1 + name.chars().count().min(folded.chars().count()) / 3)
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, name)| name.to_owned())
+    }
+
+    /// A string.
+    pub(crate) fn text(self) -> Option<&'t str> {
+        match &self.node.kind {
+            Kind::Text(text) => Some(text),
+            kind => {
+                match kind {
+                    Kind::Number(number) => self.wrong_type_suggesting("a string", format!("\"{number}\"")),
+                    Kind::Boolean(value) => self.wrong_type_suggesting("a string", format!("\"{value}\"")),
+                    _ => self.wrong_type("a string"),
+                }
+                None
+            }
+        }
+    }
+
+    /// A string that has a form.
+    pub(crate) fn parse<T: FromStr<Err = Invalid>>(self, rule: &'static str) -> Option<T> {
+        let text = self.text()?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.record(rule, about(text, fault));
+                None
+            }
+        }
+    }
+
+    /// A string out of a closed set, told by its nearest name.
+    pub(crate) fn one_of<T: Copy>(self, rule: &'static str, values: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?;
+        if let Some((_, value)) = values.iter().find(|(name, _)| *name == text) {
+            return Some(*value);
+        }
+        let names: Vec<String> = values.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let suggestion = self.nearest(text, values.iter().map(|(name, _)| *name));
+        let message = format!("`{}` is none of {}", shown(text), names.join(", "));
+        self.record(rule, Invalid { message, suggestion });
+        None
+    }
+
+    pub(crate) fn boolean(self) -> Option<bool> {
+        match &self.node.kind {
+            Kind::Boolean(value) => Some(*value),
+            Kind::Text(text) => {
+                let meant = match text.to_ascii_lowercase().as_str() {
+                    "true" | "yes" | "on" | "1" => Some("true"),
+                    "false" | "no" | "off" | "0" => Some("false"),
+                    _ => None,
+                };
+                match meant {
+                    Some(meant) => self.wrong_type_suggesting("`true` or `false`", meant),
+                    None => self.wrong_type("`true` or `false`"),
+                }
+                None
+            }
+            _ => {
+                self.wrong_type("`true` or `false`");
+                None
+            }
+        }
+    }
+
+    /// A number literal as an exact decimal.
+    pub(crate) fn decimal(self, literal: &str) -> Option<Decimal> {
+        match literal.parse() {
+            Ok(number) => Some(number),
+            Err(_) => {
+                self.fault(rules::INVALID_NUMBER, "the number has more digits than are kept exactly");
+                None
+            }
+        }
+    }
+
+    /// A whole number within the bounds; `3.0` and `1e2` are whole.
+    pub(crate) fn integer(self, min: i64, max: i64) -> Option<i64> {
+        let Kind::Number(literal) = &self.node.kind else {
+            match &self.node.kind {
+                Kind::Text(text) if text.parse::<i64>().is_ok() => {
+                    self.wrong_type_suggesting("a whole number", text.as_ref());
+                }
+                _ => self.wrong_type("a whole number"),
+            }
+            return None;
+        };
+        let value = self.decimal(literal)?;
+        match value.to_integer() {
+            Some(value) if (min..=max).contains(&value) => Some(value),
+            _ => {
+                let suggestion = match value.to_integer() {
+                    Some(value) => Some(value.clamp(min, max).to_string()),
+                    None => None,
+                };
+                let message = format!("a whole number from {min} to {max} is needed, not {}", shown(literal));
+                self.record(rules::INVALID_NUMBER, Invalid { message, suggestion });
+                None
+            }
+        }
+    }
+
+    /// A string, number or boolean, written out: numbers in their shortest form.
+    pub(crate) fn scalar(self) -> Option<String> {
+        match &self.node.kind {
+            Kind::Text(text) => Some(text.clone().into_owned()),
+            Kind::Boolean(value) => Some(value.to_string()),
+            Kind::Number(literal) => self.decimal(literal).map(|number| number.to_string()),
+            _ => {
+                self.wrong_type("a string, a number or a boolean");
+                None
+            }
+        }
+    }
+
+    /// The values of a list of at most `limit`.
+    pub(crate) fn items(self, limit: usize) -> Vec<At<'t>> {
+        match &self.node.kind {
+            Kind::List(nodes) => {
+                if nodes.len() > limit {
+                    self.fault(
+                        rules::TOO_MANY_ENTRIES,
+                        format!("at most {limit} entries, not {}", nodes.len()),
+                    );
+                }
+                self.all_items().take(limit).collect()
+            }
+            Kind::Text(text) if text.len() <= MAX_SHOWN => {
+                self.wrong_type_suggesting("a list", format!("[{}]", serde_json::json!(text)));
+                Vec::new()
+            }
+            _ => {
+                self.wrong_type("a list");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The members of a map of at most `limit`; repeated keys are reported and left out.
+    pub(crate) fn members(self, limit: usize) -> Vec<(&'t Member<'t>, At<'t>)> {
+        let Kind::Object(members) = &self.node.kind else {
+            self.wrong_type("an object");
+            return Vec::new();
+        };
+        if members.len() > limit {
+            self.fault(rules::TOO_MANY_ENTRIES, format!("at most {limit} entries, not {}", members.len()));
+        }
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for member in members.iter().take(limit) {
+            if seen.insert(member.key.as_ref()) {
+                found.push((member, self.at_member(member)));
+            } else {
+                self.fault_key(member, rules::REPEATED_KEY, repeated(&member.key));
+            }
+        }
+        found
+    }
+
+    /// The fields of an object: unknown and repeated ones are reported, empty ones left out.
+    pub(crate) fn fields(self, table: &'static Table, ignored: &[&str]) -> Option<Fields<'t>> {
+        let Kind::Object(members) = &self.node.kind else {
+            self.wrong_type("an object");
+            return None;
+        };
+        let mut fields = Fields { at: self, present: HashMap::new() };
+        let mut seen = HashSet::new();
+        for member in members {
+            let key = member.key.as_ref();
+            if !seen.insert(key) {
+                self.fault_key(member, rules::REPEATED_KEY, repeated(key));
+                continue;
+            }
+            let Some((name, presence)) = table.fields.iter().find(|(name, _)| *name == key) else {
+                if ignored.contains(&key) {
+                    let message = format!("`{key}` is what services add to their answers; it is ignored");
+                    self.warn_key(member, rules::IGNORED_FIELD, message);
+                } else {
+                    self.unknown_field(member, table);
+                }
+                continue;
+            };
+            let at = self.at_member(member);
+            let is_empty = matches!(&member.value.kind, Kind::Text(text) if text.is_empty());
+            let is_null = matches!(member.value.kind, Kind::Null);
+            match presence {
+                Presence::Required if is_null => {
+                    at.fault(rules::MISSING_FIELD, format!("{} needs `{name}`, not null", table.what));
+                    fields.present.insert(name, None);
+                }
+                Presence::Optional if is_empty || is_null => {
+                    at.warn(rules::EMPTY_FIELD, format!("an empty `{name}` is read as absent"), None);
+                }
+                Presence::Text if is_null => {
+                    at.warn(rules::EMPTY_FIELD, format!("an empty `{name}` is read as absent"), None);
+                }
+                _ => {
+                    fields.present.insert(name, Some(at));
+                }
+            }
+        }
+        for (name, presence) in table.fields {
+            if *presence == Presence::Required && !fields.present.contains_key(name) {
+                self.fault_missing(name, rules::MISSING_FIELD, format!("{} needs `{name}`", table.what));
+            }
+        }
+        Some(fields)
+    }
+
+    fn unknown_field(self, member: &'t Member<'t>, table: &'static Table) {
+        let key = member.key.as_ref();
+        let elsewhere =
+            table.elsewhere.iter().find(|(other, _)| *other == key).map(|(_, here)| (*here).to_owned());
+        let suggestion = elsewhere.or_else(|| self.nearest(key, table.fields.iter().map(|(name, _)| *name)));
+        let message = format!("{} has no field `{}`", table.what, shown(key));
+        self.fault_key(member, rules::UNKNOWN_FIELD, Invalid { message, suggestion });
+    }
+}
+
+fn repeated(key: &str) -> Invalid {
+    Invalid::new(format!("`{}` stands here twice", shown(key)))
+}
+
+/// The fault, saying which text it is about.
+pub(crate) fn about(text: &str, fault: Invalid) -> Invalid {
+    if text.is_empty() {
+        return Invalid { message: format!("the text is empty: {}", fault.message), ..fault };
+    }
+    Invalid { message: format!("`{}`: {}", shown(text), fault.message), ..fault }
+}
+
+/// The fields of an object that are there and not empty.
+pub(crate) struct Fields<'t> {
+    /// The object itself.
+    pub(crate) at: At<'t>,
+    /// `None`: there, but null, which was reported.
+    present: HashMap<&'static str, Option<At<'t>>>,
+}
+
+impl<'t> Fields<'t> {
+    /// The value of a field.
+    pub(crate) fn get(&self, name: &str) -> Option<At<'t>> {
+        self.present.get(name).copied().flatten()
+    }
+
+    /// Where a field stands, or the object that lacks it.
+    pub(crate) fn place(&self, name: &str) -> At<'t> {
+        self.get(name).unwrap_or(self.at)
+    }
+
+    pub(crate) fn boolean(&self, name: &str) -> bool {
+        self.get(name).and_then(At::boolean).unwrap_or_default()
+    }
+}

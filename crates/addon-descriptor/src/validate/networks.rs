@@ -1,0 +1,67 @@
+//! Networks: each name once, subnets that do not overlap, fixed addresses inside them.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+
+use super::repeated_name;
+use crate::read::document::DocumentRead;
+use crate::read::networks::Addresses;
+use crate::rules;
+
+/// The platform's network where nothing else is configured.
+pub(crate) const DEFAULT_PLATFORM_NETWORK: &str = "oakestra";
+
+pub(super) fn check(document: &DocumentRead<'_>) {
+    let mut seen = HashMap::new();
+    for (network, at) in &document.networks {
+        repeated_name(*at, &mut seen, network.name.to_string(), network.name.as_str());
+        if network.name.as_str() == DEFAULT_PLATFORM_NETWORK && !network.external {
+            let message = format!(
+                "on a host whose platform network is called `{DEFAULT_PLATFORM_NETWORK}` this is that network, not one of the addon's own"
+            );
+            at.warn(rules::PLATFORM_NETWORK, message, None);
+        }
+    }
+    subnets(document);
+    addresses(document);
+}
+
+/// Subnets nest or are apart; in order, one that overlaps an earlier one lies in the widest before it.
+fn subnets(document: &DocumentRead<'_>) {
+    let mut all: Vec<(IpNet, usize)> = document
+        .networks
+        .iter()
+        .enumerate()
+        .flat_map(|(index, (network, _))| network.subnets.iter().map(move |subnet| (*subnet, index)))
+        .collect();
+    all.sort_by_key(|(subnet, index)| (subnet.network(), subnet.prefix_len(), *index));
+    let mut widest: Option<(IpNet, usize)> = None;
+    for (subnet, index) in all {
+        match widest {
+            Some((outer, other)) if outer.contains(&subnet) => {
+                let (network, at) = &document.networks[index.max(other)];
+                let (first, second) = if index > other { (subnet, outer) } else { (outer, subnet) };
+                let message = format!("the subnet {first} of `{}` overlaps {second}", network.name);
+                at.fault(rules::SUBNET_FAULT, message);
+            }
+            _ => widest = Some((subnet, index)),
+        }
+    }
+}
+
+fn addresses(document: &DocumentRead<'_>) {
+    let subnets: HashMap<&str, &[IpNet]> = document
+        .networks
+        .iter()
+        .map(|(network, _)| (network.name.as_str(), network.subnets.as_slice()))
+        .collect();
+    let mut addresses = Addresses::default();
+    for service in &document.services {
+        for (name, (attachment, at)) in &service.networks {
+            for (_, address) in attachment.fixed_addresses() {
+                addresses.claim(*at, name, subnets.get(name.as_str()).copied(), address, service.name);
+            }
+        }
+    }
+}
