@@ -7,6 +7,7 @@
 //! Features: `http` (default) for [`MarketplaceClient`] and [`ManagerClient`]; `openapi` for the schemas that the
 //! services' OpenAPI documents use.
 
+mod history;
 mod host;
 mod ids;
 mod installation;
@@ -19,6 +20,7 @@ mod verification;
 #[cfg(feature = "http")]
 pub mod http;
 
+pub use history::{RevisionView, WhyEntry};
 pub use host::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
 pub use ids::{InstallationId, InvalidId, ReleaseId};
 pub use installation::{

@@ -1,6 +1,15 @@
 //! The addons manager: installs approved releases onto the local container engine and keeps them as they should be.
 
+pub mod config;
+pub mod configure;
+pub mod conflict;
+pub mod consent;
 pub mod domain;
+pub mod install;
+pub mod listeners;
+pub mod marketplace;
+pub mod requirement;
 pub mod resolve;
 pub mod runtime;
 pub mod storage;
+pub mod uninstall;

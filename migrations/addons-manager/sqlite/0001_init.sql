@@ -181,3 +181,18 @@ CREATE TABLE events (
     next_attempt_ms INTEGER
 );
 CREATE INDEX events_installation ON events (installation_id, id);
+
+-- Who may call. The text is the same in both services: service_kit::auth::store.
+CREATE TABLE accounts (
+    name TEXT NOT NULL PRIMARY KEY,
+    created_at_ms BIGINT NOT NULL
+);
+CREATE TABLE tokens (
+    id TEXT NOT NULL PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES accounts (name),
+    hash TEXT NOT NULL UNIQUE,
+    scopes TEXT NOT NULL,
+    name_pattern TEXT,
+    created_at_ms BIGINT NOT NULL,
+    expires_at_ms BIGINT
+);

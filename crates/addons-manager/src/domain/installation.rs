@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use addon_client::{Condition, InstallationStatus, ReleaseId, ServiceState, Timestamp};
+use addon_client::{Condition, InstallationStatus, ReleaseId, Timestamp};
 pub use addon_client::{InstallationId, Pin};
 use addon_descriptor::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::specification::RevisionSpecification;
+use super::status::ServiceReport;
 
 /// What is wanted of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -109,7 +110,7 @@ pub struct Installation {
     /// What else there is to know, as of the last pass.
     pub conditions: Vec<Condition>,
     /// How each service is, as of the last pass.
-    pub service_states: Vec<ServiceState>,
+    pub service_states: Vec<ServiceReport>,
     /// When it was installed.
     pub created_at: Timestamp,
     /// When anything of it changed last.

@@ -71,6 +71,28 @@ impl Storage {
             .map_err(StorageError::query("forget kept volume"))?;
         Ok(done.rows_affected() == 1)
     }
+
+    /// Remembers a volume again that was forgotten and could not be deleted.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn keep_volume_again(&self, volume: &KeptVolume) -> Result<(), StorageError> {
+        let sql = "INSERT INTO kept_volumes (name, nonce, addon, installation_name, origin, service, specification, kept_at_ms)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING";
+        sqlx::query(sql)
+            .bind(&volume.name)
+            .bind(&volume.nonce)
+            .bind(&volume.addon)
+            .bind(&volume.installation_name)
+            .bind(volume.origin.as_str())
+            .bind(&volume.service)
+            .bind(to_json(&volume.specification))
+            .bind(volume.kept_at.millis())
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("keep volume again"))?;
+        Ok(())
+    }
 }
 
 /// Every kept volume, by name.

@@ -10,9 +10,9 @@ pub mod kept;
 pub mod revisions;
 
 use std::path::Path;
-use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use service_kit::db::{Db, OpenError};
+use sqlx::sqlite::SqlitePool;
 use sqlx::{Sqlite, Transaction};
 
 /// A transaction of the one writer.
@@ -21,6 +21,7 @@ pub(crate) type WriteTransaction = Transaction<'static, Sqlite>;
 /// The database. Cheap to clone; every clone speaks to the same file.
 #[derive(Debug, Clone)]
 pub struct Storage {
+    db: Db,
     /// One connection: SQLite has one writer, and a queue of our own is fairer than its busy handler.
     writer: SqlitePool,
     /// Read-only connections, which never wait for the writer (WAL).
@@ -31,16 +32,8 @@ pub struct Storage {
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The file could not be opened or brought to the newest schema.
-    #[error("database {path}: {what}")]
-    Open {
-        /// The file.
-        path: String,
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error("the state cannot be opened")]
+    Open(#[from] OpenError),
     /// A statement failed: disk full, file gone, locked for too long.
     #[error("database: {what} failed")]
     Query {
@@ -80,34 +73,17 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Open`] when the file cannot be opened, is no database, or was written by a newer version.
     pub async fn open(path: &Path) -> Result<Self, StorageError> {
-        let failed = |what| {
-            let path = path.display().to_string();
-            move |source: Box<dyn std::error::Error + Send + Sync>| StorageError::Open { path, what, source }
+        let db = Db::open_sqlite(path, &sqlx::migrate!("../../migrations/addons-manager/sqlite")).await?;
+        let Db::Sqlite { writer, reader } = &db else {
+            unreachable!("a file was opened");
         };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
-            .foreign_keys(true);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_with(options.clone())
-            .await
-            .map_err(|error| failed("cannot be opened")(error.into()))?;
-        sqlx::migrate!("../../migrations/addons-manager/sqlite")
-            .run(&writer)
-            .await
-            .map_err(|error| failed("cannot be brought to this version's schema")(error.into()))?;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_with(options.read_only(true).create_if_missing(false))
-            .await
-            .map_err(|error| failed("cannot be opened for reading")(error.into()))?;
-        Ok(Self { writer, reader })
+        let (writer, reader) = (writer.clone(), reader.clone());
+        Ok(Self { db, writer, reader })
+    }
+
+    /// The same database for what both services share: tokens and accounts.
+    pub fn db(&self) -> &Db {
+        &self.db
     }
 
     /// Pool for statements that only read.
@@ -133,14 +109,12 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Query`] when it does not.
     pub async fn ping(&self) -> Result<(), StorageError> {
-        sqlx::query("SELECT 1").execute(&self.reader).await.map_err(StorageError::query("ping"))?;
-        Ok(())
+        self.db.ping().await.map_err(StorageError::query("ping"))
     }
 
     /// Waits for running statements and closes the file.
     pub async fn close(&self) {
-        self.reader.close().await;
-        self.writer.close().await;
+        self.db.close().await;
     }
 }
 

@@ -1,0 +1,69 @@
+//! Use case: a volume that an uninstalled addon left is deleted with its data.
+
+use crate::domain::installation::KeptVolume;
+use crate::reconciler::state::NONCE_LABEL;
+use crate::runtime::{ContainerRuntime, OwnVolumeName, RuntimeError};
+use crate::storage::{Storage, StorageError};
+
+/// Why a kept volume stays.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptVolumeError {
+    /// None is kept under this name.
+    #[error("no volume `{0}` is kept")]
+    NotFound(String),
+    /// A volume of the name is there, and it is not the one that was kept.
+    #[error("the volume `{0}` on the engine is not the one that was kept: this manager did not make it")]
+    NotOurs(String),
+    /// Somebody uses it.
+    #[error("the volume `{volume}` is in use by container `{container}`")]
+    InUse {
+        /// The volume.
+        volume: String,
+        /// A container that mounts it.
+        container: String,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] RuntimeError),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Deletes it. The row goes first, so that no installation can be given a volume that is about to be deleted; it comes back when the engine
+/// refuses.
+///
+/// # Errors
+/// [`KeptVolumeError`]: then the volume is still kept.
+pub async fn delete_kept_volume(storage: &Storage, runtime: &dyn ContainerRuntime, name: &str) -> Result<(), KeptVolumeError> {
+    let not_found = || KeptVolumeError::NotFound(name.to_owned());
+    let kept = storage.kept_volume(name).await?.ok_or_else(not_found)?;
+    let listing = runtime.list().await?;
+    if let Some(container) = listing.containers.iter().find(|container| container.mounts.iter().any(|mount| mount.volume.as_deref() == Some(name))) {
+        return Err(KeptVolumeError::InUse { volume: name.to_owned(), container: container.name.clone() });
+    }
+    let listed = listing.volumes.iter().find(|volume| volume.name == name);
+    // Name and nonce together are the proof that it is ours; somebody may have made another one of the name.
+    let is_ours = listed.is_none_or(|volume| volume.labels.get(NONCE_LABEL) == Some(&kept.nonce));
+    if !is_ours {
+        return Err(KeptVolumeError::NotOurs(name.to_owned()));
+    }
+    if !storage.forget_kept_volume(name, &kept.nonce).await? {
+        return Err(not_found());
+    }
+    if listed.is_some() {
+        remove(storage, runtime, &kept).await?;
+    }
+    tracing::info!(volume.name = name, addon.name = kept.addon, "a kept volume was deleted");
+    Ok(())
+}
+
+async fn remove(storage: &Storage, runtime: &dyn ContainerRuntime, kept: &KeptVolume) -> Result<(), KeptVolumeError> {
+    match runtime.remove_volume(&OwnVolumeName(kept.name.clone())).await {
+        Ok(()) | Err(RuntimeError::Gone { .. }) => Ok(()),
+        Err(error) => {
+            storage.keep_volume_again(kept).await?;
+            Err(error.into())
+        }
+    }
+}
