@@ -1,0 +1,156 @@
+//! Puts the marketplace together: storage, registry client, worker, server. `main` and the tests both start here.
+
+use std::sync::Arc;
+
+use actix_web::web;
+use service_kit::auth::{Auth, AuthProfile, AuthStartError, Scope, TokenStore};
+use service_kit::clock::SharedClock;
+use service_kit::config::prepare_state_dir;
+use service_kit::db::OpenError;
+use service_kit::health::ReadyCheck;
+use service_kit::server::{Running, Service, StartError};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi as _;
+
+use crate::config::{Config, SettingsError};
+use crate::http::cache::Answers;
+use crate::http::{self, Services};
+use crate::storage::Storage;
+use crate::verification::registry::RegistryClient;
+use crate::verification::worker::{Bell, Pulse, Worker};
+
+/// How the marketplace's tokens look, and what they can allow.
+pub const AUTH: AuthProfile =
+    AuthProfile { prefix: "oakm", scopes: &[Scope::Read, Scope::Publish, Scope::Review, Scope::Admin] };
+
+/// Name of the database in the state folder.
+pub const DATABASE: &str = "marketplace.db";
+
+/// A marketplace that runs.
+#[derive(Debug)]
+pub struct App {
+    running: Running,
+    worker: JoinHandle<()>,
+    storage: Storage,
+}
+
+/// Why it does not.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The folder of its state.
+    #[error("the state folder {} cannot be made (state_dir)", path.display())]
+    StateDir {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The tokens.
+    #[error(transparent)]
+    Auth(#[from] AuthStartError),
+    /// TLS.
+    #[error("registries cannot be asked: the machine has no root certificates (package ca-certificates)")]
+    Registry(#[source] reqwest::Error),
+    /// The server.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl App {
+    /// Opens what there is, and starts answering and verifying.
+    ///
+    /// # Errors
+    /// See [`BuildError`]; nothing is left running.
+    pub async fn build(config: &Config, clock: SharedClock) -> Result<Self, BuildError> {
+        let rules = Arc::new(config.rules()?);
+        let client = RegistryClient::new(config.registry_settings()?).map_err(BuildError::Registry)?;
+        let storage = open(config).await?;
+        let state_dir = config.state_dir();
+        let tokens = TokenStore::new(storage.db().clone());
+        let address = config.server.address;
+        let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;
+
+        let (bell, pulse, shutdown) = (Bell::default(), Pulse::default(), CancellationToken::new());
+        let services = Services {
+            storage: storage.clone(),
+            answers: Answers::new(config.cache.max_bytes),
+            clock: clock.clone(),
+            bell: bell.clone(),
+            auth: auth.clone(),
+        };
+        let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi())
+            .with_shutdown(shutdown.clone())
+            .with_data(web::Data::new(services))
+            .with_check(database_check(&storage))
+            .with_check(worker_check(&pulse, &clock))
+            .start(&config.server)?;
+        let client = Arc::new(client);
+        let worker = Worker { storage: storage.clone(), client, rules, clock, bell, pulse };
+        let worker = tokio::spawn(worker.run(shutdown));
+        Ok(Self { running, worker, storage })
+    }
+
+    /// What answers.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// The database, for tests that look at rows.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Runs until a signal, then stops in order: requests, verification, database.
+    pub async fn run_until_signal(self) {
+        let Self { running, worker, storage } = self;
+        running.run_until_signal().await;
+        finish(worker, &storage).await;
+    }
+
+    /// Stops in the same order.
+    pub async fn stop(self) {
+        let Self { running, worker, storage } = self;
+        running.stop().await;
+        finish(worker, &storage).await;
+    }
+}
+
+/// Opens the database in the state folder, which is made where it is missing.
+///
+/// # Errors
+/// The folder, or the database.
+pub async fn open(config: &Config) -> Result<Storage, BuildError> {
+    let path = config.state_dir();
+    prepare_state_dir(&path).map_err(|source| BuildError::StateDir { path: path.clone(), source })?;
+    Ok(Storage::open_sqlite(&path.join(DATABASE)).await?)
+}
+
+async fn finish(worker: JoinHandle<()>, storage: &Storage) {
+    if let Err(error) = worker.await {
+        tracing::error!(%error, "the verification ended badly");
+    }
+    storage.db().close().await;
+}
+
+fn database_check(storage: &Storage) -> ReadyCheck {
+    let storage = storage.clone();
+    ReadyCheck::new("database", move || {
+        let storage = storage.clone();
+        async move { storage.db().ping().await.map_err(|_| "the database gives no answer".to_owned()) }
+    })
+}
+
+fn worker_check(pulse: &Pulse, clock: &SharedClock) -> ReadyCheck {
+    let (pulse, clock) = (pulse.clone(), Arc::clone(clock));
+    ReadyCheck::new("verification", move || {
+        let beats = pulse.beats(clock.now());
+        async move { if beats { Ok(()) } else { Err("the verification does not run".to_owned()) } }
+    })
+}

@@ -1,0 +1,449 @@
+//! Typed, checked settings of the marketplace: what can be configured, its defaults, and what it becomes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use addon_descriptor::{AddonName, Level};
+use serde::{Deserialize, Serialize};
+use service_kit::auth::AuthSettings;
+use service_kit::config::{
+    Alias, ConfigError, ConfigProfile, Environment, Registries, Secret, ServerSettings, default_state_dir,
+    load,
+};
+use service_kit::telemetry::LogSettings;
+use url::Url;
+
+use crate::domain::verification::{Backoff, Mode};
+use crate::verification::registry::{
+    self, Credentials, Deadlines, DockerConfigError, ProxySettings, Registry, docker_config, is_loopback_host,
+};
+use crate::verification::worker::Rules;
+
+/// The port of Oakestra's marketplace, which its clients know.
+pub const PORT: u16 = 11102;
+
+const PROFILE: ConfigProfile = ConfigProfile {
+    prefix: "MARKETPLACE",
+    aliases: &[
+        Alias::same("ADDON_MARKETPLACE_PORT", "server.port"),
+        Alias::same("https_proxy", "proxy.https"),
+        Alias::same("HTTPS_PROXY", "proxy.https"),
+        Alias::same("no_proxy", "proxy.no_proxy"),
+        Alias::same("NO_PROXY", "proxy.no_proxy"),
+    ],
+};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the database and of the first token. Default `$XDG_DATA_HOME/marketplace`, else
+    /// `~/.local/share/marketplace`, else `/var/lib/marketplace`.
+    pub state_dir: Option<PathBuf>,
+    /// Where and how to listen.
+    pub server: ServerSettings,
+    /// Who may do what.
+    pub auth: AuthSettings,
+    /// What to log.
+    pub log: LogSettings,
+    /// Who decides about releases.
+    pub review: ReviewConfig,
+    /// How images are verified.
+    pub verification: VerificationConfig,
+    /// Kept answers.
+    pub cache: CacheConfig,
+    /// How single registries are spoken to, by `host[:port]`.
+    pub registries: Registries,
+    /// A Docker `config.json` whose `auths` are used for registries that have no user here.
+    pub docker_config: Option<PathBuf>,
+    /// A proxy for registries.
+    pub proxy: ProxyConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: None,
+            server: ServerSettings::on_port(PORT),
+            auth: AuthSettings::default(),
+            log: LogSettings::default(),
+            review: ReviewConfig::default(),
+            verification: VerificationConfig::default(),
+            cache: CacheConfig::default(),
+            registries: Registries::new(),
+            docker_config: None,
+            proxy: ProxyConfig::default(),
+        }
+    }
+}
+
+/// `[review]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReviewConfig {
+    /// `automatic`: what passes its checks is approved unless it is held. `manual`: a reviewer approves.
+    pub mode: Mode,
+    /// Levels of rights that a reviewer decides about: `normal`, `takeover`, `dangerous`.
+    pub hold: BTreeSet<Level>,
+    /// Names that no addon may have.
+    pub reserved_names: Vec<String>,
+}
+
+impl Default for ReviewConfig {
+    fn default() -> Self {
+        let reserved = ["oakestra", "official", "admin", "marketplace", "addons-manager", "addonctl"];
+        Self {
+            mode: Mode::Automatic,
+            hold: BTreeSet::from([Level::Dangerous]),
+            reserved_names: reserved.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// `[verification]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VerificationConfig {
+    /// Releases that are checked at once, 1 to 64.
+    pub parallel: usize,
+    /// Wait before a registry that gave no answer is asked again, doubled each time, in milliseconds.
+    pub retry_base_ms: u64,
+    /// Longest such wait, in milliseconds.
+    pub retry_cap_ms: u64,
+    /// How long a release is one worker's, in milliseconds: a crashed worker's releases are taken up after this. Four
+    /// fifths of it is the time that the checks of one release may take.
+    pub lease_ms: u64,
+    /// Longest time to connect to a registry, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Longest silence of a registry in an answer, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Longest time for one answer of a registry, in milliseconds.
+    pub request_timeout_ms: u64,
+}
+
+impl Default for VerificationConfig {
+    fn default() -> Self {
+        Self {
+            parallel: 8,
+            retry_base_ms: 2_000,
+            retry_cap_ms: 300_000,
+            lease_ms: 120_000,
+            connect_timeout_ms: 5_000,
+            idle_timeout_ms: 10_000,
+            request_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// `[cache]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Most that kept answers may take, in bytes; 0 keeps none.
+    pub max_bytes: u64,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20 }
+    }
+}
+
+/// `[proxy]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// Address of a proxy for https, as `HTTPS_PROXY` has it; it may carry credentials.
+    pub https: Option<Secret>,
+    /// Hosts that are reached without it, as `NO_PROXY` has them.
+    pub no_proxy: Option<String>,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// They cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A value makes no sense beside the others.
+    #[error("the setting {key} cannot be used: {reason}")]
+    Invalid {
+        /// The key.
+        key: String,
+        /// What to change.
+        reason: String,
+    },
+    /// A file that a setting names.
+    #[error("the file {} of the setting {key} cannot be read", path.display())]
+    File {
+        /// The key.
+        key: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The Docker configuration.
+    #[error("the setting docker_config cannot be used")]
+    DockerConfig(#[source] DockerConfigError),
+}
+
+impl Config {
+    /// Reads defaults, file and environment, and settles where the state lies.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, SettingsError> {
+        let mut config: Self = load(&PROFILE, file, environment)?;
+        config.state_dir.get_or_insert_with(|| default_state_dir("marketplace", environment));
+        Ok(config)
+    }
+
+    /// Where the database and the first token are.
+    pub fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| default_state_dir("marketplace", &Environment::default()))
+    }
+
+    /// The rules of the verification.
+    ///
+    /// # Errors
+    /// Values out of their ranges.
+    pub fn rules(&self) -> Result<Rules, SettingsError> {
+        let VerificationConfig { parallel, retry_base_ms, retry_cap_ms, lease_ms, .. } = self.verification;
+        if !(1..=64).contains(&parallel) {
+            return Err(invalid("verification.parallel", "it is from 1 to 64"));
+        }
+        if retry_base_ms == 0 || retry_base_ms > retry_cap_ms {
+            return Err(invalid(
+                "verification.retry_base_ms",
+                "it is at least 1 and at most verification.retry_cap_ms",
+            ));
+        }
+        if lease_ms < 100 {
+            return Err(invalid("verification.lease_ms", "it is at least 100"));
+        }
+        let mut reserved = BTreeSet::new();
+        for name in &self.review.reserved_names {
+            let name: AddonName = name
+                .parse()
+                .map_err(|_| invalid("review.reserved_names", format!("{name:?} is no addon's name")))?;
+            reserved.insert(name.folded());
+        }
+        Ok(Rules {
+            mode: self.review.mode,
+            hold: self.review.hold.clone(),
+            reserved,
+            backoff: Backoff { base: millis(retry_base_ms), cap: millis(retry_cap_ms) },
+            lease: millis(lease_ms),
+            parallel,
+        })
+    }
+
+    /// How registries are asked. Reads the files that hold passwords.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn registry_settings(&self) -> Result<registry::Settings, SettingsError> {
+        let loopback = self.server.address.is_loopback();
+        let mut registries = BTreeMap::new();
+        for (name, settings) in &self.registries {
+            let key = |field: &str| format!("registries.\"{name}\".{field}");
+            let host = checked_host(name).ok_or_else(|| {
+                invalid(
+                    format!("registries.\"{name}\""),
+                    "its name is a host with or without a port, as \"ghcr.io\"",
+                )
+            })?;
+            if !loopback && is_loopback_host(&host) {
+                return Err(invalid(format!("registries.\"{name}\""), LOOPBACK));
+            }
+            let credentials = match (&settings.user, &settings.password_file) {
+                (None, None) => None,
+                (Some(user), Some(path)) => Some(Credentials {
+                    user: user.clone(),
+                    password: read_file(&key("password_file"), path)?
+                        .trim_end_matches(['\r', '\n'])
+                        .to_owned()
+                        .into(),
+                }),
+                (Some(_), None) => return Err(invalid(key("password_file"), "a user needs one")),
+                (None, Some(_)) => return Err(invalid(key("user"), "a password needs one")),
+            };
+            let mirror = settings.mirror.as_deref().map(|mirror| {
+                let host = checked_host(mirror);
+                host.ok_or_else(|| {
+                    invalid(key("mirror"), "it is a host with or without a port, without a scheme")
+                })
+            });
+            let registry = Registry { credentials, insecure: settings.insecure, mirror: mirror.transpose()? };
+            registries.insert(host, registry);
+        }
+        if let Some(path) = &self.docker_config {
+            let text = read_file("docker_config", path)?;
+            for (host, credentials) in docker_config(&text).map_err(SettingsError::DockerConfig)? {
+                // Credentials alone are no leave to reach into the inner network: that is what naming is for.
+                if let Some(registry) = registries.get_mut(&host) {
+                    registry.credentials.get_or_insert(credentials);
+                } else if !is_inner(&host) {
+                    registries
+                        .insert(host, Registry { credentials: Some(credentials), ..Registry::default() });
+                }
+            }
+        }
+        let VerificationConfig { connect_timeout_ms, idle_timeout_ms, request_timeout_ms, .. } =
+            self.verification;
+        Ok(registry::Settings {
+            registries,
+            loopback,
+            deadlines: Deadlines {
+                connect: millis(connect_timeout_ms),
+                idle: millis(idle_timeout_ms),
+                total: millis(request_timeout_ms),
+            },
+            proxy: self.proxy.settings()?,
+        })
+    }
+}
+
+const LOOPBACK: &str = "a registry on this machine can be named only while the marketplace listens on loopback alone: \
+     whoever publishes could otherwise ask after what listens here. Set server.address = \"127.0.0.1\", or call the \
+     registry by an address that its users reach it at";
+
+impl ProxyConfig {
+    fn settings(&self) -> Result<Option<ProxySettings>, SettingsError> {
+        let Some(https) = &self.https else { return Ok(None) };
+        let text = https.expose();
+        let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
+        let url = url.map_err(|_| invalid("proxy.https", "it is an address as http://proxy.example:3128"))?;
+        Ok(Some(ProxySettings { url, no_proxy: self.no_proxy.clone().unwrap_or_default() }))
+    }
+}
+
+/// `host[:port]` in lower case, if that is what the text is.
+fn checked_host(text: &str) -> Option<String> {
+    let host = text.to_ascii_lowercase();
+    let url = Url::parse(&format!("https://{host}/")).ok()?;
+    let plain =
+        url.username().is_empty() && url.path() == "/" && url.query().is_none() && !host.contains('@');
+    (plain && url.host_str().is_some_and(|host| !host.is_empty())).then_some(host)
+}
+
+/// Whether a host is, by its spelling, not one of the internet.
+fn is_inner(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    is_loopback_host(host) || bare.parse::<IpAddr>().is_ok()
+}
+
+fn read_file(key: &str, path: &Path) -> Result<String, SettingsError> {
+    std::fs::read_to_string(path).map_err(|source| SettingsError::File {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn invalid(key: impl Into<String>, reason: impl Into<String>) -> SettingsError {
+    SettingsError::Invalid { key: key.into(), reason: reason.into() }
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret as _;
+    use service_kit::config::RegistrySettings;
+
+    fn config(change: impl FnOnce(&mut Config)) -> Config {
+        let mut config = Config::default();
+        change(&mut config);
+        config
+    }
+
+    #[test]
+    fn the_defaults_are_usable() {
+        let config = Config::load(None, &Environment::from([("HOME", "/home/x")])).unwrap();
+        assert_eq!(config.state_dir(), Path::new("/home/x/.local/share/marketplace"));
+        assert_eq!(config.server.port, PORT);
+        assert!(config.rules().unwrap().reserved.contains("oakestra"));
+        assert!(config.registry_settings().unwrap().registries.is_empty());
+    }
+
+    #[test]
+    fn variables_of_others_are_understood() {
+        let environment =
+            [("ADDON_MARKETPLACE_PORT", "4711"), ("HTTPS_PROXY", "proxy:3128"), ("NO_PROXY", "a.b")];
+        let config = Config::load(None, &Environment::from(environment)).unwrap();
+        assert_eq!(config.server.port, 4711);
+        let proxy = config.registry_settings().unwrap().proxy.unwrap();
+        assert_eq!((proxy.url.as_str(), proxy.no_proxy.as_str()), ("http://proxy:3128/", "a.b"));
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        for (change, key) in [
+            ((|c| c.verification.parallel = 0) as fn(&mut Config), "verification.parallel"),
+            (|c| c.verification.retry_base_ms = 0, "verification.retry_base_ms"),
+            (|c| c.verification.retry_cap_ms = 1, "verification.retry_base_ms"),
+            (|c| c.verification.lease_ms = 1, "verification.lease_ms"),
+            (|c| c.review.reserved_names = vec!["a b".to_owned()], "review.reserved_names"),
+        ] {
+            let error = config(change).rules().unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn registries_are_checked() {
+        let with = |name: &str, settings: RegistrySettings| {
+            config(|config| _ = config.registries.insert(name.to_owned(), settings)).registry_settings()
+        };
+        let user = || RegistrySettings { user: Some("me".to_owned()), ..RegistrySettings::default() };
+        assert!(with("https://a.b/", user()).unwrap_err().to_string().contains("is a host"));
+        assert!(with("a.b", user()).unwrap_err().to_string().contains("password_file"));
+        let mirrored =
+            RegistrySettings { mirror: Some("https://m/".to_owned()), ..RegistrySettings::default() };
+        assert!(with("a.b", mirrored).unwrap_err().to_string().contains("mirror"));
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        let there = || RegistrySettings { password_file: Some(path.clone()), ..user() };
+        assert!(matches!(with("a.b", there()), Err(SettingsError::File { .. })));
+        std::fs::write(&path, "geheim\n").unwrap();
+        let settings = with("A.b:5000", there()).unwrap();
+        let credentials = settings.registries["a.b:5000"].credentials.as_ref().unwrap();
+        assert_eq!(credentials.password.expose_secret(), "geheim");
+    }
+
+    #[test]
+    fn a_registry_on_this_machine_is_for_a_marketplace_on_this_machine() {
+        let insecure = || RegistrySettings { insecure: true, ..RegistrySettings::default() };
+        let at = |address: &str, host: &str| {
+            config(|config| {
+                config.server.address = address.parse().unwrap();
+                config.registries.insert(host.to_owned(), insecure());
+            })
+            .registry_settings()
+        };
+        assert!(at("127.0.0.1", "localhost:5000").unwrap().loopback);
+        assert!(at("0.0.0.0", "localhost:5000").unwrap_err().to_string().contains("listens on loopback"));
+        assert!(!at("0.0.0.0", "registry:5000").unwrap().loopback);
+    }
+
+    #[test]
+    fn a_docker_configuration_gives_credentials_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let auths =
+            r#"{"auths": {"ghcr.io": {"auth": "bWU6c2VjcmV0"}, "10.0.0.1:5000": {"auth": "bWU6c2VjcmV0"}}}"#;
+        std::fs::write(&path, auths).unwrap();
+        let settings = config(|config| config.docker_config = Some(path)).registry_settings().unwrap();
+        assert_eq!(settings.registries.keys().collect::<Vec<_>>(), ["ghcr.io"]);
+        assert_eq!(settings.registries["ghcr.io"].credentials.as_ref().unwrap().user, "me");
+    }
+}

@@ -1,0 +1,5 @@
+//! The nouns of the marketplace and the legal moves between their states. Pure: no SQL, no HTTP, no clock.
+
+pub mod addon;
+pub mod release;
+pub mod verification;

@@ -1,0 +1,299 @@
+//! A release, the table of the moves between its statuses, and what deleting one comes to.
+
+use addon_client::{Finding, Pin, ReleaseId, Timestamp, Verdict};
+use addon_descriptor::{AddonDescriptor, Digest, Right, Version, rights, risk};
+use serde_json::{Map, Value};
+
+use super::addon::{identity, order_key, rank_key};
+
+pub use addon_client::ReleaseStatus as Status;
+
+/// One immutable (addon, version) and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Release {
+    /// Its id.
+    pub id: ReleaseId,
+    /// Place in the order of publishing.
+    pub seq: i64,
+    /// The addon's name, folded.
+    pub addon: String,
+    /// The version as published.
+    pub version: Version,
+    /// SHA-256 of the canonical descriptor.
+    pub digest: Digest,
+    /// The descriptor's fields as clients get them.
+    pub wire: Map<String, Value>,
+    /// What the addon may do to its host.
+    pub rights: Vec<String>,
+    /// Grade of the rights, 1 to 6.
+    pub risk: u8,
+    /// What is unwise in the descriptor.
+    pub warnings: Vec<Finding>,
+    /// The account that published it.
+    pub publisher: String,
+    /// When that was.
+    pub created_at: Timestamp,
+    /// Where it stands.
+    pub status: Status,
+    /// Of the last run of its checks.
+    pub verdict: Verdict,
+    /// What a reviewer has to decide about.
+    pub held: Vec<String>,
+    /// What its images were when they were checked.
+    pub pins: Vec<Pin>,
+    /// Why it stands where it does.
+    pub reason: Option<String>,
+    /// When it was approved last.
+    pub approved_at: Option<Timestamp>,
+    /// Since when an image of the approved release is gone from its registry.
+    pub image_missing_since: Option<Timestamp>,
+}
+
+impl Release {
+    /// The release as clients get it.
+    pub fn into_wire(self) -> addon_client::Release {
+        addon_client::Release {
+            id: self.id,
+            descriptor: self.wire,
+            status: self.status,
+            digest: Some(self.digest),
+            pins: self.pins,
+            rights: self.rights,
+            risk: Some(self.risk),
+            held: self.held,
+            reason: self.reason,
+            publisher: Some(self.publisher),
+            created_at: Some(self.created_at),
+            approved_at: self.approved_at,
+            warnings: self.warnings,
+            image_missing_since: self.image_missing_since,
+        }
+    }
+}
+
+/// The part of a release that follows from its document and never changes.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The version that it has.
+    pub version: Version,
+    /// Without build metadata.
+    pub version_id: String,
+    /// See [`order_key`].
+    pub version_order: String,
+    /// See [`rank_key`].
+    pub version_rank: String,
+    /// SHA-256 of `canonical`.
+    pub digest: Digest,
+    /// The canonical form.
+    pub canonical: String,
+    /// The descriptor's fields as clients get them.
+    pub wire: Value,
+    /// What the addon may do to its host.
+    pub rights: Vec<String>,
+    /// Grade of the rights.
+    pub risk: u8,
+}
+
+impl Document {
+    /// Everything that follows from a descriptor once it has this version.
+    pub fn of(descriptor: &AddonDescriptor, version: Version) -> Self {
+        let descriptor = descriptor.clone().with_version(version.clone());
+        let canonical = String::from_utf8(descriptor.canonical()).expect("JSON is UTF-8");
+        let rights = rights(&descriptor);
+        Self {
+            version_id: identity(&version).to_string(),
+            version_order: order_key(&version),
+            version_rank: rank_key(&version),
+            version,
+            digest: Digest::of(canonical.as_bytes()),
+            canonical,
+            wire: descriptor.wire_value(),
+            risk: risk(&rights),
+            rights: rights.iter().map(Right::to_string).collect(),
+        }
+    }
+}
+
+/// What somebody does to a release. Yank, unyank and revoke as actions of their own come with the feeds; their rows stand
+/// here because the table is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Every check passed and nothing holds the release.
+    Pass,
+    /// A check failed.
+    Fail,
+    /// A reviewer says yes.
+    Approve,
+    /// A reviewer says no.
+    Reject,
+    /// The checks are to be made again.
+    Reverify,
+    /// The same document was posted again.
+    Repost,
+    /// Out of the lists.
+    Yank,
+    /// And back.
+    Unyank,
+    /// Out for good.
+    Revoke,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Pass,
+        Self::Fail,
+        Self::Approve,
+        Self::Reject,
+        Self::Reverify,
+        Self::Repost,
+        Self::Yank,
+        Self::Unyank,
+        Self::Revoke,
+    ];
+
+    /// The word for it in messages and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Reverify => "reverify",
+            Self::Repost => "repost",
+            Self::Yank => "yank",
+            Self::Unyank => "unyank",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+/// A move that the table does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a release that is {status} cannot be {}", past(*.action))]
+pub struct IllegalMove {
+    /// Where the release stands.
+    pub status: Status,
+    /// What was asked for.
+    pub action: Action,
+}
+
+fn past(action: Action) -> &'static str {
+    match action {
+        Action::Pass => "passed",
+        Action::Fail => "failed",
+        Action::Approve => "approved",
+        Action::Reject => "rejected",
+        Action::Reverify => "verified again",
+        Action::Repost => "posted again",
+        Action::Yank => "yanked",
+        Action::Unyank => "unyanked",
+        Action::Revoke => "revoked",
+    }
+}
+
+/// Where a release stands after `action`: the whole table of the moves there are. An approved one that is verified again
+/// stays approved.
+///
+/// # Errors
+/// Any other move.
+pub fn after(status: Status, action: Action) -> Result<Status, IllegalMove> {
+    use Action as A;
+    use Status as S;
+    match (status, action) {
+        (S::UnderReview, A::Pass | A::Approve) => Ok(S::Approved),
+        (S::UnderReview, A::Fail) => Ok(S::VerificationFailed),
+        (S::UnderReview, A::Reject) => Ok(S::Rejected),
+        (S::VerificationFailed, A::Reverify | A::Repost) => Ok(S::UnderReview),
+        (S::Approved, A::Reverify) => Ok(S::Approved),
+        (S::Approved, A::Yank) => Ok(S::Yanked),
+        (S::Yanked, A::Unyank) => Ok(S::Approved),
+        (S::Approved | S::Yanked, A::Revoke) => Ok(S::Revoked),
+        _ => Err(IllegalMove { status, action }),
+    }
+}
+
+/// How long an approved release can still be deleted, in milliseconds: 72 hours. After that others may rely on it.
+pub const DELETABLE_MS: i64 = 72 * 60 * 60 * 1000;
+
+/// What deleting a release comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It goes.
+    Remove,
+    /// Others may rely on it: it is yanked instead.
+    Yank,
+    /// It is yanked already, and stays.
+    Keep,
+}
+
+/// Decides what deleting does to a release that was approved at `approved_at_ms`, if ever.
+///
+/// # Errors
+/// A revoked release is never deleted: its revocation is what protects those who have it.
+pub fn deletion(status: Status, approved_at_ms: Option<i64>, now_ms: i64) -> Result<Deletion, Undeletable> {
+    let relied_on = approved_at_ms.is_some_and(|at| now_ms.saturating_sub(at) > DELETABLE_MS);
+    match status {
+        Status::Revoked => Err(Undeletable),
+        Status::Approved if relied_on => Ok(Deletion::Yank),
+        Status::Yanked if relied_on => Ok(Deletion::Keep),
+        _ => Ok(Deletion::Remove),
+    }
+}
+
+/// The release is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a release that is revoked cannot be deleted: its revocation protects those who have it")]
+pub struct Undeletable;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_status_and_action_is_decided() {
+        let legal = [
+            ("under_review", "pass", "approved"),
+            ("under_review", "fail", "verification_failed"),
+            ("under_review", "approve", "approved"),
+            ("under_review", "reject", "rejected"),
+            ("verification_failed", "reverify", "under_review"),
+            ("verification_failed", "repost", "under_review"),
+            ("approved", "reverify", "approved"),
+            ("approved", "yank", "yanked"),
+            ("yanked", "unyank", "approved"),
+            ("approved", "revoke", "revoked"),
+            ("yanked", "revoke", "revoked"),
+        ];
+        for status in Status::ALL {
+            for action in Action::ALL {
+                let expected =
+                    legal.iter().find(|(from, by, _)| (*from, *by) == (status.as_str(), action.as_str()));
+                match (after(status, action), expected) {
+                    (Ok(to), Some((_, _, expected))) => assert_eq!(to.as_str(), *expected),
+                    (Err(illegal), None) => assert!(illegal.to_string().contains(status.as_str())),
+                    (found, expected) => panic!("{status} {action:?}: {found:?}, expected {expected:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_rely_on_is_yanked_instead_of_deleted() {
+        let day = 24 * 60 * 60 * 1000;
+        for (status, approved, expected) in [
+            (Status::UnderReview, None, Ok(Deletion::Remove)),
+            (Status::VerificationFailed, None, Ok(Deletion::Remove)),
+            (Status::Rejected, None, Ok(Deletion::Remove)),
+            (Status::Approved, Some(10 * day), Ok(Deletion::Remove)),
+            (Status::Approved, Some(7 * day), Ok(Deletion::Remove)),
+            (Status::Approved, Some(7 * day - 1), Ok(Deletion::Yank)),
+            (Status::Yanked, Some(8 * day), Ok(Deletion::Remove)),
+            (Status::Yanked, Some(day), Ok(Deletion::Keep)),
+            (Status::Revoked, Some(day), Err(Undeletable)),
+            (Status::Revoked, Some(10 * day), Err(Undeletable)),
+        ] {
+            assert_eq!(deletion(status, approved, 10 * day), expected, "{status} {approved:?}");
+        }
+    }
+}

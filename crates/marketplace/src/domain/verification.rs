@@ -1,0 +1,174 @@
+//! What follows from the checks of a release: who decides, what is held, when to ask again. Pure; the checks themselves
+//! are `verification/checks.rs`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use addon_client::{Check, Verdict};
+use addon_descriptor::{Level, Right};
+use serde::{Deserialize, Serialize};
+
+/// Who approves what passes its checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The service, except what is held.
+    #[default]
+    Automatic,
+    /// A reviewer.
+    Manual,
+}
+
+/// What a finished run of the checks comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing stands against it.
+    Approve,
+    /// The checks are green and a reviewer decides.
+    AwaitReviewer,
+    /// A check failed, for this reason.
+    Fail(String),
+    /// A check could not be made: nothing is known, and it is made again.
+    AskAgain,
+}
+
+/// The verdict over all checks: the worst of theirs. No checks at all are no pass.
+pub fn overall(checks: &[Check]) -> Verdict {
+    checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Pending)
+}
+
+/// What becomes of a release under review. One failed check decides, even while another has no answer.
+pub fn decide(checks: &[Check], held: &[String], mode: Mode) -> Decision {
+    match overall(checks) {
+        Verdict::Fail => {
+            let failed = checks.iter().filter(|check| check.verdict == Verdict::Fail);
+            Decision::Fail(failed.map(|check| check.message.as_str()).collect::<Vec<_>>().join("; "))
+        }
+        Verdict::NoAnswer | Verdict::Pending => Decision::AskAgain,
+        Verdict::Pass if mode == Mode::Manual || !held.is_empty() => Decision::AwaitReviewer,
+        Verdict::Pass => Decision::Approve,
+    }
+}
+
+/// The rights that a reviewer has to decide about: those of a held level that the addon's last approved release did not
+/// have.
+pub fn held(
+    rights: &BTreeSet<Right>,
+    approved_before: &BTreeSet<Right>,
+    levels: &BTreeSet<Level>,
+) -> Vec<String> {
+    rights
+        .difference(approved_before)
+        .filter(|right| levels.contains(&right.level()))
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// When to ask again after no answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// Before the second attempt; doubled for each one after.
+    pub base: Duration,
+    /// Longest wait of our own choosing.
+    pub cap: Duration,
+}
+
+/// Longest that a registry's own `Retry-After` is followed: one that asks for more is asked anyway.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+impl Backoff {
+    /// The wait before the next attempt, when `attempts` were made. `jitter` is from 0 to 1 and takes up to half of the
+    /// wait off, so that releases that failed together do not come back together; what a registry asked for
+    /// is waited out in full.
+    pub fn wait(&self, attempts: u32, jitter: f64, asked_for: Option<Duration>) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(20);
+        let full = self.base.saturating_mul(1 << doublings).min(self.cap);
+        let ours = full.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
+        ours.max(asked_for.unwrap_or_default().min(LONGEST_RETRY_AFTER))
+    }
+}
+
+/// Whether the account may decide about this release: nobody approves their own, where somebody else could.
+pub fn may_decide(reviewer: &str, publisher: &str, others_review: bool) -> bool {
+    reviewer != publisher || !others_review
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(verdict: Verdict) -> Check {
+        Check {
+            check: "image-exists".to_owned(),
+            subject: None,
+            verdict,
+            message: format!("{verdict:?}"),
+            evidence: serde_json::Map::new(),
+            attempts: 1,
+            next_attempt_at: None,
+            checked_at: None,
+        }
+    }
+
+    #[test]
+    fn only_a_run_in_which_everything_passed_approves() {
+        use Verdict::{Fail, NoAnswer, Pass, Pending};
+        let held = ["docker-socket".to_owned()];
+        for (verdicts, held, mode, expected) in [
+            (vec![Pass, Pass], &[][..], Mode::Automatic, Decision::Approve),
+            (vec![Pass, Pass], &held[..], Mode::Automatic, Decision::AwaitReviewer),
+            (vec![Pass, Pass], &[][..], Mode::Manual, Decision::AwaitReviewer),
+            (vec![Pass, NoAnswer], &[][..], Mode::Automatic, Decision::AskAgain),
+            (vec![NoAnswer], &[][..], Mode::Manual, Decision::AskAgain),
+            (vec![Pass, Pending], &[][..], Mode::Automatic, Decision::AskAgain),
+            (vec![], &[][..], Mode::Automatic, Decision::AskAgain),
+            (vec![Pass, Fail], &[][..], Mode::Automatic, Decision::Fail("Fail".to_owned())),
+            (vec![NoAnswer, Fail], &held[..], Mode::Manual, Decision::Fail("Fail".to_owned())),
+        ] {
+            let checks: Vec<Check> = verdicts.iter().copied().map(check).collect();
+            assert_eq!(decide(&checks, held, mode), expected, "{verdicts:?} {mode:?}");
+        }
+    }
+
+    #[test]
+    fn every_failure_is_in_the_reason() {
+        let checks = [check(Verdict::Fail), check(Verdict::Pass), check(Verdict::Fail)];
+        assert_eq!(decide(&checks, &[], Mode::Automatic), Decision::Fail("Fail; Fail".to_owned()));
+    }
+
+    #[test]
+    fn new_rights_of_a_held_level_are_held() {
+        let rights =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<BTreeSet<Right>>();
+        let dangerous = BTreeSet::from([Level::Dangerous]);
+        let asked = rights(&["docker-socket", "host-port:80/tcp", "privileged"]);
+        assert_eq!(held(&asked, &rights(&[]), &dangerous), ["docker-socket", "privileged"]);
+        assert_eq!(held(&asked, &rights(&["docker-socket"]), &dangerous), ["privileged"]);
+        assert!(held(&asked, &asked, &dangerous).is_empty());
+        assert!(held(&asked, &rights(&[]), &BTreeSet::new()).is_empty());
+        assert_eq!(
+            held(&asked, &rights(&["privileged"]), &BTreeSet::from([Level::Normal])),
+            ["host-port:80/tcp"]
+        );
+    }
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_heed_the_registry() {
+        let seconds = Duration::from_secs;
+        let backoff = Backoff { base: seconds(2), cap: seconds(300) };
+        let waits: Vec<_> = (0..5).map(|attempts| backoff.wait(attempts, 0.0, None).as_secs()).collect();
+        assert_eq!(waits, [2, 2, 4, 8, 16]);
+        assert_eq!(backoff.wait(u32::MAX, 0.0, None), seconds(300));
+        assert_eq!(backoff.wait(3, 1.0, None), seconds(4));
+        assert_eq!(backoff.wait(1, 0.5, Some(seconds(90))), seconds(90));
+        assert_eq!(backoff.wait(9, 0.0, Some(seconds(1))), seconds(300));
+        assert_eq!(backoff.wait(1, 0.0, Some(seconds(86_400))), LONGEST_RETRY_AFTER);
+    }
+
+    #[test]
+    fn nobody_approves_their_own_where_another_could() {
+        assert!(may_decide("rita", "paul", true));
+        assert!(!may_decide("paul", "paul", true));
+        assert!(may_decide("paul", "paul", false));
+    }
+}

@@ -1,0 +1,271 @@
+//! Releases: listed, published, read, validated, deleted.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use addon_client::{
+    Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, RightLevel, RightView,
+    ValidationAnswer,
+};
+use addon_descriptor::{Level, Right, Version, VersionReq, rights, risk};
+use service_kit::auth::{Principal, Scope};
+use service_kit::body::JsonBytes;
+use service_kit::problem::Problem;
+
+use super::cache::Rendered;
+use super::error;
+use super::query::{ListQuery, MAX_LIMIT, fold, next_query};
+use super::{Services, parse_id};
+use crate::domain::addon::{identity, resolve};
+use crate::domain::release::Release;
+use crate::publish::Publisher;
+use crate::storage::{Published, Source};
+
+/// Releases: the newest approved one of each addon, oldest first.
+#[utoipa::path(get, path = "/api/v1/marketplace/addons", tag = "addons", params(ListReleases), responses(
+    (status = 200, description = "The releases; `Link: rel=\"next\"` where there are more", body = [WireRelease]),
+    (status = 304, description = "The client has this list already"),
+    (status = 400, description = "A parameter has a value that it cannot have", body = ProblemBody),
+    (status = 401, description = "Statuses other than approved need a token", body = ProblemBody)))]
+pub(super) async fn list(
+    request: HttpRequest,
+    services: web::Data<Services>,
+    principal: Principal,
+) -> Result<HttpResponse, Problem> {
+    let query = ListQuery::read(request.query_string())?;
+    let known = request.headers().get(header::IF_NONE_MATCH);
+    if query.is_public() {
+        let url = format!("list?{}", request.query_string());
+        let render = || list_page(&services, &request, &query, None);
+        return Ok(services
+            .answers
+            .get(&services.storage, Source::Approved, &url, render)
+            .await?
+            .respond(known));
+    }
+    let own = if principal.allows(Scope::Review) { None } else { Some(services.account(&principal)?) };
+    Ok(list_page(&services, &request, &query, own).await?.respond(known))
+}
+
+async fn list_page(
+    services: &Services,
+    request: &HttpRequest,
+    query: &ListQuery,
+    publisher: Option<&str>,
+) -> Result<Rendered, Problem> {
+    let mut releases = services.storage.list(query.filter(publisher)).await.map_err(error::storage)?;
+    let more = releases.len() > query.limit as usize;
+    releases.truncate(query.limit as usize);
+    let next = releases
+        .last()
+        .filter(|_| more)
+        .map(|last| format!("{}?{}", request.path(), next_query(request.query_string(), last.seq)));
+    let releases: Vec<WireRelease> = releases.into_iter().map(Release::into_wire).collect();
+    Ok(Rendered::json(&releases, next))
+}
+
+/// Publishes a document. The same document once more is the same release.
+#[utoipa::path(post, path = "/api/v1/marketplace/addons", tag = "addons",
+    request_body(content = Object, description = "The descriptor", content_type = "application/json"), responses(
+    (status = 201, description = "The release, under review", body = WireRelease),
+    (status = 200, description = "The release that was there already", body = WireRelease),
+    (status = 400, description = "No JSON", body = ProblemBody),
+    (status = 409, description = "Name or version belong to another document", body = ProblemBody),
+    (status = 413, description = "Longer than 256 KiB", body = ProblemBody),
+    (status = 422, description = "Every rule that the document breaks", body = ProblemBody)))]
+pub(super) async fn publish(
+    services: web::Data<Services>,
+    principal: Principal,
+    JsonBytes(body): JsonBytes,
+) -> Result<HttpResponse, Problem> {
+    let reading = addon_descriptor::read(&body).map_err(|fault| error::malformed(&fault))?;
+    let Some(descriptor) = reading.descriptor else { return Err(error::violations(&reading.violations)) };
+    principal.require_name(descriptor.name.as_str())?;
+    let Services { storage, clock, bell, .. } = services.get_ref();
+    let publisher = Publisher { storage, clock, bell };
+    let published = publisher
+        .publish(&descriptor, &reading.warnings, principal.account_or_anonymous())
+        .await
+        .map_err(error::publish)?;
+    let (mut response, release) = match published {
+        Published::New(release) => (HttpResponse::Created(), release),
+        Published::Again(release) | Published::Existing(release) => (HttpResponse::Ok(), release),
+    };
+    let location = format!("/api/v1/marketplace/addons/{}", release.id);
+    Ok(response.insert_header((header::LOCATION, location)).json(release.into_wire()))
+}
+
+/// A release by its id, in any status.
+#[utoipa::path(get, path = "/api/v1/marketplace/addons/{id}", tag = "addons",
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The release", body = WireRelease),
+    (status = 304, description = "The client has it already"),
+    (status = 404, description = "There is none", body = ProblemBody)))]
+pub(super) async fn read(
+    request: HttpRequest,
+    services: web::Data<Services>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = parse_id(&id)?;
+    let render = || async {
+        let release = services.storage.release(id).await.map_err(error::storage)?;
+        Ok(Rendered::json(&release.ok_or_else(error::not_found)?.into_wire(), None))
+    };
+    let rendered =
+        services.answers.get(&services.storage, Source::Release(id), &id.to_string(), render).await?;
+    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+}
+
+/// Deletes a release; one that was approved more than 72 hours ago is yanked instead.
+#[utoipa::path(delete, path = "/api/v1/marketplace/addons/{id}", tag = "addons",
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 204, description = "Deleted, or yanked"),
+    (status = 404, description = "There is none", body = ProblemBody),
+    (status = 409, description = "It is revoked", body = ProblemBody)))]
+pub(super) async fn delete(
+    services: web::Data<Services>,
+    principal: Principal,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = parse_id(&id)?;
+    let allowed = |release: &Release| principal.require_name(&release.addon).map_err(Refusal::Problem);
+    let account = principal.account_or_anonymous();
+    let deleted = services.reviewer().delete(id, account, allowed).await;
+    deleted.map_err(|refusal| match refusal {
+        Refusal::Problem(problem) => problem,
+        Refusal::Review(fault) => error::review(fault),
+    })?;
+    Ok(HttpResponse::NoContent().insert_header((header::CONTENT_TYPE, "application/json")).finish())
+}
+
+/// Why something was not deleted.
+enum Refusal {
+    Problem(Problem),
+    Review(crate::review::ReviewError),
+}
+
+impl From<crate::review::ReviewError> for Refusal {
+    fn from(error: crate::review::ReviewError) -> Self {
+        Self::Review(error)
+    }
+}
+
+/// The canonical bytes of a release's document, whose SHA-256 is its `digest`.
+#[utoipa::path(get, path = "/api/v1/marketplace/addons/{id}/descriptor", tag = "addons",
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The bytes, and their digest as ETag", body = Object),
+    (status = 404, description = "There is none", body = ProblemBody)))]
+pub(super) async fn descriptor(
+    request: HttpRequest,
+    services: web::Data<Services>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = parse_id(&id)?;
+    let bytes = services.storage.canonical(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    Ok(Rendered::text(bytes).respond(request.headers().get(header::IF_NONE_MATCH)))
+}
+
+/// The approved releases of an addon, newest first; with `version` the one that a range means.
+#[utoipa::path(get, path = "/api/v1/marketplace/by-name/{name}", tag = "addons", params(
+    ("name" = String, Path, description = "The addon's name; case, `-`, `_` and `.` make no difference"),
+    ("version" = Option<String>, Query, description = "A range as Cargo writes them; `*` is the newest")), responses(
+    (status = 200, description = "An array of releases; with `version` one release", body = [WireRelease]),
+    (status = 400, description = "The range cannot be read", body = ProblemBody),
+    (status = 404, description = "No approved release", body = ProblemBody)))]
+pub(super) async fn by_name(
+    request: HttpRequest,
+    services: web::Data<Services>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let addon = fold(&name);
+    let query = request.query_string();
+    let range = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "version");
+    let url = format!("name/{addon}?{}", range.as_ref().map_or("", |(_, range)| range));
+    let render = || async {
+        let storage = &services.storage;
+        let Some((_, range)) = range.as_ref() else {
+            let releases = storage.approved_of(&addon, MAX_LIMIT).await.map_err(error::storage)?;
+            let releases: Vec<WireRelease> = releases.into_iter().map(Release::into_wire).collect();
+            return if releases.is_empty() {
+                Err(no_approved(&addon))
+            } else {
+                Ok(Rendered::json(&releases, None))
+            };
+        };
+        let range: VersionReq = range.parse().map_err(|fault| {
+            Problem::bad_request("bad-query", format!("the parameter version is no range as ^1.2: {fault}"))
+        })?;
+        let versions = storage.approved_versions(&addon).await.map_err(error::storage)?;
+        let found = resolve(&range, versions.iter().map(|(_, version)| version)).map(|at| versions[at].0);
+        let Some(id) = found else { return Err(no_approved(&addon)) };
+        let release =
+            storage.release(id).await.map_err(error::storage)?.ok_or_else(|| no_approved(&addon))?;
+        Ok(Rendered::json(&release.into_wire(), None))
+    };
+    let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
+    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+}
+
+/// One approved version of an addon.
+#[utoipa::path(get, path = "/api/v1/marketplace/by-name/{name}/{version}", tag = "addons", params(
+    ("name" = String, Path, description = "The addon's name"),
+    ("version" = String, Path, description = "A version; build metadata makes no difference")), responses(
+    (status = 200, description = "The release", body = WireRelease),
+    (status = 404, description = "No such approved version", body = ProblemBody)))]
+pub(super) async fn by_version(
+    request: HttpRequest,
+    services: web::Data<Services>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (name, version) = path.into_inner();
+    let addon = fold(&name);
+    let version: Version = version.parse().map_err(|_| no_approved(&addon))?;
+    let version = identity(&version).to_string();
+    let url = format!("name/{addon}/{version}");
+    let render = || async {
+        let found = services.storage.release_of_version(&addon, &version).await.map_err(error::storage)?;
+        let approved = found.filter(|release| release.status == addon_client::ReleaseStatus::Approved);
+        Ok(Rendered::json(&approved.ok_or_else(|| no_approved(&addon))?.into_wire(), None))
+    };
+    let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
+    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+}
+
+/// What would be said about a document. Stores nothing.
+#[utoipa::path(post, path = "/api/v1/marketplace/validate", tag = "addons",
+    request_body(content = Object, description = "The descriptor", content_type = "application/json"), responses(
+    (status = 200, description = "What is wrong with it, and what it comes to", body = ValidationAnswer),
+    (status = 400, description = "No JSON", body = ProblemBody),
+    (status = 413, description = "Longer than 256 KiB", body = ProblemBody)))]
+pub(super) async fn validate(JsonBytes(body): JsonBytes) -> Result<HttpResponse, Problem> {
+    let reading = addon_descriptor::read(&body).map_err(|fault| error::malformed(&fault))?;
+    let mut answer = ValidationAnswer {
+        valid: reading.descriptor.is_some(),
+        violations: reading.violations.iter().map(Finding::from).collect(),
+        warnings: reading.warnings.iter().map(Finding::from).collect(),
+        rights: Vec::new(),
+        risk: None,
+        digest: None,
+        canonical: None,
+    };
+    if let Some(descriptor) = reading.descriptor {
+        let rights = rights(&descriptor);
+        answer.risk = Some(risk(&rights));
+        answer.rights = rights.iter().map(right_view).collect();
+        answer.digest = Some(descriptor.digest());
+        answer.canonical = serde_json::from_slice(&descriptor.canonical()).ok();
+    }
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+fn right_view(right: &Right) -> RightView {
+    let level = match right.level() {
+        Level::Normal => RightLevel::Normal,
+        Level::Takeover => RightLevel::Takeover,
+        Level::Dangerous => RightLevel::Dangerous,
+    };
+    RightView { right: right.to_string(), level }
+}
+
+fn no_approved(addon: &str) -> Problem {
+    Problem::not_found(format!("there is no such approved release of {addon:?}"))
+}

@@ -1,0 +1,134 @@
+//! Answers that were rendered before, by URL: for requests whose answer does not depend on who asks.
+
+use std::future::Future;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::Bytes;
+use addon_descriptor::Digest;
+use moka::sync::Cache;
+use service_kit::problem::Problem;
+
+use crate::storage::{Source, Storage};
+
+/// A rendered answer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    body: Bytes,
+    etag: HeaderValue,
+    link: Option<HeaderValue>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    rendered: Rendered,
+    epoch: u64,
+}
+
+/// The kept answers.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    kept: Cache<String, Kept>,
+}
+
+impl Rendered {
+    /// An answer with this JSON body, and the address of the list's next part.
+    pub fn json<T: serde::Serialize>(value: &T, next: Option<String>) -> Self {
+        let link = next.map(|url| format!("<{url}>; rel=\"next\""));
+        let link = link.and_then(|link| HeaderValue::from_str(&link).ok());
+        Self { link, ..Self::text(serde_json::to_vec(value).expect("answers have text keys only")) }
+    }
+
+    /// An answer that is JSON text already.
+    pub fn text(text: impl Into<Bytes>) -> Self {
+        let body: Bytes = text.into();
+        let etag = format!("\"{}\"", &Digest::of(&body).hex()[..32]);
+        let etag = HeaderValue::from_str(&etag).expect("hex digits are a header value");
+        Self { body, etag, link: None }
+    }
+
+    /// The response: 304 where the client has this body already.
+    pub fn respond(self, if_none_match: Option<&HeaderValue>) -> HttpResponse {
+        let known = if_none_match.and_then(|value| value.to_str().ok()).is_some_and(|value| {
+            value.split(',').any(|tag| {
+                let tag = tag.trim();
+                tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.etag.as_bytes()
+            })
+        });
+        let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        response.insert_header((header::ETAG, self.etag));
+        response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+        if let Some(link) = self.link {
+            response.insert_header((header::LINK, link));
+        }
+        if known {
+            return response.finish();
+        }
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        response.body(self.body)
+    }
+}
+
+impl Answers {
+    /// Keeps answers of at most so many bytes together.
+    pub fn new(max_bytes: u64) -> Self {
+        let weigh = |key: &String, kept: &Kept| {
+            // What an entry takes beside its texts, about.
+            const OVERHEAD: usize = 256;
+            u32::try_from(key.len() + kept.rendered.body.len() + OVERHEAD).unwrap_or(u32::MAX)
+        };
+        Self { kept: Cache::builder().max_capacity(max_bytes).weigher(weigh).build() }
+    }
+
+    /// The answer kept for this URL while it holds, else the one that `render` makes. The epoch is noted before `render`
+    /// reads, so that an answer made of what was before a write is never kept beyond it.
+    ///
+    /// # Errors
+    /// Those of `render`; they are not kept.
+    pub async fn get<F>(
+        &self,
+        storage: &Storage,
+        source: Source,
+        url: &str,
+        render: impl FnOnce() -> F,
+    ) -> Result<Rendered, Problem>
+    where
+        F: Future<Output = Result<Rendered, Problem>>,
+    {
+        let epoch = storage.epochs().of(source);
+        if let Some(kept) = self.kept.get(url).filter(|kept| kept.epoch == epoch) {
+            return Ok(kept.rendered);
+        }
+        let rendered = render().await?;
+        self.kept.insert(url.to_owned(), Kept { rendered: rendered.clone(), epoch });
+        Ok(rendered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(header: Option<&'static str>) -> u16 {
+        let rendered = Rendered::json(&["a"], None);
+        let header = header.map(HeaderValue::from_static);
+        rendered.respond(header.as_ref()).status().as_u16()
+    }
+
+    #[test]
+    fn a_known_body_is_not_sent_again() {
+        let etag = Rendered::json(&["a"], None).etag;
+        let etag: &'static str = Box::leak(etag.to_str().unwrap().to_owned().into_boxed_str());
+        assert_eq!(status(None), 200);
+        assert_eq!(status(Some("\"other\"")), 200);
+        assert_eq!(status(Some(etag)), 304);
+        assert_eq!(status(Some(Box::leak(format!("\"x\", W/{etag}").into_boxed_str()))), 304);
+        assert_eq!(status(Some("*")), 304);
+    }
+
+    #[test]
+    fn the_next_part_is_a_link() {
+        let rendered = Rendered::json(&["a"], Some("/x?cursor=1".to_owned()));
+        assert_eq!(rendered.link.unwrap(), "</x?cursor=1>; rel=\"next\"");
+    }
+}

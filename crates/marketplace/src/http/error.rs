@@ -1,0 +1,103 @@
+//! The one table from what can go wrong to status, code and body.
+
+use std::time::Duration;
+
+use addon_client::Finding;
+use addon_descriptor::{Malformed, Violation};
+use service_kit::problem::Problem;
+
+use crate::publish::PublishError;
+use crate::review::ReviewError;
+use crate::storage::StorageError;
+
+/// How long to wait before a database that gave no answer is asked again.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// The database failed.
+pub(super) fn storage(error: StorageError) -> Problem {
+    if error.is_unavailable() {
+        let detail = "the database gives no answer at the moment; try again";
+        return Problem::unavailable("database-unavailable", detail, DATABASE_RETRY).with_source(error);
+    }
+    Problem::internal(error)
+}
+
+/// The text is no document at all.
+pub(super) fn malformed(error: &Malformed) -> Problem {
+    let finding = Finding {
+        path: String::new(),
+        rule: "malformed".to_owned(),
+        message: error.message.clone(),
+        suggestion: None,
+        line: Some(error.line),
+        column: Some(error.column),
+    };
+    Problem::bad_request("malformed", format!("the body is no JSON that can be read: {error}"))
+        .with_errors([finding])
+}
+
+/// The document breaks rules.
+pub(super) fn violations(violations: &[Violation]) -> Problem {
+    let detail = match violations {
+        [one] => format!("{}: {}", place(one), one.message),
+        several => format!("the document breaks {} rules; see errors", several.len()),
+    };
+    Problem::unprocessable("invalid-descriptor", detail).with_errors(violations.iter().map(Finding::from))
+}
+
+fn place(violation: &Violation) -> &str {
+    if violation.path.is_empty() { "the document" } else { &violation.path }
+}
+
+/// A document was not published.
+pub(super) fn publish(error: PublishError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        PublishError::NameTaken { existing, .. } => {
+            let finding = finding("/name", "name-taken", &detail, Some(existing));
+            Problem::conflict("name-taken", detail).with_errors([finding])
+        }
+        PublishError::VersionTaken { .. } => {
+            let finding = finding("/version", "version-taken", &detail, None);
+            Problem::conflict("version-taken", detail).with_errors([finding])
+        }
+        PublishError::VersionDeleted { .. } => {
+            let finding = finding("/version", "version-deleted", &detail, None);
+            Problem::conflict("version-deleted", detail).with_errors([finding])
+        }
+        PublishError::NoVersionLeft { .. } => Problem::conflict("no-version-left", detail),
+        PublishError::Storage(error) => storage(error),
+    }
+}
+
+/// A decision was not made.
+pub(super) fn review(error: ReviewError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ReviewError::NotFound => not_found(),
+        ReviewError::Illegal(_) => Problem::conflict("wrong-status", detail),
+        ReviewError::NotGreen(_) => Problem::conflict("checks-not-green", detail),
+        ReviewError::OtherDigest(_) => Problem::conflict("digest-mismatch", detail),
+        ReviewError::OwnRelease(_) => Problem::forbidden("own-release", detail),
+        ReviewError::Undeletable(_) => Problem::conflict("wrong-status", detail),
+        ReviewError::Changed(_) => Problem::conflict("changed-meanwhile", detail),
+        ReviewError::Storage(error) => storage(error),
+        ReviewError::Tokens(error) => Problem::internal(error),
+    }
+}
+
+/// There is no such release, or the id is none. Oakestra's clients know the sentence.
+pub(super) fn not_found() -> Problem {
+    Problem::not_found("Addon not found")
+}
+
+fn finding(path: &str, rule: &str, message: &str, suggestion: Option<String>) -> Finding {
+    Finding {
+        path: path.to_owned(),
+        rule: rule.to_owned(),
+        message: message.to_owned(),
+        suggestion,
+        line: None,
+        column: None,
+    }
+}

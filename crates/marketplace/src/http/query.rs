@@ -1,0 +1,166 @@
+//! The query of the list of releases. Read by hand: of a parameter that is given twice the first counts, as Oakestra's
+//! clients are used to, and an empty `name` is a name.
+
+use addon_client::ReleaseStatus;
+use service_kit::problem::Problem;
+use url::form_urlencoded;
+
+use crate::storage::Filter;
+
+/// Most releases in one answer, and how many without a `limit`.
+pub(super) const MAX_LIMIT: u32 = 1000;
+
+/// Parameters of the search, which this version does not have: ignoring them would answer something else than was asked.
+const UNSUPPORTED: [&str; 5] = ["q", "category", "keyword", "platform", "sort"];
+
+/// A list's query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListQuery {
+    /// Only this addon, folded.
+    pub(super) addon: Option<String>,
+    /// Only this status; `None`: the newest approved release of each addon.
+    pub(super) status: Option<ReleaseStatus>,
+    /// After this place.
+    pub(super) after: i64,
+    /// At most so many.
+    pub(super) limit: u32,
+}
+
+impl ListQuery {
+    /// Reads the text after `?`.
+    ///
+    /// # Errors
+    /// 400 that names the parameter and what it can be.
+    pub(super) fn read(query: &str) -> Result<Self, Problem> {
+        let first = |wanted: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+        };
+        if let Some(name) = UNSUPPORTED.into_iter().find(|name| first(name).is_some()) {
+            return Err(bad(name, "is not supported by this version; list by name, status, all_versions"));
+        }
+        let all_versions = match first("all_versions").as_deref() {
+            None | Some("" | "false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(_) => return Err(bad("all_versions", "is true or false")),
+        };
+        let status = match first("status").as_deref() {
+            None | Some("") => None,
+            Some(text) => Some(ReleaseStatus::from_wire(text).ok_or_else(|| {
+                let known = ReleaseStatus::ALL.map(ReleaseStatus::as_str).join(", ");
+                bad("status", &format!("is one of {known}"))
+            })?),
+        };
+        let limit = match first("limit").as_deref() {
+            None | Some("") => MAX_LIMIT,
+            Some(text) => {
+                let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                limit.ok_or_else(|| bad("limit", "is a number from 1 to 1000"))?
+            }
+        };
+        let after = match first("cursor").as_deref() {
+            None | Some("") => 0,
+            Some(text) => {
+                let cursor = text.parse().ok().filter(|cursor| *cursor >= 0);
+                cursor.ok_or_else(|| bad("cursor", "comes from the Link header of the last answer"))?
+            }
+        };
+        Ok(Self {
+            // Every version of every status but the default's is listed: there is no "newest of those that failed".
+            status: status.filter(|status| all_versions || *status != ReleaseStatus::Approved).or_else(
+                || {
+                    let every = all_versions && status.is_none();
+                    every.then_some(ReleaseStatus::Approved)
+                },
+            ),
+            addon: first("name").map(|name| fold(&name)),
+            after,
+            limit,
+        })
+    }
+
+    /// Whether somebody without a token may ask this.
+    pub(super) fn is_public(&self) -> bool {
+        matches!(self.status, None | Some(ReleaseStatus::Approved))
+    }
+
+    /// What to ask the database for, of all or of one account's own: one more than the limit, to know whether there is a next part.
+    pub(super) fn filter<'a>(&'a self, publisher: Option<&'a str>) -> Filter<'a> {
+        let Self { addon, status, after, limit } = self;
+        Filter { addon: addon.as_deref(), status: *status, publisher, after: *after, limit: limit + 1 }
+    }
+}
+
+/// The query of the next part: the same with another cursor.
+pub(super) fn next_query(query: &str, cursor: i64) -> String {
+    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "cursor");
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .append_pair("cursor", &cursor.to_string())
+        .finish()
+}
+
+/// The form in which names of addons are compared. A text that is no name of one is nobody's.
+pub(super) fn fold(name: &str) -> String {
+    let folded = |c: char| if matches!(c, '_' | '.') { '-' } else { c.to_ascii_lowercase() };
+    name.chars().map(folded).collect()
+}
+
+fn bad(name: &str, what: &str) -> Problem {
+    Problem::bad_request("bad-query", format!("the parameter {name} {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> ListQuery {
+        ListQuery::read(query).unwrap()
+    }
+
+    #[test]
+    fn without_a_word_it_is_the_newest_approved_of_each() {
+        let all = ListQuery { addon: None, status: None, after: 0, limit: MAX_LIMIT };
+        for query in ["", "status=", "status=approved", "limit=&cursor=", "all_versions=false", "unknown=1"] {
+            assert_eq!(read(query), all, "{query}");
+        }
+        assert!(all.is_public());
+    }
+
+    #[test]
+    fn parameters_are_read_and_the_first_of_two_counts() {
+        assert_eq!(read("name=a&name=b").addon.as_deref(), Some("a"));
+        assert_eq!(read("name=My_Addon").addon.as_deref(), Some("my-addon"));
+        assert_eq!(read("name=").addon.as_deref(), Some(""));
+        assert_eq!(read("all_versions=true").status, Some(ReleaseStatus::Approved));
+        assert_eq!(read("status=rejected").status, Some(ReleaseStatus::Rejected));
+        assert_eq!((read("limit=7&cursor=9").limit, read("limit=7&cursor=9").after), (7, 9));
+        assert!(read("all_versions=1").is_public());
+        assert!(!read("status=under_review").is_public());
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (query, name) in [
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
+            ("limit=x", "limit"),
+            ("cursor=-1", "cursor"),
+            ("cursor=abc", "cursor"),
+            ("status=fine", "status"),
+            ("all_versions=perhaps", "all_versions"),
+            ("q=mqtt", "q"),
+            ("sort=name", "sort"),
+        ] {
+            let problem = ListQuery::read(query).unwrap_err();
+            assert!(problem.detail().contains(name), "{query}: {problem}");
+            assert_eq!(problem.status().as_u16(), 400);
+        }
+    }
+
+    #[test]
+    fn the_next_part_keeps_the_rest_of_the_query() {
+        assert_eq!(next_query("", 5), "cursor=5");
+        assert_eq!(next_query("limit=2&cursor=3&name=a%20b", 9), "limit=2&name=a+b&cursor=9");
+    }
+}

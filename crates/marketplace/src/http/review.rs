@@ -1,0 +1,189 @@
+//! What reviewers do: see the report, approve, reject, have it checked again. Yank, unyank and revoke as calls come with
+//! the feeds.
+
+use actix_web::{HttpResponse, web};
+use addon_client::{
+    Check, Problem as ProblemBody, Release as WireRelease, ReviewRequest, Verdict, VerificationReport,
+};
+use service_kit::auth::{Principal, Scope};
+use service_kit::body::JsonOrDefault;
+use service_kit::problem::Problem;
+
+use super::{Services, error, parse_id};
+use crate::domain::release::{Release, Status};
+use crate::review::Word;
+use crate::storage::Report;
+
+/// Longest reason, in characters: it is shown beside the release.
+const MAX_REASON: usize = 1000;
+
+/// What the checks of a release found, check by check, and when those without an answer are made again.
+#[utoipa::path(get, path = "/api/v1/marketplace/addons/{id}/verification", tag = "review",
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The report", body = VerificationReport),
+    (status = 403, description = "It is for its publisher and for reviewers", body = ProblemBody),
+    (status = 404, description = "There is no such release", body = ProblemBody)))]
+pub(super) async fn report(
+    services: web::Data<Services>,
+    principal: Principal,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = parse_id(&id)?;
+    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    if principal.account() != Some(release.publisher.as_str()) {
+        principal.require(Scope::Review)?;
+    }
+    let report = services.storage.report(id).await.map_err(error::storage)?;
+    Ok(HttpResponse::Ok().json(compose(release, report)))
+}
+
+/// Approves a release whose checks are green. `digest` is the one that was reviewed.
+#[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/approve", tag = "review",
+    request_body(content = ReviewRequest, description = "May be empty"),
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The release, approved", body = WireRelease),
+    (status = 403, description = "It is your own, and somebody else may review", body = ProblemBody),
+    (status = 404, description = "There is no such release", body = ProblemBody),
+    (status = 409, description = "Its status, its checks or its digest forbid it", body = ProblemBody)))]
+pub(super) async fn approve(
+    services: web::Data<Services>,
+    principal: Principal,
+    id: web::Path<String>,
+    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
+) -> Result<HttpResponse, Problem> {
+    let (id, said) = (parse_id(&id)?, checked(said)?);
+    let release = services.reviewer().approve(id, word(&principal, &said)).await.map_err(error::review)?;
+    Ok(HttpResponse::Ok().json(release.into_wire()))
+}
+
+/// Rejects a release that is under review.
+#[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/reject", tag = "review",
+    request_body(content = ReviewRequest, description = "`reason` is required"),
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The release, rejected", body = WireRelease),
+    (status = 404, description = "There is no such release", body = ProblemBody),
+    (status = 409, description = "Its status forbids it", body = ProblemBody),
+    (status = 422, description = "No reason", body = ProblemBody)))]
+pub(super) async fn reject(
+    services: web::Data<Services>,
+    principal: Principal,
+    id: web::Path<String>,
+    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
+) -> Result<HttpResponse, Problem> {
+    let (id, said) = (parse_id(&id)?, checked(said)?);
+    if said.reason.is_none() {
+        return Err(Problem::unprocessable(
+            "reason-required",
+            "say why in \"reason\": its publisher reads it",
+        ));
+    }
+    let release = services.reviewer().reject(id, word(&principal, &said)).await.map_err(error::review)?;
+    Ok(HttpResponse::Ok().json(release.into_wire()))
+}
+
+/// Has the checks of a failed release made again, or an approved one's images looked for.
+#[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/reverify", tag = "review",
+    request_body(content = ReviewRequest, description = "May be empty"),
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The release", body = WireRelease),
+    (status = 403, description = "It is for its publisher and for reviewers", body = ProblemBody),
+    (status = 404, description = "There is no such release", body = ProblemBody),
+    (status = 409, description = "Its status forbids it", body = ProblemBody)))]
+pub(super) async fn reverify(
+    services: web::Data<Services>,
+    principal: Principal,
+    id: web::Path<String>,
+    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
+) -> Result<HttpResponse, Problem> {
+    let (id, said) = (parse_id(&id)?, checked(said)?);
+    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    if principal.account() != Some(release.publisher.as_str()) {
+        principal.require(Scope::Review)?;
+    } else if !principal.allows(Scope::Review) {
+        principal.require(Scope::Publish)?;
+    }
+    principal.require_name(&release.addon)?;
+    let release = services.reviewer().reverify(id, word(&principal, &said)).await.map_err(error::review)?;
+    Ok(HttpResponse::Ok().json(release.into_wire()))
+}
+
+/// Holds what a reviewer says to its rules; a blank reason is none.
+fn checked(mut said: ReviewRequest) -> Result<ReviewRequest, Problem> {
+    said.reason = said.reason.filter(|reason| !reason.trim().is_empty());
+    let reason = said.reason.as_deref().unwrap_or_default();
+    let length = reason.chars().count();
+    if length > MAX_REASON {
+        let detail = format!("\"reason\" has {length} characters; {MAX_REASON} are the most");
+        return Err(Problem::unprocessable("invalid-body", detail));
+    }
+    if reason.chars().any(is_hidden) {
+        return Err(Problem::unprocessable("invalid-body", "\"reason\" is text without control characters"));
+    }
+    Ok(said)
+}
+
+/// Control characters other than tab and line feed, and those that turn the direction of text.
+fn is_hidden(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn word<'a>(principal: &'a Principal, said: &'a ReviewRequest) -> Word<'a> {
+    Word { account: principal.account_or_anonymous(), reason: said.reason.as_deref(), digest: said.digest }
+}
+
+/// The report as clients get it: before the first run it has the checks that will be made.
+fn compose(release: Release, report: Report) -> VerificationReport {
+    let mut checks = report.checks;
+    let open = release.status == Status::UnderReview && release.verdict == Verdict::Pending;
+    if checks.is_empty() || open {
+        checks = pending(&release, &report.next_attempt_at);
+    }
+    VerificationReport {
+        release_id: release.id,
+        status: release.status,
+        digest: release.digest,
+        verdict: release.verdict,
+        held: release.held,
+        checks,
+        attempts: report.attempts,
+        next_attempt_at: report.next_attempt_at,
+        checked_at: report.checked_at,
+    }
+}
+
+fn pending(release: &Release, next_attempt_at: &Option<addon_client::Timestamp>) -> Vec<Check> {
+    let services = release.wire.get("services").and_then(|services| services.as_array());
+    let names = services.into_iter().flatten().filter_map(|service| service.get("service_name")?.as_str());
+    names
+        .map(|name| Check {
+            check: "image-exists".to_owned(),
+            subject: Some(name.to_owned()),
+            verdict: Verdict::Pending,
+            message: "the image's registry has not been asked yet".to_owned(),
+            evidence: serde_json::Map::new(),
+            attempts: 0,
+            next_attempt_at: *next_attempt_at,
+            checked_at: None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(text: &str) -> ReviewRequest {
+        ReviewRequest { reason: Some(text.to_owned()), digest: None }
+    }
+
+    #[test]
+    fn reasons_are_text_of_a_bounded_length() {
+        assert_eq!(checked(reason(" \n")).unwrap().reason, None);
+        assert_eq!(checked(reason("two\nlines")).unwrap().reason.as_deref(), Some("two\nlines"));
+        for text in ["\0", "\u{1b}[2J", "a\u{202e}b", &"x".repeat(1001)] {
+            assert_eq!(checked(reason(text)).unwrap_err().status().as_u16(), 422, "{text:?}");
+        }
+        assert!(checked(reason(&"ñ".repeat(1000))).is_ok());
+    }
+}

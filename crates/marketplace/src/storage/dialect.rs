@@ -1,0 +1,34 @@
+//! The few statements and facts that differ between the databases.
+
+use service_kit::db::Db;
+
+/// Takes the job that is due longest: `$1` owner, `$2` now, `$3` end of the lease.
+///
+/// SQLite has one writer, so the inner query sees what the outer one changes; PostgreSQL has many, and each passes over
+/// the rows that another is taking.
+pub(super) fn claim(db: &Db) -> &'static str {
+    match db {
+        Db::Sqlite { .. } => {
+            "UPDATE verification_jobs SET lease_owner = $1, lease_until_ms = $3, attempts = attempts + 1
+             WHERE release_id = (
+                 SELECT release_id FROM verification_jobs
+                 WHERE due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
+                 ORDER BY due_at_ms, release_id LIMIT 1)
+             RETURNING release_id, purpose, attempts"
+        }
+        Db::Postgres(_) => {
+            "UPDATE verification_jobs SET lease_owner = $1, lease_until_ms = $3, attempts = attempts + 1
+             WHERE release_id = (
+                 SELECT release_id FROM verification_jobs
+                 WHERE due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
+                 ORDER BY due_at_ms, release_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING release_id, purpose, attempts"
+        }
+    }
+}
+
+/// Whether this process is the only one at this database: then every lease that it finds at its start is of a process
+/// that is gone.
+pub(super) fn is_exclusive(db: &Db) -> bool {
+    matches!(db, Db::Sqlite { .. })
+}

@@ -1,0 +1,98 @@
+//! The marketplace's database. No SQL and no `sqlx` type leaves this folder.
+//!
+//! Texts of SQL are written once for SQLite and PostgreSQL; the few that differ are in `dialect`. A state change is
+//! conditional and says whether it hit. Full text search will be `search.rs`, owners `owners.rs`.
+
+mod dialect;
+mod epochs;
+mod queue;
+mod releases;
+
+#[cfg(test)]
+mod conformance;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use addon_client::ReleaseId;
+use secrecy::SecretString;
+use service_kit::db::{Db, OpenError};
+use sqlx::migrate::Migrator;
+
+pub use self::epochs::{Epochs, Source};
+pub use self::queue::{Job, Purpose, Report, Verdicted};
+pub use self::releases::{Decision, Filter, InsertError, NewRelease, Published};
+
+static SQLITE: Migrator = sqlx::migrate!("../../migrations/marketplace/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("../../migrations/marketplace/postgres");
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    db: Db,
+    epochs: Arc<Epochs>,
+}
+
+/// What the database could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// It failed, or is not there.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// A row makes no sense to this version.
+    #[error("the row {id} of {table} makes no sense: {what}")]
+    Corrupt {
+        /// Where it stands.
+        table: &'static str,
+        /// Its key.
+        id: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl StorageError {
+    /// Whether waiting may help.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Database(error) => service_kit::db::is_unavailable(error),
+            Self::Corrupt { .. } => false,
+        }
+    }
+}
+
+impl Storage {
+    /// Opens or makes a SQLite file.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_sqlite(path: &Path) -> Result<Self, OpenError> {
+        Ok(Self { db: Db::open_sqlite(path, &SQLITE).await?, epochs: Arc::default() })
+    }
+
+    /// Connects to a PostgreSQL server.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_postgres(url: &SecretString) -> Result<Self, OpenError> {
+        Ok(Self { db: Db::open_postgres(url, &POSTGRES).await?, epochs: Arc::default() })
+    }
+
+    /// The pools, for what the services share (tokens).
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Which answers that were made from here still hold.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// After a commit that changed this release. Every change of a release may change what is listed of its addon.
+    fn changed(&self, id: ReleaseId, listed_too: bool) {
+        self.epochs.end(Source::Release(id));
+        if listed_too {
+            self.epochs.end(Source::Approved);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The queue of releases whose checks are to be made, and what the checks found.
+//!
+//! A job is taken with a lease. Whoever records must still hold it: holder and number of attempts are the fence, so that
+//! a worker that was away for too long changes nothing. A job goes in the transaction that records its result.
+
+use std::time::Duration;
+
+use addon_client::{Check, Pin, ReleaseId, Timestamp, Verdict};
+use service_kit::{read, write_tx};
+
+use super::releases::{LIST_NEWEST, UNLIST, json, parse, verdict_word};
+use super::{Storage, StorageError, dialect};
+use crate::domain::release::{Release, Status};
+
+/// What a job is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Decides about a release under review.
+    Review,
+    /// Finds out whether an approved release's images are still there.
+    Recheck,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Review => "review",
+            Self::Recheck => "recheck",
+        }
+    }
+}
+
+/// A job that is taken.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The release.
+    pub release: Release,
+    /// Its canonical document.
+    pub canonical: String,
+    /// What for.
+    pub purpose: Purpose,
+    /// How often it was taken, this time included.
+    pub attempts: u32,
+    /// Who took it.
+    owner: String,
+}
+
+/// What becomes of a release whose checks were made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdicted {
+    /// Where it stands then.
+    pub status: Status,
+    /// Over all checks.
+    pub verdict: Verdict,
+    /// Each check.
+    pub checks: Vec<Check>,
+    /// What its images are.
+    pub pins: Vec<Pin>,
+    /// What a reviewer has to decide about.
+    pub held: Vec<String>,
+    /// Why it stands there.
+    pub reason: Option<String>,
+}
+
+/// What is known about the checks of a release.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Each check of the last run; empty before the first.
+    pub checks: Vec<Check>,
+    /// Runs so far.
+    pub attempts: u32,
+    /// When the last one was.
+    pub checked_at: Option<Timestamp>,
+    /// When the next one is due.
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+impl Storage {
+    /// Takes the job that is due longest and that nobody holds. It is this owner's until the lease ends.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn claim(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<Job>, StorageError> {
+        let sql = dialect::claim(&self.db);
+        let taken: Option<(String, String, i64)> = write_tx!(&self.db, |tx| {
+            sqlx::query_as(sql)
+                .bind(owner)
+                .bind(now.millis())
+                .bind((now + lease).millis())
+                .fetch_optional(&mut *tx)
+                .await?
+        });
+        let Some((id, purpose, attempts)) = taken else { return Ok(None) };
+        let corrupt = |what: &str| StorageError::Corrupt {
+            table: "verification_jobs",
+            id: id.clone(),
+            what: what.to_owned(),
+        };
+        let release_id: ReleaseId = id.parse().map_err(|_| corrupt("release_id"))?;
+        let (Some(release), Some(canonical)) =
+            (self.release(release_id).await?, self.canonical(release_id).await?)
+        else {
+            return Ok(None);
+        };
+        let purpose = match purpose.as_str() {
+            "review" => Purpose::Review,
+            "recheck" => Purpose::Recheck,
+            _ => return Err(corrupt("purpose")),
+        };
+        let attempts = u32::try_from(attempts).map_err(|_| corrupt("attempts"))?;
+        Ok(Some(Job { release, canonical, purpose, attempts, owner: owner.to_owned() }))
+    }
+
+    /// When the next job that nobody holds is due, or a lease ends. `None`: the queue is empty.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StorageError> {
+        let sql = "SELECT MIN(CASE WHEN lease_until_ms IS NULL OR lease_until_ms < due_at_ms
+                       THEN due_at_ms ELSE lease_until_ms END) FROM verification_jobs";
+        let (due,): (Option<i64>,) = read!(&self.db, |pool| sqlx::query_as(sql).fetch_one(pool).await)?;
+        Ok(due.map(Timestamp::from_millis))
+    }
+
+    /// How many jobs there are.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn queue_depth(&self) -> Result<i64, StorageError> {
+        let sql = "SELECT COUNT(*) FROM verification_jobs";
+        let (count,): (i64,) = read!(&self.db, |pool| sqlx::query_as(sql).fetch_one(pool).await)?;
+        Ok(count)
+    }
+
+    /// At the start: gives back the jobs of a process that is gone, where this one is the only one at the database.
+    /// Elsewhere their leases run out. Answers how many.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn reclaim(&self) -> Result<u64, StorageError> {
+        if !dialect::is_exclusive(&self.db) {
+            return Ok(0);
+        }
+        let sql = "UPDATE verification_jobs SET lease_owner = NULL, lease_until_ms = NULL WHERE lease_owner IS NOT NULL";
+        Ok(write_tx!(&self.db, |tx| sqlx::query(sql).execute(&mut *tx).await?.rows_affected()))
+    }
+
+    /// Gives back what this owner holds, at the end: the next start need not wait for the leases to run out.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn release_leases(&self, owner: &str) -> Result<(), StorageError> {
+        let sql =
+            "UPDATE verification_jobs SET lease_owner = NULL, lease_until_ms = NULL WHERE lease_owner = $1";
+        write_tx!(&self.db, |tx| {
+            sqlx::query(sql).bind(owner).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Puts a release that failed back under review, or has an approved one's images looked for again. `false` when it
+    /// has another status by now.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn reverify(
+        &self,
+        release: &Release,
+        to: Status,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let purpose = if to == Status::Approved { Purpose::Recheck } else { Purpose::Review };
+        // A recheck leaves the verdict alone: that is what the release was approved by.
+        let verdict = match purpose {
+            Purpose::Review => Verdict::Pending,
+            Purpose::Recheck => release.verdict,
+        };
+        let sql = "UPDATE releases SET status = $3, verdict = $4, reason = $5, changed_at_ms = $6
+                   WHERE id = $1 AND status = $2";
+        let done = write_tx!(&self.db, |tx| {
+            let done = sqlx::query(sql)
+                .bind(release.id.to_string())
+                .bind(release.status.as_str())
+                .bind(to.as_str())
+                .bind(verdict_word(verdict))
+                .bind(reason)
+                .bind(now.millis())
+                .execute(&mut *tx)
+                .await?;
+            if done.rows_affected() == 1 {
+                let sql = "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts)
+                           VALUES ($1, $2, $3, 0)
+                           ON CONFLICT (release_id) DO UPDATE SET due_at_ms = excluded.due_at_ms";
+                sqlx::query(sql)
+                    .bind(release.id.to_string())
+                    .bind(purpose.as_str())
+                    .bind(now.millis())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            done.rows_affected() == 1
+        });
+        self.changed(release.id, false);
+        Ok(done)
+    }
+
+    /// Records what the checks of a release under review came to, and ends the job. `false`, and nothing is changed,
+    /// when the lease was lost or the release is not under review any more.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn record_verdict(
+        &self,
+        job: &Job,
+        verdicted: &Verdicted,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let id = job.release.id.to_string();
+        let approved = (verdicted.status == Status::Approved).then_some(now.millis());
+        let done = write_tx!(&self.db, |tx| {
+            let held = sqlx::query(END_JOB).bind(&id).bind(&job.owner).bind(i64::from(job.attempts));
+            let held = held.execute(&mut *tx).await?.rows_affected() == 1;
+            if held {
+                let sql = "UPDATE releases SET status = $3, verdict = $4, held = $5, pins = $6, reason = $7,
+                               approved_at_ms = $8, changed_at_ms = $9
+                           WHERE id = $1 AND digest = $2 AND status = 'under_review'";
+                let done = sqlx::query(sql)
+                    .bind(&id)
+                    .bind(job.release.digest.to_string())
+                    .bind(verdicted.status.as_str())
+                    .bind(verdict_word(verdicted.verdict))
+                    .bind(json(&verdicted.held))
+                    .bind(json(&verdicted.pins))
+                    .bind(&verdicted.reason)
+                    .bind(approved)
+                    .bind(now.millis())
+                    .execute(&mut *tx)
+                    .await?;
+                if done.rows_affected() == 1 {
+                    sqlx::query(REPORT)
+                        .bind(&id)
+                        .bind(json(&verdicted.checks))
+                        .bind(i64::from(job.attempts))
+                        .bind(now.millis())
+                        .bind(None::<i64>)
+                        .execute(&mut *tx)
+                        .await?;
+                    if approved.is_some() {
+                        sqlx::query(UNLIST).bind(&job.release.addon).execute(&mut *tx).await?;
+                        sqlx::query(LIST_NEWEST).bind(&job.release.addon).execute(&mut *tx).await?;
+                    }
+                }
+                done.rows_affected() == 1
+            } else {
+                false
+            }
+        });
+        self.changed(job.release.id, approved.is_some());
+        Ok(done)
+    }
+
+    /// Records that an approved release's images were looked for: since when one is missing, or that none is. `false`
+    /// when the lease was lost.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn record_recheck(
+        &self,
+        job: &Job,
+        missing_since: Option<Timestamp>,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let id = job.release.id.to_string();
+        let done = write_tx!(&self.db, |tx| {
+            let held = sqlx::query(END_JOB).bind(&id).bind(&job.owner).bind(i64::from(job.attempts));
+            let held = held.execute(&mut *tx).await?.rows_affected() == 1;
+            if held {
+                let sql = "UPDATE releases SET image_missing_since_ms = $2, reason = $3, changed_at_ms = $4
+                           WHERE id = $1 AND status = 'approved'";
+                sqlx::query(sql)
+                    .bind(&id)
+                    .bind(missing_since.map(Timestamp::millis))
+                    .bind(reason)
+                    .bind(now.millis())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            held
+        });
+        self.changed(job.release.id, true);
+        Ok(done)
+    }
+
+    /// Gives a job back because there was no answer: it is due again at `next`. Until then the report shows what is
+    /// known. `false` when the lease was lost.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn postpone(
+        &self,
+        job: &Job,
+        checks: &[Check],
+        now: Timestamp,
+        next: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let id = job.release.id.to_string();
+        let sql = "UPDATE verification_jobs SET due_at_ms = $4, lease_owner = NULL, lease_until_ms = NULL
+                   WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3";
+        Ok(write_tx!(&self.db, |tx| {
+            let done = sqlx::query(sql)
+                .bind(&id)
+                .bind(&job.owner)
+                .bind(i64::from(job.attempts))
+                .bind(next.millis())
+                .execute(&mut *tx)
+                .await?;
+            if done.rows_affected() == 1 && job.purpose == Purpose::Review {
+                let sql =
+                    "UPDATE releases SET verdict = 'no_answer' WHERE id = $1 AND status = 'under_review'";
+                sqlx::query(sql).bind(&id).execute(&mut *tx).await?;
+                sqlx::query(REPORT)
+                    .bind(&id)
+                    .bind(json(&checks))
+                    .bind(i64::from(job.attempts))
+                    .bind(now.millis())
+                    .bind(Some(next.millis()))
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            done.rows_affected() == 1
+        }))
+    }
+
+    /// What is known about the checks of a release: the last run, and when the next is due.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn report(&self, id: ReleaseId) -> Result<Report, StorageError> {
+        let sql = "SELECT checks, attempts, checked_at_ms FROM verification_reports WHERE release_id = $1";
+        let found: Option<(String, i64, i64)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(id.to_string()).fetch_optional(pool).await)?;
+        let sql = "SELECT due_at_ms, attempts FROM verification_jobs WHERE release_id = $1";
+        let job: Option<(i64, i64)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(id.to_string()).fetch_optional(pool).await)?;
+        let next_attempt_at = job.map(|(due, _)| Timestamp::from_millis(due));
+        let running = job.map_or(0, |(_, attempts)| attempts);
+        let Some((checks, attempts, checked_at)) = found else {
+            let attempts = u32::try_from(running).unwrap_or(u32::MAX);
+            return Ok(Report { checks: Vec::new(), attempts, checked_at: None, next_attempt_at });
+        };
+        Ok(Report {
+            checks: parse("checks", &id.to_string(), &checks)?,
+            attempts: u32::try_from(attempts.max(running)).unwrap_or(u32::MAX),
+            checked_at: Some(Timestamp::from_millis(checked_at)),
+            next_attempt_at,
+        })
+    }
+}
+
+/// Ends the job of release `$1` if `$2` still holds it as attempt `$3`.
+const END_JOB: &str =
+    "DELETE FROM verification_jobs WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3";
+
+/// Stores a report: `$1` release, `$2` checks, `$3` attempts, `$4` now, `$5` next attempt.
+const REPORT: &str = "INSERT INTO verification_reports
+     (release_id, checks, attempts, checked_at_ms, next_attempt_at_ms) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (release_id) DO UPDATE SET checks = excluded.checks, attempts = excluded.attempts,
+         checked_at_ms = excluded.checked_at_ms, next_attempt_at_ms = excluded.next_attempt_at_ms";

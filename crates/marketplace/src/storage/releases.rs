@@ -1,0 +1,610 @@
+//! Releases: published, read, listed, decided about, deleted.
+
+use addon_client::{ReleaseId, Timestamp, Verdict};
+use addon_descriptor::{Digest, Right, Version};
+use service_kit::db::unique_violation;
+use service_kit::{read, write_tx};
+use sqlx::FromRow;
+use std::collections::BTreeSet;
+
+use super::{Storage, StorageError};
+use crate::domain::addon::next_version;
+use crate::domain::release::{Document, Release, Status};
+
+/// What is inserted when a document is published.
+pub struct NewRelease<'a> {
+    /// The id it gets, if it becomes a release.
+    pub id: ReleaseId,
+    /// The addon's name, folded.
+    pub addon: &'a str,
+    /// The name as it is written in the document.
+    pub name: &'a str,
+    /// See `verification::checks::skeleton`.
+    pub skeleton: &'a str,
+    /// The version that the document has.
+    pub version: Option<&'a Version>,
+    /// What the document comes to with a version: asked once more for each version that is tried.
+    pub document: &'a (dyn Fn(Version) -> Document + Sync),
+    /// Its warnings, as JSON.
+    pub warnings: &'a str,
+    /// The account that publishes.
+    pub publisher: &'a str,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What publishing came to.
+#[derive(Debug)]
+pub enum Published {
+    /// A release that was not there before.
+    New(Release),
+    /// The same document was there already.
+    Existing(Release),
+    /// It was there, had failed, and is under review again.
+    Again(Release),
+}
+
+/// Why a document did not become a release.
+#[derive(Debug, thiserror::Error)]
+pub enum InsertError {
+    /// The database.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The addon exists under another spelling.
+    #[error("the name is taken by {existing}")]
+    NameTaken {
+        /// The spelling that is there.
+        existing: String,
+    },
+    /// The version has, or had, another document.
+    #[error("the version has another document")]
+    VersionTaken {
+        /// The digest that it has.
+        digest: Digest,
+        /// It was deleted.
+        deleted: bool,
+    },
+    /// There is no number left for a next version.
+    #[error("there is no version after the highest one")]
+    NoVersionLeft,
+}
+
+impl From<sqlx::Error> for InsertError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// Which releases a list is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filter<'a> {
+    /// Only this addon, folded.
+    pub addon: Option<&'a str>,
+    /// Only releases of this status; `None`: the newest approved one of each addon.
+    pub status: Option<Status>,
+    /// Only releases that this account published; looked at only beside a `status`.
+    pub publisher: Option<&'a str>,
+    /// Only releases after this place in the order of publishing.
+    pub after: i64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Times that a version is chosen anew because somebody was faster.
+const MAX_RACES: u32 = 8;
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, seq, addon, version, digest, wire, rights, risk, warnings, publisher, created_at_ms, status, ",
+            "verdict, held, pins, reason, approved_at_ms, image_missing_since_ms FROM releases ",
+            $rest
+        )
+    };
+}
+
+/// These two mark the newest approved release of addon `$1` as the one in lists; run in the transaction that changed a
+/// status.
+pub(super) const UNLIST: &str = "UPDATE releases SET listed = 0 WHERE addon = $1 AND listed = 1";
+pub(super) const LIST_NEWEST: &str = "UPDATE releases SET listed = 1 WHERE id = (
+     SELECT id FROM releases WHERE addon = $1 AND status = 'approved' ORDER BY version_rank DESC LIMIT 1)";
+
+/// What reviewers and their like change in a release.
+#[derive(Debug, Clone, Copy)]
+pub struct Decision<'a> {
+    /// Where it must stand.
+    pub from: Status,
+    /// Where it stands then.
+    pub to: Status,
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// The account that decides.
+    pub by: &'a str,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Storage {
+    /// Publishes a document: the whole of it in one transaction, with its place in the verification queue.
+    ///
+    /// # Errors
+    /// See [`InsertError`].
+    pub async fn publish(&self, new: &NewRelease<'_>) -> Result<Published, InsertError> {
+        let mut races = 0;
+        loop {
+            match self.try_publish(new).await {
+                Err(InsertError::Storage(StorageError::Database(error)))
+                    if races < MAX_RACES
+                        && unique_violation(&error).as_deref() == Some("releases_addon_version_id_key") =>
+                {
+                    races += 1;
+                }
+                done => {
+                    if let Ok(Published::Again(release)) = &done {
+                        self.changed(release.id, false);
+                    }
+                    return done;
+                }
+            }
+        }
+    }
+
+    async fn try_publish(&self, new: &NewRelease<'_>) -> Result<Published, InsertError> {
+        let now = new.now.millis();
+        Ok(write_tx!(&self.db, |tx| {
+            // The row of the addon is locked by this: on PostgreSQL too, publishing is serial for one name.
+            let (name,): (String,) = sqlx::query_as(
+                "INSERT INTO addons (addon, name, skeleton, owner, created_at_ms, changed_at_ms)
+                 VALUES ($1, $2, $3, $4, $5, $5)
+                 ON CONFLICT (addon) DO UPDATE SET changed_at_ms = excluded.changed_at_ms RETURNING name",
+            )
+            .bind(new.addon)
+            .bind(new.name)
+            .bind(new.skeleton)
+            .bind(new.publisher)
+            .bind(now)
+            .fetch_one(&mut *tx)
+            .await?;
+            if name != new.name {
+                Err(InsertError::NameTaken { existing: name })?;
+            }
+
+            let (document, there): (Document, Option<Row>) = if let Some(version) = new.version {
+                let document = (new.document)(version.clone());
+                let there: Option<Row> = sqlx::query_as(select!("WHERE addon = $1 AND version_id = $2"))
+                    .bind(new.addon)
+                    .bind(&document.version_id)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+                (document, there)
+            } else {
+                let newest: Option<Row> =
+                    sqlx::query_as(select!("WHERE addon = $1 ORDER BY version_order DESC LIMIT 1"))
+                        .bind(new.addon)
+                        .fetch_optional(&mut *tx)
+                        .await?;
+                let deleted: Option<(String,)> = sqlx::query_as(
+                    "SELECT version FROM tombstones WHERE addon = $1 ORDER BY version_order DESC LIMIT 1",
+                )
+                .bind(new.addon)
+                .fetch_optional(&mut *tx)
+                .await?;
+                let deleted = deleted.map(|(version,)| version_of(new.addon, &version)).transpose()?;
+                let highest = newest.as_ref().map(|row| version_of(&row.id, &row.version)).transpose()?;
+                let same = highest.clone().map(|version| (new.document)(version));
+                match (same, newest) {
+                    (Some(same), Some(newest)) if same.digest.to_string() == newest.digest => {
+                        (same, Some(newest))
+                    }
+                    _ => {
+                        let next =
+                            next_version(highest.max(deleted).as_ref()).ok_or(InsertError::NoVersionLeft)?;
+                        ((new.document)(next), None)
+                    }
+                }
+            };
+
+            let digest = document.digest.to_string();
+            match there {
+                Some(row) if row.digest != digest => {
+                    let digest = row.release()?.digest;
+                    Err(InsertError::VersionTaken { digest, deleted: false })?
+                }
+                Some(row) if row.status == Status::VerificationFailed.as_str() => {
+                    let sql =
+                        "UPDATE releases SET status = 'under_review', verdict = 'pending', reason = NULL,
+                                   changed_at_ms = $2 WHERE id = $1";
+                    sqlx::query(sql).bind(&row.id).bind(now).execute(&mut *tx).await?;
+                    let sql = "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts)
+                               VALUES ($1, 'review', $2, 0) ON CONFLICT (release_id) DO NOTHING";
+                    sqlx::query(sql).bind(&row.id).bind(now).execute(&mut *tx).await?;
+                    let release = row.release()?;
+                    let (status, verdict) = (Status::UnderReview, Verdict::Pending);
+                    Published::Again(Release { status, verdict, reason: None, ..release })
+                }
+                Some(row) => Published::Existing(row.release()?),
+                None => {
+                    let deleted: Option<(String,)> =
+                        sqlx::query_as("SELECT digest FROM tombstones WHERE addon = $1 AND version_id = $2")
+                            .bind(new.addon)
+                            .bind(&document.version_id)
+                            .fetch_optional(&mut *tx)
+                            .await?;
+                    if let Some((other,)) = deleted.filter(|(other,)| *other != digest) {
+                        let digest = digest_of(new.addon, &other)?;
+                        Err(InsertError::VersionTaken { digest, deleted: true })?;
+                    }
+                    let sql = concat!(
+                        "INSERT INTO releases (id, addon, name, version, version_id, version_order, version_rank, ",
+                        "digest, canonical, wire, rights, risk, warnings, publisher, created_at_ms, status, verdict, ",
+                        "held, pins, changed_at_ms) ",
+                        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'under_review', ",
+                        "'pending', '[]', '[]', $15) ",
+                        "RETURNING id, seq, addon, version, digest, wire, rights, risk, warnings, publisher, ",
+                        "created_at_ms, status, verdict, held, pins, reason, approved_at_ms, image_missing_since_ms"
+                    );
+                    let row: Row = sqlx::query_as(sql)
+                        .bind(new.id.to_string())
+                        .bind(new.addon)
+                        .bind(new.name)
+                        .bind(document.version.to_string())
+                        .bind(&document.version_id)
+                        .bind(&document.version_order)
+                        .bind(&document.version_rank)
+                        .bind(&digest)
+                        .bind(&document.canonical)
+                        .bind(document.wire.to_string())
+                        .bind(json(&document.rights))
+                        .bind(i64::from(document.risk))
+                        .bind(new.warnings)
+                        .bind(new.publisher)
+                        .bind(now)
+                        .fetch_one(&mut *tx)
+                        .await?;
+                    let sql = "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts)
+                               VALUES ($1, 'review', $2, 0)";
+                    sqlx::query(sql).bind(&row.id).bind(now).execute(&mut *tx).await?;
+                    Published::New(row.release()?)
+                }
+            }
+        }))
+    }
+
+    /// The release of this id, whatever its status.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn release(&self, id: ReleaseId) -> Result<Option<Release>, StorageError> {
+        let sql = select!("WHERE id = $1");
+        let row: Option<Row> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(id.to_string()).fetch_optional(pool).await)?;
+        row.map(Row::release).transpose()
+    }
+
+    /// The canonical bytes of a release.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn canonical(&self, id: ReleaseId) -> Result<Option<String>, StorageError> {
+        let sql = "SELECT canonical FROM releases WHERE id = $1";
+        let found: Option<(String,)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(id.to_string()).fetch_optional(pool).await)?;
+        Ok(found.map(|(canonical,)| canonical))
+    }
+
+    /// The release of an addon that has exactly this version, build metadata aside.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn release_of_version(
+        &self,
+        addon: &str,
+        version: &str,
+    ) -> Result<Option<Release>, StorageError> {
+        let sql = select!("WHERE addon = $1 AND version_id = $2");
+        let row: Option<Row> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).bind(version).fetch_optional(pool).await)?;
+        row.map(Row::release).transpose()
+    }
+
+    /// The approved releases of an addon, newest first, a pre-release after every release.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn approved_of(&self, addon: &str, limit: u32) -> Result<Vec<Release>, StorageError> {
+        let sql = select!("WHERE addon = $1 AND status = 'approved' ORDER BY version_rank DESC LIMIT $2");
+        let rows: Vec<Row> = read!(&self.db, |pool| sqlx::query_as(sql)
+            .bind(addon)
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        rows.into_iter().map(Row::release).collect()
+    }
+
+    /// Ids and versions of the approved releases of an addon, newest first, a pre-release after every release.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn approved_versions(&self, addon: &str) -> Result<Vec<(ReleaseId, Version)>, StorageError> {
+        let sql = "SELECT id, version FROM releases WHERE addon = $1 AND status = 'approved' ORDER BY version_rank DESC";
+        let rows: Vec<(String, String)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).fetch_all(pool).await)?;
+        let parsed = rows.into_iter().map(|(id, version)| {
+            let corrupt =
+                |_| StorageError::Corrupt { table: "releases", id: id.clone(), what: "id".to_owned() };
+            Ok((id.parse().map_err(corrupt)?, version_of(&id, &version)?))
+        });
+        parsed.collect()
+    }
+
+    /// Releases in the order of publishing.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn list(&self, filter: Filter<'_>) -> Result<Vec<Release>, StorageError> {
+        let Filter { addon, status, publisher, after, limit } = filter;
+        let (only_own, publisher) = (i64::from(publisher.is_some()), publisher.unwrap_or_default());
+        let limit = i64::from(limit);
+        let rows: Vec<Row> = match (addon, status) {
+            (None, None) => {
+                let sql = select!("WHERE listed = 1 AND seq > $1 ORDER BY seq LIMIT $2");
+                read!(&self.db, |pool| sqlx::query_as(sql).bind(after).bind(limit).fetch_all(pool).await)?
+            }
+            (Some(addon), None) => {
+                let sql = select!("WHERE addon = $3 AND listed = 1 AND seq > $1 ORDER BY seq LIMIT $2");
+                read!(&self.db, |pool| {
+                    sqlx::query_as(sql).bind(after).bind(limit).bind(addon).fetch_all(pool).await
+                })?
+            }
+            (None, Some(status)) => {
+                let sql = select!(
+                    "WHERE status = $3 AND seq > $1 AND ($4 = 0 OR publisher = $5) ORDER BY seq LIMIT $2"
+                );
+                read!(&self.db, |pool| {
+                    let query = sqlx::query_as(sql).bind(after).bind(limit).bind(status.as_str());
+                    query.bind(only_own).bind(publisher).fetch_all(pool).await
+                })?
+            }
+            (Some(addon), Some(status)) => {
+                let sql = select!(
+                    "WHERE addon = $6 AND status = $3 AND seq > $1 AND ($4 = 0 OR publisher = $5) ORDER BY seq LIMIT $2"
+                );
+                read!(&self.db, |pool| {
+                    let query = sqlx::query_as(sql).bind(after).bind(limit).bind(status.as_str());
+                    query.bind(only_own).bind(publisher).bind(addon).fetch_all(pool).await
+                })?
+            }
+        };
+        rows.into_iter().map(Row::release).collect()
+    }
+
+    /// Rights of the release of this addon that was approved last and still is; empty where there is none.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn approved_rights(&self, addon: &str) -> Result<BTreeSet<Right>, StorageError> {
+        let sql = "SELECT id, rights FROM releases WHERE addon = $1 AND status = 'approved'
+                   ORDER BY approved_at_ms DESC, seq DESC LIMIT 1";
+        let found: Option<(String, String)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).fetch_optional(pool).await)?;
+        found.map_or_else(|| Ok(BTreeSet::new()), |(id, rights)| parse("rights", &id, &rights))
+    }
+
+    /// The name of an older addon of another account that has this skeleton.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn look_alike(&self, addon: &str, skeleton: &str) -> Result<Option<String>, StorageError> {
+        let sql = "SELECT other.name FROM addons AS own JOIN addons AS other ON other.skeleton = $2
+                   WHERE own.addon = $1 AND other.addon <> own.addon AND other.owner <> own.owner
+                     AND (other.created_at_ms < own.created_at_ms
+                          OR (other.created_at_ms = own.created_at_ms AND other.addon < own.addon))
+                   ORDER BY other.created_at_ms, other.addon LIMIT 1";
+        let found: Option<(String,)> = read!(&self.db, |pool| sqlx::query_as(sql)
+            .bind(addon)
+            .bind(skeleton)
+            .fetch_optional(pool)
+            .await)?;
+        Ok(found.map(|(name,)| name))
+    }
+
+    /// Approves a release that is under review, whose digest is this one, and whose checks are green: compare and swap.
+    /// `false` when any of these does not hold.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn approve(
+        &self,
+        release: &Release,
+        digest: Digest,
+        by: &str,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let sql = "UPDATE releases SET status = 'approved', held = '[]', reason = $3, decided_by = $4,
+                       approved_at_ms = $5, changed_at_ms = $5
+                   WHERE id = $1 AND digest = $2 AND status = 'under_review' AND verdict = 'pass'
+                     AND NOT EXISTS (SELECT 1 FROM verification_jobs WHERE release_id = $1)";
+        let done = write_tx!(&self.db, |tx| {
+            let done = sqlx::query(sql)
+                .bind(release.id.to_string())
+                .bind(digest.to_string())
+                .bind(reason)
+                .bind(by)
+                .bind(now.millis())
+                .execute(&mut *tx)
+                .await?;
+            if done.rows_affected() == 1 {
+                sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
+                sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
+            }
+            done.rows_affected() == 1
+        });
+        self.changed(release.id, done);
+        Ok(done)
+    }
+
+    /// Moves a release from one status to another; what was to be checked is not checked any more. `false` when it did
+    /// not stand where it must.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn decide(&self, release: &Release, decision: Decision<'_>) -> Result<bool, StorageError> {
+        let sql =
+            "UPDATE releases SET status = $3, held = '[]', reason = $4, decided_by = $5, changed_at_ms = $6
+                   WHERE id = $1 AND status = $2";
+        let done = write_tx!(&self.db, |tx| {
+            let done = sqlx::query(sql)
+                .bind(release.id.to_string())
+                .bind(decision.from.as_str())
+                .bind(decision.to.as_str())
+                .bind(decision.reason)
+                .bind(decision.by)
+                .bind(decision.now.millis())
+                .execute(&mut *tx)
+                .await?;
+            if done.rows_affected() == 1 {
+                let sql = "DELETE FROM verification_jobs WHERE release_id = $1";
+                sqlx::query(sql).bind(release.id.to_string()).execute(&mut *tx).await?;
+                sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
+                sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
+            }
+            done.rows_affected() == 1
+        });
+        self.changed(release.id, done);
+        Ok(done)
+    }
+
+    /// Deletes a release that still has this status, and remembers that its version was given. `false` when it has
+    /// another by now, or is gone.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn delete(&self, release: &Release, by: &str, now: Timestamp) -> Result<bool, StorageError> {
+        let done = write_tx!(&self.db, |tx| {
+            // Version and digest are copied from the row itself, which nothing but this statement's condition chose.
+            let sql = "INSERT INTO tombstones (addon, version_id, version, version_order, digest, deleted_by, deleted_at_ms)
+                       SELECT addon, version_id, version, version_order, digest, $3, $4 FROM releases
+                       WHERE id = $1 AND status = $2
+                       ON CONFLICT (addon, version_id) DO UPDATE
+                       SET deleted_by = excluded.deleted_by, deleted_at_ms = excluded.deleted_at_ms";
+            sqlx::query(sql)
+                .bind(release.id.to_string())
+                .bind(release.status.as_str())
+                .bind(by)
+                .bind(now.millis())
+                .execute(&mut *tx)
+                .await?;
+            let sql = "DELETE FROM releases WHERE id = $1 AND status = $2";
+            let done = sqlx::query(sql)
+                .bind(release.id.to_string())
+                .bind(release.status.as_str())
+                .execute(&mut *tx)
+                .await?;
+            if done.rows_affected() == 1 {
+                sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
+                sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
+            }
+            done.rows_affected() == 1
+        });
+        self.changed(release.id, done);
+        Ok(done)
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    seq: i64,
+    addon: String,
+    version: String,
+    digest: String,
+    wire: String,
+    rights: String,
+    risk: i64,
+    warnings: String,
+    publisher: String,
+    created_at_ms: i64,
+    status: String,
+    verdict: String,
+    held: String,
+    pins: String,
+    reason: Option<String>,
+    approved_at_ms: Option<i64>,
+    image_missing_since_ms: Option<i64>,
+}
+
+impl Row {
+    fn release(self) -> Result<Release, StorageError> {
+        let id = &self.id;
+        let corrupt =
+            |what: &str| StorageError::Corrupt { table: "releases", id: id.clone(), what: what.to_owned() };
+        Ok(Release {
+            id: id.parse().map_err(|_| corrupt("id"))?,
+            seq: self.seq,
+            version: version_of(id, &self.version)?,
+            digest: digest_of(id, &self.digest)?,
+            wire: parse("wire", id, &self.wire)?,
+            rights: parse("rights", id, &self.rights)?,
+            risk: u8::try_from(self.risk).map_err(|_| corrupt("risk"))?,
+            warnings: parse("warnings", id, &self.warnings)?,
+            created_at: Timestamp::from_millis(self.created_at_ms),
+            status: Status::from_wire(&self.status).ok_or_else(|| corrupt("status"))?,
+            verdict: verdict_of(&self.verdict).ok_or_else(|| corrupt("verdict"))?,
+            held: parse("held", id, &self.held)?,
+            pins: parse("pins", id, &self.pins)?,
+            approved_at: self.approved_at_ms.map(Timestamp::from_millis),
+            image_missing_since: self.image_missing_since_ms.map(Timestamp::from_millis),
+            addon: self.addon,
+            publisher: self.publisher,
+            reason: self.reason,
+        })
+    }
+}
+
+fn version_of(id: &str, text: &str) -> Result<Version, StorageError> {
+    let corrupt =
+        |_| StorageError::Corrupt { table: "releases", id: id.to_owned(), what: "version".to_owned() };
+    text.parse().map_err(corrupt)
+}
+
+fn digest_of(id: &str, text: &str) -> Result<Digest, StorageError> {
+    let corrupt =
+        |_| StorageError::Corrupt { table: "releases", id: id.to_owned(), what: "digest".to_owned() };
+    text.parse().map_err(corrupt)
+}
+
+/// Reads a column that holds JSON.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    what: &str,
+    id: &str,
+    text: &str,
+) -> Result<T, StorageError> {
+    let corrupt = |error| StorageError::Corrupt {
+        table: "releases",
+        id: id.to_owned(),
+        what: format!("{what}: {error}"),
+    };
+    serde_json::from_str(text).map_err(corrupt)
+}
+
+/// A column's JSON.
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("what is stored has text keys only")
+}
+
+/// The word that a verdict is stored as.
+pub(super) fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Pending => "pending",
+        Verdict::NoAnswer => "no_answer",
+        Verdict::Fail => "fail",
+    }
+}
+
+fn verdict_of(word: &str) -> Option<Verdict> {
+    [Verdict::Pass, Verdict::Pending, Verdict::NoAnswer, Verdict::Fail]
+        .into_iter()
+        .find(|verdict| verdict_word(*verdict) == word)
+}

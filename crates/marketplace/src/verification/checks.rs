@@ -1,0 +1,358 @@
+//! The rules that a release is held to. Pure: (descriptor, facts) to verdicts, with the evidence they rest on.
+//!
+//! A check that could not be made is `no_answer`, never `pass`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use addon_client::{Check, Pin, PlatformManifest, Timestamp, Verdict};
+use addon_descriptor::{AddonDescriptor, Right, ServiceSpec};
+use serde_json::{Map, Value, json};
+
+use super::facts::Facts;
+use super::registry::platform::Platform;
+use super::registry::{ImageFacts, RegistryError};
+
+/// What is known about a release beside its document.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Names, folded, that no addon may have.
+    pub reserved: BTreeSet<String>,
+    /// An older addon of another account whose name reads like this one's.
+    pub look_alike: Option<String>,
+    /// Rights of the addon's last approved release.
+    pub approved_rights: BTreeSet<Right>,
+    /// Which run of the checks this is, from 1.
+    pub attempts: u32,
+    /// When it is made.
+    pub now: Timestamp,
+}
+
+/// What the rules found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Findings {
+    /// Every check, in a fixed order.
+    pub checks: Vec<Check>,
+    /// What each service's image is; complete when every image was found.
+    pub pins: Vec<Pin>,
+}
+
+/// Holds a release to every rule.
+pub fn judge(descriptor: &AddonDescriptor, facts: &Facts, context: &Context) -> Findings {
+    let mut checks = vec![name(descriptor, context)];
+    let mut pins = Vec::new();
+    for service in &descriptor.services {
+        let answer = facts.images.get(service.image.as_written());
+        checks.push(image_exists(service, answer, context));
+        checks.push(platforms_fit(descriptor, service, answer, context));
+        if let Some(Ok(image)) = answer {
+            pins.push(pin(service, image));
+        }
+    }
+    checks.push(rights(descriptor, context));
+    Findings { checks, pins }
+}
+
+fn name(descriptor: &AddonDescriptor, context: &Context) -> Check {
+    let name = descriptor.name.as_str();
+    let (verdict, message) = if context.reserved.contains(&descriptor.name.folded()) {
+        (Verdict::Fail, format!("the name {name} is reserved; publish under another one"))
+    } else if let Some(other) = &context.look_alike {
+        (
+            Verdict::Fail,
+            format!("the name {name} reads like {other}, which belongs to somebody else; take another one"),
+        )
+    } else {
+        (Verdict::Pass, format!("the name {name} is neither reserved nor easily taken for another"))
+    };
+    let evidence = context.look_alike.iter().map(|other| ("look_alike".to_owned(), json!(other))).collect();
+    check("name-allowed", Some(name), verdict, message, evidence, context)
+}
+
+fn image_exists(
+    service: &ServiceSpec,
+    answer: Option<&Result<ImageFacts, RegistryError>>,
+    context: &Context,
+) -> Check {
+    let image = service.image.as_written();
+    let mut evidence = Map::from_iter([("image".to_owned(), json!(image))]);
+    let (verdict, message) = match answer {
+        Some(Ok(facts)) => {
+            evidence.insert("digest".to_owned(), json!(facts.digest));
+            evidence.insert("platforms".to_owned(), json!(platform_names(facts)));
+            evidence.insert("bytes".to_owned(), json!(largest(facts)));
+            (Verdict::Pass, format!("{image} is in its registry as {}", facts.digest))
+        }
+        Some(Err(error)) if error.is_no_answer() => (Verdict::NoAnswer, format!("{image}: {error}")),
+        Some(Err(error)) => (Verdict::Fail, error.to_string()),
+        None => (Verdict::NoAnswer, format!("{image} was not asked for")),
+    };
+    check("image-exists", Some(service.service_name.as_str()), verdict, message, evidence, context)
+}
+
+fn platforms_fit(
+    descriptor: &AddonDescriptor,
+    service: &ServiceSpec,
+    answer: Option<&Result<ImageFacts, RegistryError>>,
+    context: &Context,
+) -> Check {
+    let image = service.image.as_written();
+    let subject = Some(service.service_name.as_str());
+    let Some(Ok(facts)) = answer else {
+        let message = format!("the platforms of {image} are not known");
+        // Whether the image is there is another check's verdict; this one just cannot be made.
+        return check("platforms-fit", subject, Verdict::NoAnswer, message, Map::new(), context);
+    };
+    let missing: Vec<&str> =
+        wanted(descriptor, service).into_iter().filter(|wanted| !has(facts, wanted)).collect();
+    let has = platform_names(facts);
+    let (verdict, message) = if missing.is_empty() {
+        (Verdict::Pass, format!("{image} is for {}", has.join(", ")))
+    } else {
+        let message = format!(
+            "{image} is for {} and not for {}, which is required",
+            has.join(", "),
+            missing.join(", ")
+        );
+        (Verdict::Fail, message)
+    };
+    let evidence =
+        Map::from_iter([("platforms".to_owned(), json!(has)), ("missing".to_owned(), json!(missing))]);
+    check("platforms-fit", subject, verdict, message, evidence, context)
+}
+
+/// The platforms that a service's image must have: its own where it names one, else those that the addon requires.
+fn wanted(descriptor: &AddonDescriptor, service: &ServiceSpec) -> BTreeSet<&'static str> {
+    match service.platform {
+        Some(platform) => BTreeSet::from([platform.as_str()]),
+        None => descriptor.requires.platforms.iter().map(|platform| platform.as_str()).collect(),
+    }
+}
+
+fn has(facts: &ImageFacts, wanted: &str) -> bool {
+    let host: Result<Platform, _> = wanted.parse();
+    host.is_ok_and(|host| facts.platforms.iter().any(|image| host.runs(&image.platform)))
+}
+
+fn rights(descriptor: &AddonDescriptor, context: &Context) -> Check {
+    let rights = addon_descriptor::rights(descriptor);
+    let added: Vec<&str> = rights.difference(&context.approved_rights).map(Right::as_str).collect();
+    let dropped: Vec<&str> = context.approved_rights.difference(&rights).map(Right::as_str).collect();
+    let message = match (rights.is_empty(), added.is_empty()) {
+        (true, _) => "the addon asks for nothing beyond its own containers".to_owned(),
+        (false, true) => "the addon asks for no right that its last approved release did not have".to_owned(),
+        (false, false) => format!("new since the last approved release: {}", added.join(", ")),
+    };
+    let evidence = Map::from_iter([
+        ("rights".to_owned(), json!(rights)),
+        ("added".to_owned(), json!(added)),
+        ("dropped".to_owned(), json!(dropped)),
+        ("risk".to_owned(), json!(addon_descriptor::risk(&rights))),
+    ]);
+    check("rights-known", None, Verdict::Pass, message, evidence, context)
+}
+
+fn pin(service: &ServiceSpec, facts: &ImageFacts) -> Pin {
+    let manifests = facts.platforms.iter().map(|part| PlatformManifest {
+        platform: part.platform.to_string(),
+        digest: part.manifest,
+        config: part.config,
+        bytes: part.bytes,
+    });
+    Pin {
+        service_name: service.service_name.to_string(),
+        image: service.image.as_written().to_owned(),
+        digest: facts.digest,
+        platforms: platform_names(facts),
+        bytes: largest(facts),
+        manifests: manifests.collect(),
+    }
+}
+
+fn platform_names(facts: &ImageFacts) -> Vec<String> {
+    let mut names: Vec<String> = facts.platforms.iter().map(|part| part.platform.to_string()).collect();
+    names.dedup();
+    names
+}
+
+fn largest(facts: &ImageFacts) -> u64 {
+    facts.platforms.iter().map(|part| part.bytes).max().unwrap_or(0)
+}
+
+fn check(
+    check: &str,
+    subject: Option<&str>,
+    verdict: Verdict,
+    message: String,
+    evidence: Map<String, Value>,
+    context: &Context,
+) -> Check {
+    Check {
+        check: check.to_owned(),
+        subject: subject.map(str::to_owned),
+        verdict,
+        message,
+        evidence,
+        attempts: context.attempts,
+        next_attempt_at: None,
+        checked_at: Some(context.now),
+    }
+}
+
+/// Judges an approved release's images again: the images that their registries no longer have. `None` when it could not
+/// be found out for all of them, and none is known to be gone.
+pub fn missing_images(facts: &Facts) -> Option<BTreeMap<&str, String>> {
+    let gone: BTreeMap<&str, String> = facts
+        .images
+        .iter()
+        .filter_map(|(image, answer)| match answer {
+            Err(error) if !error.is_no_answer() => Some((image.as_str(), error.to_string())),
+            _ => None,
+        })
+        .collect();
+    let unanswered =
+        facts.images.values().any(|answer| answer.as_ref().is_err_and(RegistryError::is_no_answer));
+    (!gone.is_empty() || !unanswered).then_some(gone)
+}
+
+/// The form in which names are compared by the eye: those with one skeleton are easily taken for each other. `folded` is
+/// lower case with `-` for every separator.
+pub fn skeleton(folded: &str) -> String {
+    let alike: String = folded
+        .chars()
+        .map(|c| match c {
+            '0' => 'o',
+            '1' | 'i' => 'l',
+            '5' => 's',
+            c => c,
+        })
+        .collect();
+    alike.replace("rn", "m").replace("vv", "w").replace("cl", "d")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verification::registry::PlatformFacts;
+    use addon_descriptor::Digest;
+
+    fn descriptor(text: &str) -> AddonDescriptor {
+        let reading = addon_descriptor::read(text.as_bytes()).unwrap();
+        reading.descriptor.unwrap_or_else(|| panic!("{:?}", reading.violations))
+    }
+
+    fn image(platforms: &[&str]) -> ImageFacts {
+        let part = |(n, platform): (usize, &&str)| PlatformFacts {
+            platform: platform.parse().unwrap(),
+            manifest: Digest::of(platform.as_bytes()),
+            config: Digest::of(b"config"),
+            bytes: 100 + n as u64,
+        };
+        ImageFacts {
+            digest: Digest::of(b"index"),
+            platforms: platforms.iter().enumerate().map(part).collect(),
+        }
+    }
+
+    fn no_answer() -> RegistryError {
+        RegistryError::NoAnswer {
+            host: "r".to_owned(),
+            reason: "it is in trouble (500)".to_owned(),
+            retry_after: None,
+        }
+    }
+
+    fn not_found() -> RegistryError {
+        RegistryError::NotFound { image: "r/a:1".to_owned(), registry: "r".to_owned() }
+    }
+
+    fn facts(answers: &[(&str, Result<ImageFacts, RegistryError>)]) -> Facts {
+        Facts {
+            images: answers.iter().map(|(image, answer)| ((*image).to_owned(), answer.clone())).collect(),
+        }
+    }
+
+    fn verdict(findings: &Findings, name: &str, subject: Option<&str>) -> Verdict {
+        let found =
+            findings.checks.iter().find(|check| check.check == name && check.subject.as_deref() == subject);
+        found.unwrap_or_else(|| panic!("no check {name} of {subject:?}: {findings:?}")).verdict
+    }
+
+    const ONE: &str = r#"{"name": "probe", "requires": {"platforms": ["linux/arm64", "linux/amd64"]},
+        "services": [{"service_name": "a", "image": "r.example/a:1"}]}"#;
+
+    #[test]
+    fn an_image_that_is_there_is_pinned() {
+        let facts = facts(&[("r.example/a:1", Ok(image(&["linux/amd64", "linux/arm64"])))]);
+        let findings = judge(&descriptor(ONE), &facts, &Context::default());
+        assert_eq!(verdict(&findings, "image-exists", Some("a")), Verdict::Pass);
+        assert_eq!(verdict(&findings, "platforms-fit", Some("a")), Verdict::Pass);
+        assert_eq!(findings.pins.len(), 1);
+        assert_eq!(findings.pins[0].digest, Digest::of(b"index"));
+        assert_eq!(findings.pins[0].platforms, ["linux/amd64", "linux/arm64"]);
+        assert_eq!(findings.pins[0].bytes, 101);
+    }
+
+    #[test]
+    fn no_answer_is_neither_pass_nor_fail() {
+        for answers in [facts(&[("r.example/a:1", Err(no_answer()))]), Facts::default()] {
+            let findings = judge(&descriptor(ONE), &answers, &Context::default());
+            assert_eq!(verdict(&findings, "image-exists", Some("a")), Verdict::NoAnswer);
+            assert_eq!(verdict(&findings, "platforms-fit", Some("a")), Verdict::NoAnswer);
+            assert!(findings.pins.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_not_there_fails() {
+        let findings =
+            judge(&descriptor(ONE), &facts(&[("r.example/a:1", Err(not_found()))]), &Context::default());
+        assert_eq!(verdict(&findings, "image-exists", Some("a")), Verdict::Fail);
+        assert_eq!(crate::domain::verification::overall(&findings.checks), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_required_platform_must_be_there() {
+        let only_amd = facts(&[("r.example/a:1", Ok(image(&["linux/amd64"])))]);
+        let findings = judge(&descriptor(ONE), &only_amd, &Context::default());
+        assert_eq!(verdict(&findings, "platforms-fit", Some("a")), Verdict::Fail);
+        let own = r#"{"name": "probe", "requires": {"platforms": ["linux/arm64"]},
+            "services": [{"service_name": "a", "image": "r.example/a:1", "platform": "linux/amd64"}]}"#;
+        let findings = judge(&descriptor(own), &only_amd, &Context::default());
+        assert_eq!(
+            verdict(&findings, "platforms-fit", Some("a")),
+            Verdict::Pass,
+            "the service's own word counts"
+        );
+    }
+
+    #[test]
+    fn names_that_are_reserved_or_read_like_anothers_fail() {
+        let reserved = Context { reserved: BTreeSet::from(["probe".to_owned()]), ..Context::default() };
+        let findings = judge(&descriptor(ONE), &Facts::default(), &reserved);
+        assert_eq!(verdict(&findings, "name-allowed", Some("probe")), Verdict::Fail);
+        let alike = Context { look_alike: Some("pr0be".to_owned()), ..Context::default() };
+        let findings = judge(&descriptor(ONE), &Facts::default(), &alike);
+        assert_eq!(verdict(&findings, "name-allowed", Some("probe")), Verdict::Fail);
+    }
+
+    #[test]
+    fn names_that_look_alike_have_one_skeleton() {
+        for (a, b) in
+            [("mosquitto", "m0squitt0"), ("mosquitto", "rnosquitto"), ("plain", "p1ain"), ("wind", "vvind")]
+        {
+            assert_eq!(skeleton(a), skeleton(b), "{a} {b}");
+        }
+        for (a, b) in [("probe-2", "probe-3"), ("a-b", "ab"), ("mqtt", "mqqt")] {
+            assert_ne!(skeleton(a), skeleton(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn images_that_are_gone_are_told_from_those_not_known() {
+        let there = Ok(image(&["linux/amd64"]));
+        assert_eq!(missing_images(&facts(&[("a", there.clone())])), Some(BTreeMap::new()));
+        assert_eq!(missing_images(&facts(&[("a", there), ("b", Err(no_answer()))])), None);
+        let gone = facts(&[("a", Err(no_answer())), ("b", Err(not_found()))]);
+        assert_eq!(missing_images(&gone).unwrap().into_keys().collect::<Vec<_>>(), ["b"]);
+    }
+}

@@ -1,0 +1,293 @@
+//! One GET to a registry: bounded in time, size and redirects, never to an address that the guard refuses, never with
+//! credentials for another host. It knows HTTP, not registries.
+
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Client, StatusCode};
+use url::Url;
+
+use super::RegistryError;
+use super::guard::{Forbidden, Guard};
+
+/// Most redirects of one request: manifests take at most one, blobs one or two to a content network.
+const MAX_REDIRECTS: usize = 3;
+/// Most of an answer that is no success that is read, in bytes: enough for the error document.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// How long a registry may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// Between two pieces of an answer.
+    pub idle: Duration,
+    /// For one request with its whole answer.
+    pub total: Duration,
+}
+
+/// A proxy for https, and the hosts that are reached without it.
+#[derive(Debug, Clone)]
+pub struct ProxySettings {
+    /// Its address, with credentials where it wants them.
+    pub url: Url,
+    /// Hosts to reach directly, as `NO_PROXY` writes them.
+    pub no_proxy: String,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// Where it came from in the end.
+    pub(super) url: Url,
+}
+
+/// Sends requests. Cheap to share; its connections are kept between requests.
+#[derive(Debug)]
+pub(super) struct Transport {
+    /// For hosts that the configuration does not name: public addresses only.
+    public: Client,
+    /// For `host:port`s that it names; made only where there are any.
+    named: Option<Client>,
+    /// `host:port`, or `host` for the scheme's own port.
+    named_hosts: BTreeSet<String>,
+    insecure_hosts: BTreeSet<String>,
+    named_guard: Guard,
+}
+
+impl Transport {
+    pub(super) fn new(
+        named_hosts: BTreeSet<String>,
+        insecure_hosts: BTreeSet<String>,
+        loopback: bool,
+        deadlines: Deadlines,
+        proxy: Option<&ProxySettings>,
+    ) -> Result<Self, reqwest::Error> {
+        let proxy_host = proxy.and_then(|proxy| Some(proxy.url.host_str()?.to_owned()));
+        let named_guard = Guard { private: true, loopback, proxy: proxy_host.clone() };
+        let public_guard = Guard { proxy: proxy_host, ..Guard::default() };
+        let public = client(public_guard, deadlines, proxy)?;
+        let named =
+            if named_hosts.is_empty() { None } else { Some(client(named_guard.clone(), deadlines, proxy)?) };
+        Ok(Self { public, named, named_hosts, insecure_hosts, named_guard })
+    }
+
+    /// `http` for the hosts that the configuration names as insecure, `https` for all others.
+    pub(super) fn scheme(&self, host: &str) -> &'static str {
+        if self.insecure_hosts.contains(host) { "http" } else { "https" }
+    }
+
+    /// GETs `url`, following redirects; `authorization` goes to the host of `url` alone.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        accept: &'static str,
+        authorization: Option<&HeaderValue>,
+        max_bytes: usize,
+    ) -> Result<Answer, RegistryError> {
+        let mut at = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let authorization = authorization.filter(|_| at.origin() == url.origin());
+            let answer = self.get_once(&at, accept, authorization, max_bytes).await?;
+            if !is_redirect(answer.status) {
+                return Ok(answer);
+            }
+            let target = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+            let target = target.and_then(|target| at.join(target).ok());
+            let next = target.ok_or_else(|| RegistryError::Refused {
+                host: host_of(&at),
+                reason: "it redirects without saying where".to_owned(),
+            })?;
+            self.check_step(&at, &next)?;
+            at = next;
+        }
+        let reason = format!("it redirects more than {MAX_REDIRECTS} times");
+        Err(RegistryError::Refused { host: host_of(url), reason })
+    }
+
+    /// A host that the configuration does not name does not get to send us to one that it does.
+    pub(super) fn check_step(&self, from: &Url, to: &Url) -> Result<(), RegistryError> {
+        let (from, to) = (host_of(from), host_of(to));
+        if self.named_hosts.contains(&to) && !self.named_hosts.contains(&from) {
+            let reason = format!("it sends on to {to}, a registry of the configuration's own");
+            return Err(RegistryError::Refused { host: from, reason });
+        }
+        Ok(())
+    }
+
+    async fn get_once(
+        &self,
+        url: &Url,
+        accept: &'static str,
+        authorization: Option<&HeaderValue>,
+        max_bytes: usize,
+    ) -> Result<Answer, RegistryError> {
+        let client = self.client_for(url)?;
+        let mut request = client.get(url.clone()).header(ACCEPT, accept);
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let mut response = request.send().await.map_err(|error| failure(url, &error))?;
+        let status = response.status();
+        let limit = if status.is_success() { max_bytes } else { MAX_ERROR_BYTES };
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| failure(url, &error))? {
+            if body.len() + piece.len() > limit {
+                if !status.is_success() {
+                    break;
+                }
+                let reason = format!("its answer has more than {limit} bytes");
+                return Err(RegistryError::Refused { host: host_of(url), reason });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Answer { status, headers: response.headers().clone(), body, url: url.clone() })
+    }
+
+    /// The client whose rules hold for this address, which is judged here if it needs no resolving.
+    fn client_for(&self, url: &Url) -> Result<&Client, RegistryError> {
+        let host = host_of(url);
+        let refused = |reason: String| Err(RegistryError::Refused { host: host.clone(), reason });
+        match url.scheme() {
+            "https" => (),
+            "http" if self.insecure_hosts.contains(&host) => (),
+            "http" => {
+                return refused(format!(
+                    "plain http is for registries that the configuration names: [registries.\"{host}\"] with insecure = true"
+                ));
+            }
+            other => return refused(format!("{other} is no way to reach a registry")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refused("its address carries credentials".to_owned());
+        }
+        let literal = url.host_str().unwrap_or_default();
+        let (client, judged) = match &self.named {
+            Some(named) if self.named_hosts.contains(&host) => {
+                (named, self.named_guard.check_literal(literal))
+            }
+            _ => (&self.public, Guard::default().check_literal(literal)),
+        };
+        match judged {
+            Ok(()) => Ok(client),
+            Err(forbidden) => refused(explain(&forbidden, &host)),
+        }
+    }
+}
+
+/// `host`, or `host:port` where the port is not the scheme's own.
+pub(super) fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn client(
+    guard: Guard,
+    deadlines: Deadlines,
+    proxy: Option<&ProxySettings>,
+) -> Result<Client, reqwest::Error> {
+    let builder = Client::builder()
+        .user_agent(concat!("addon-marketplace/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(guard)
+        .connect_timeout(deadlines.connect)
+        .read_timeout(deadlines.idle)
+        .timeout(deadlines.total)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .pool_max_idle_per_host(4)
+        .no_proxy();
+    let Some(proxy) = proxy else { return builder.build() };
+    let exceptions = reqwest::NoProxy::from_string(&proxy.no_proxy);
+    builder.proxy(reqwest::Proxy::https(proxy.url.clone())?.no_proxy(exceptions)).build()
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn explain(forbidden: &Forbidden, host: &str) -> String {
+    format!("{forbidden}; if that is your registry, name it in the configuration: [registries.\"{host}\"]")
+}
+
+/// Why there is no answer; or that our own rules do not let us ask.
+fn failure(url: &Url, error: &reqwest::Error) -> RegistryError {
+    let host = host_of(url);
+    let mut cause = error.source();
+    let mut last = None;
+    while let Some(error) = cause {
+        if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
+            return RegistryError::Refused { reason: explain(forbidden, &host), host };
+        }
+        last = Some(error.to_string());
+        cause = error.source();
+    }
+    let reason = if error.is_timeout() {
+        "it did not answer in time".to_owned()
+    } else if error.is_connect() {
+        format!("it cannot be reached ({})", last.unwrap_or_else(|| "no connection".to_owned()))
+    } else {
+        format!("its answer broke off ({})", last.unwrap_or_else(|| "no more data".to_owned()))
+    };
+    RegistryError::NoAnswer { host, reason, retry_after: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport(named: &[&str], insecure: &[&str]) -> Transport {
+        let set = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+        let second = Duration::from_secs(1);
+        let deadlines = Deadlines { connect: second, idle: second, total: second };
+        Transport::new(set(named), set(insecure), true, deadlines, None).unwrap()
+    }
+
+    fn allowed(transport: &Transport, url: &str) -> Result<(), String> {
+        transport.client_for(&url.parse().unwrap()).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn plain_http_and_inner_addresses_are_for_named_host_and_port_only() {
+        let transport = transport(&["127.0.0.1:5000", "10.0.0.1"], &["127.0.0.1:5000"]);
+        for (url, expected) in [
+            ("https://registry.example/v2/", true),
+            ("http://registry.example/v2/", false),
+            ("http://127.0.0.1:5000/v2/", true),
+            ("http://127.0.0.1:22/", false),
+            ("https://127.0.0.1/", false),
+            ("https://10.0.0.1/", true),
+            ("https://10.0.0.1:8443/", false),
+            ("https://2130706433/", false),
+            ("https://0x7f.1/", false),
+            ("https://[::ffff:127.0.0.1]/", false),
+            ("https://user@registry.example/", false),
+            ("ftp://registry.example/", false),
+        ] {
+            assert_eq!(allowed(&transport, url).is_ok(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_does_not_send_on_to_a_named_registry() {
+        let transport = transport(&["own.example", "mine.example"], &[]);
+        let step =
+            |from: &str, to: &str| transport.check_step(&from.parse().unwrap(), &to.parse().unwrap()).is_ok();
+        assert!(!step("https://evil.example/", "https://own.example/x"));
+        assert!(step("https://mine.example/", "https://own.example/x"));
+        assert!(step("https://own.example/", "https://cdn.example/x"));
+        assert!(step("https://a.example/", "https://b.example/"));
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_change() {
+        let refusal = allowed(&transport(&[], &[]), "https://10.0.0.1:5000/").unwrap_err();
+        assert!(refusal.contains("[registries.\"10.0.0.1:5000\"]"), "{refusal}");
+        let refusal = allowed(&transport(&[], &[]), "http://r.example/").unwrap_err();
+        assert!(refusal.contains("insecure = true"), "{refusal}");
+    }
+}

@@ -1,0 +1,290 @@
+//! The loop that takes releases from the queue: facts, checks, recorded verdict.
+//!
+//! It holds no state that matters: what is to be done stands in the database, what is being done under a lease that runs
+//! out. A crash anywhere costs the time until then. Several workers, in one process or in many, do not disturb each other.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use addon_client::{Check, Timestamp, Verdict};
+use addon_descriptor::{AddonDescriptor, Level, Right};
+use service_kit::clock::SharedClock;
+use service_kit::random;
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::checks::{Context, judge, missing_images, skeleton};
+use super::facts::{Facts, gather, gather_pinned};
+use super::registry::{RegistryClient, RegistryError, Wait};
+use crate::domain::release::Status;
+use crate::domain::verification::{Backoff, Decision, Mode, decide, held};
+use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted};
+
+/// Longest sleep: work of other replicas and releases whose lease ran out are found by then, and readiness knows that
+/// the loop lives.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// Wait after the database gave no answer.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Wakes the worker. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Bell(Arc<Notify>);
+
+impl Bell {
+    /// There may be something to do. A ring while the worker is busy is heard when it is done.
+    pub fn ring(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// When the loop went round last: readiness asks.
+#[derive(Debug, Clone, Default)]
+pub struct Pulse(Arc<AtomicI64>);
+
+impl Pulse {
+    /// Whether the loop has gone round lately.
+    pub fn beats(&self, now: Timestamp) -> bool {
+        let last = Timestamp::from_millis(self.0.load(Ordering::Relaxed));
+        now.since(last) < LONGEST_SLEEP * 3
+    }
+}
+
+/// What the operator decided about verification.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Who approves what passes.
+    pub mode: Mode,
+    /// Levels of rights that a reviewer decides about.
+    pub hold: BTreeSet<Level>,
+    /// Names, folded, that no addon may have.
+    pub reserved: BTreeSet<String>,
+    /// When to ask again.
+    pub backoff: Backoff,
+    /// How long a release is one worker's.
+    pub lease: Duration,
+    /// Releases that are checked at once.
+    pub parallel: usize,
+}
+
+/// The worker.
+#[derive(Clone)]
+pub struct Worker {
+    /// The queue.
+    pub storage: Storage,
+    /// How registries are asked.
+    pub client: Arc<RegistryClient>,
+    /// What was configured.
+    pub rules: Arc<Rules>,
+    /// What time it is.
+    pub clock: SharedClock,
+    /// What wakes it.
+    pub bell: Bell,
+    /// Where it shows that it lives.
+    pub pulse: Pulse,
+}
+
+impl Worker {
+    /// Works until told to stop. What is in progress then is dropped and taken up by the next start.
+    pub async fn run(self, stop: CancellationToken) {
+        let owner: String = random::bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+        match self.storage.reclaim().await {
+            Ok(0) => (),
+            Ok(count) => tracing::info!(count, "took up verifications that the last process left"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be read")
+            }
+        }
+        let mut running = JoinSet::new();
+        let mut names = HashMap::new();
+        while !stop.is_cancelled() {
+            self.pulse.0.store(self.clock.now().millis(), Ordering::Relaxed);
+            let sleep = match self.fill(&owner, &mut running, &mut names).await {
+                Ok(sleep) => sleep,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be read");
+                    AFTER_FAILURE
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => (),
+                () = self.bell.0.notified() => (),
+                () = tokio::time::sleep(sleep) => (),
+                Some(ended) = running.join_next_with_id() => Self::reap(ended, &mut names),
+            }
+        }
+        running.shutdown().await;
+        if let Err(error) = self.storage.release_leases(&owner).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "leases were not given back; they run out"
+            );
+        }
+    }
+
+    /// Takes jobs while there are any and room; then says how long there is nothing to do.
+    async fn fill(
+        &self,
+        owner: &str,
+        running: &mut JoinSet<()>,
+        names: &mut HashMap<Id, String>,
+    ) -> Result<Duration, StorageError> {
+        while running.len() < self.rules.parallel {
+            let Some(job) = self.storage.claim(owner, self.clock.now(), self.rules.lease).await? else {
+                break;
+            };
+            let worker = self.clone();
+            let name = job.release.id.to_string();
+            let handle = running.spawn(async move { worker.work(job).await });
+            names.insert(handle.id(), name);
+        }
+        metrics::gauge!("marketplace_verifications_running").set(precise(running.len()));
+        if running.len() >= self.rules.parallel {
+            return Ok(LONGEST_SLEEP);
+        }
+        let due = self.storage.next_due().await?;
+        let wait = due.map_or(LONGEST_SLEEP, |due| due.since(self.clock.now()));
+        // A job whose lease has run out under a clock of whole milliseconds may still be refused: never spin.
+        Ok(wait.clamp(Duration::from_millis(5), LONGEST_SLEEP))
+    }
+
+    fn reap(ended: Result<(Id, ()), tokio::task::JoinError>, names: &mut HashMap<Id, String>) {
+        match ended {
+            Ok((id, ())) => _ = names.remove(&id),
+            Err(error) => {
+                let release = names.remove(&error.id()).unwrap_or_default();
+                tracing::error!(release.id = release, %error, "a verification broke off; its lease runs out");
+            }
+        }
+    }
+
+    async fn work(&self, job: Job) {
+        let recorded = match job.purpose {
+            Purpose::Review => self.review(&job).await,
+            Purpose::Recheck => self.recheck(&job).await,
+        };
+        match recorded {
+            Ok(true) => (),
+            Ok(false) => tracing::info!(release.id = %job.release.id, "somebody else decided meanwhile"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(release.id = %job.release.id, error, "the verdict cannot be recorded; it is made again");
+            }
+        }
+    }
+
+    async fn review(&self, job: &Job) -> Result<bool, StorageError> {
+        let release = &job.release;
+        let descriptor = read(job)?;
+        let facts = self.in_time(gather(&self.client, &descriptor)).await;
+        let approved_rights = self.storage.approved_rights(&release.addon).await?;
+        let context = Context {
+            reserved: self.rules.reserved.clone(),
+            look_alike: self.storage.look_alike(&release.addon, &skeleton(&release.addon)).await?,
+            approved_rights,
+            attempts: job.attempts,
+            now: self.clock.now(),
+        };
+        let findings = judge(&descriptor, &facts, &context);
+        let rights: BTreeSet<Right> = addon_descriptor::rights(&descriptor);
+        let held = held(&rights, &context.approved_rights, &self.rules.hold);
+        let (status, verdict, held, reason) = match decide(&findings.checks, &held, self.rules.mode) {
+            Decision::AskAgain => return self.postpone(job, findings.checks, &facts).await,
+            Decision::Approve => (Status::Approved, Verdict::Pass, Vec::new(), None),
+            Decision::Fail(reason) => (Status::VerificationFailed, Verdict::Fail, Vec::new(), Some(reason)),
+            Decision::AwaitReviewer => {
+                let reason = if held.is_empty() {
+                    "a reviewer decides: review.mode is manual".to_owned()
+                } else {
+                    format!(
+                        "a reviewer decides about rights that no approved release had: {}",
+                        held.join(", ")
+                    )
+                };
+                (Status::UnderReview, Verdict::Pass, held, Some(reason))
+            }
+        };
+        let verdicted =
+            Verdicted { status, verdict, checks: findings.checks, pins: findings.pins, held, reason };
+        let recorded = self.storage.record_verdict(job, &verdicted, self.clock.now()).await?;
+        if recorded {
+            let waited = verdicted.status == Status::UnderReview;
+            let outcome = if waited { "held" } else { verdicted.status.as_str() };
+            metrics::counter!("marketplace_verdicts_total", "verdict" => outcome).increment(1);
+            tracing::info!(
+                release.id = %release.id, addon.name = release.addon, attempts = job.attempts,
+                verdict = outcome, reason = verdicted.reason, "verified"
+            );
+        }
+        Ok(recorded)
+    }
+
+    async fn recheck(&self, job: &Job) -> Result<bool, StorageError> {
+        let release = &job.release;
+        let facts = self.in_time(gather_pinned(&self.client, &release.pins)).await;
+        // No facts at all are those of a run that took too long.
+        let known =
+            if facts.images.is_empty() && !release.pins.is_empty() { None } else { missing_images(&facts) };
+        let Some(missing) = known else { return self.postpone(job, Vec::new(), &facts).await };
+        let now = self.clock.now();
+        let since = (!missing.is_empty()).then(|| release.image_missing_since.unwrap_or(now));
+        let reason = missing.values().next().map(String::as_str);
+        if let Some(reason) = reason {
+            tracing::warn!(release.id = %release.id, addon.name = release.addon, reason, "an image is gone");
+        }
+        self.storage.record_recheck(job, since, reason, now).await
+    }
+
+    /// The facts, or none when they are not there well before the lease ends.
+    async fn in_time(&self, facts: impl Future<Output = Facts>) -> Facts {
+        tokio::time::timeout(self.rules.lease.mul_f64(0.8), facts).await.unwrap_or_default()
+    }
+
+    /// Nothing is known: the release waits for the next attempt, and the report says so.
+    async fn postpone(&self, job: &Job, mut checks: Vec<Check>, facts: &Facts) -> Result<bool, StorageError> {
+        let now = self.clock.now();
+        let asked_for = facts.images.values().filter_map(|answer| wish(answer.as_ref().err()?, now)).max();
+        let wait = self.rules.backoff.wait(job.attempts, jitter(), asked_for);
+        let next = now + wait;
+        for check in checks.iter_mut().filter(|check| check.verdict == Verdict::NoAnswer) {
+            check.next_attempt_at = Some(next);
+        }
+        metrics::counter!("marketplace_verdicts_total", "verdict" => "no_answer").increment(1);
+        tracing::info!(
+            release.id = %job.release.id, addon.name = job.release.addon, attempts = job.attempts,
+            next_attempt_at = %next, "no verdict yet: a registry gives no answer"
+        );
+        self.storage.postpone(job, &checks, now, next).await
+    }
+}
+
+fn read(job: &Job) -> Result<AddonDescriptor, StorageError> {
+    let corrupt =
+        |what: String| StorageError::Corrupt { table: "releases", id: job.release.id.to_string(), what };
+    let reading =
+        addon_descriptor::read(job.canonical.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
+    let violations = reading.violations;
+    reading.descriptor.ok_or_else(|| corrupt(format!("its document is not read any more: {violations:?}")))
+}
+
+/// When a registry wants to be asked again, from now.
+fn wish(error: &RegistryError, now: Timestamp) -> Option<Duration> {
+    match error {
+        RegistryError::NoAnswer { retry_after: Some(Wait::For(wait)), .. } => Some(*wait),
+        RegistryError::NoAnswer { retry_after: Some(Wait::Until(seconds)), .. } => {
+            Some(Timestamp::from_millis(seconds.saturating_mul(1000)).since(now))
+        }
+        _ => None,
+    }
+}
+
+/// From 0 to 1.
+fn jitter() -> f64 {
+    f64::from(u32::from_be_bytes(random::bytes())) / f64::from(u32::MAX)
+}
+
+fn precise(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
+}
