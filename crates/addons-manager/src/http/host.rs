@@ -1,0 +1,68 @@
+//! `/api/v1/host`: the engine, what is on it that is not ours, and volumes that outlived their addons.
+
+use actix_web::{HttpResponse, web};
+use addon_client::{AdoptRequest, DiskView, EngineView, HostView, KeptVolume};
+use service_kit::body::Json;
+use service_kit::problem::Problem;
+
+use super::{Api, error};
+use crate::host;
+
+/// The host.
+#[utoipa::path(get, path = "/api/v1/host", tag = "host",
+    responses((status = 200, description = "The host; also while the engine is away", body = HostView)))]
+pub(crate) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let facts = api.runtime.engine().await.ok();
+    let kept = api.storage.kept_volumes().await.map_err(error::storage)?;
+    let foreign = api.reconciler.foreign().await.map_err(error::storage)?;
+    let reachable = facts.is_some();
+    let facts = facts.as_ref();
+    Ok(HttpResponse::Ok().json(HostView {
+        manager_id: api.manager_id.clone(),
+        engine: EngineView {
+            reachable,
+            unreachable_since: if reachable { None } else { api.reconciler.engine_unreachable() },
+            version: facts.map(|facts| facts.version.clone()),
+            api_version: facts.map(|facts| facts.api_version.clone()),
+            platform: facts.map(|facts| facts.platform.clone()),
+            root: facts.map(|facts| facts.root_dir.clone()),
+        },
+        disk: DiskView { free_bytes: api.disk.free_bytes().await, reserve_bytes: api.disk_reserve_bytes },
+        foreign,
+        kept_volumes: kept
+            .into_iter()
+            .map(|volume| KeptVolume {
+                name: volume.name,
+                addon: volume.addon,
+                installation: volume.installation_name,
+                since: volume.kept_at,
+            })
+            .collect(),
+    }))
+}
+
+/// Take a container in that is not ours: it becomes the service of the installation that it fits.
+#[utoipa::path(post, path = "/api/v1/host/foreign/{id}/adopt", tag = "host", request_body = AdoptRequest,
+    params(("id" = String, Path, description = "The object's id on the engine, as `/api/v1/host` lists it")),
+    responses((status = 202, description = "It is ours from now on"),
+              (status = 404, description = "No such object or installation", body = addon_client::Problem),
+              (status = 409, description = "It does not fit", body = addon_client::Problem)))]
+pub(crate) async fn adopt(api: web::Data<Api>, id: web::Path<String>, body: Json<AdoptRequest>) -> Result<HttpResponse, Problem> {
+    let installation = body.into_inner().installation;
+    super::addons::listed(&api, &installation.to_string()).await?;
+    api.reconciler.adopt(&id, installation).await.map_err(error::adopt)?;
+    api.reconciler.wake(installation);
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// Delete a volume that an uninstalled addon left, and its data with it.
+#[utoipa::path(delete, path = "/api/v1/host/volumes/{name}", tag = "host",
+    params(("name" = String, Path, description = "The volume's name on the engine")),
+    responses((status = 204, description = "It is deleted"),
+              (status = 404, description = "No kept volume has this name", body = addon_client::Problem),
+              (status = 409, description = "A container uses it, or it is not ours", body = addon_client::Problem),
+              (status = 503, description = "The engine does not answer now", body = addon_client::Problem)))]
+pub(crate) async fn delete_volume(api: web::Data<Api>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    host::delete_kept_volume(&api.storage, api.runtime.as_ref(), &name).await.map_err(error::kept_volume)?;
+    Ok(HttpResponse::NoContent().finish())
+}
