@@ -199,7 +199,7 @@ impl FromStr for Decimal {
 
     /// Reads digits with an optional sign, point and exponent; 18 significant digits at most.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let fault = || Invalid::new("not a decimal number of at most 18 digits").suggest("1.5");
+        let fault = || Invalid::new("not a decimal number of at most 18 digits");
         let (negative, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),

@@ -113,16 +113,16 @@ fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
         }
     };
     if source.is_some() && !target.starts_with('/') {
-        let fault = Invalid::new(format!("`{}` is no absolute path in the container", shown(target)));
-        at.record(
-            rules::INVALID_MOUNT,
-            fault.suggest(format!("{}:/path", shown(source.unwrap_or_default()))),
-        );
+        let message = format!("`{}` is no absolute path in the container", shown(target));
+        // `/data:ro` is a target with options that lacks what is mounted there.
+        let suggestion = source.filter(|source| source.starts_with('/') && !target.is_empty());
+        let suggestion = suggestion.map(|source| format!("name:{}:{}", shown(source), shown(target)));
+        at.record(rules::INVALID_MOUNT, Invalid { message, suggestion });
         return None;
     }
     let source = match source {
         None => Some(MountSource::Anonymous),
-        Some(source) => mount_source(at, source, scope),
+        Some(source) => mount_source(at, source, target, scope),
     };
     let target = target_path(at, target);
     let options = match (&source, options) {
@@ -133,7 +133,7 @@ fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
     Some(Mount { source: source?, target: target?, options: options? })
 }
 
-fn mount_source(at: At<'_>, text: &str, scope: &Scope) -> Option<MountSource> {
+fn mount_source(at: At<'_>, text: &str, target: &str, scope: &Scope) -> Option<MountSource> {
     if text.starts_with('/') {
         return match normal_path(text) {
             Ok(path) => Some(MountSource::HostPath(path)),
@@ -173,7 +173,8 @@ fn mount_source(at: At<'_>, text: &str, scope: &Scope) -> Option<MountSource> {
     match text.parse::<VolumeName>() {
         Ok(name) => Some(MountSource::Volume(name)),
         Err(fault) => {
-            at.record(rules::INVALID_MOUNT, about(text, fault));
+            let suggestion = fault.suggestion.as_ref().map(|name| format!("{name}:{}", shown(target)));
+            at.record(rules::INVALID_MOUNT, Invalid { suggestion, ..about(text, fault) });
             None
         }
     }

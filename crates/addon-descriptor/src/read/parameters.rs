@@ -217,8 +217,8 @@ fn generate(at: At<'_>) -> Option<Generate> {
     }
     let fields = at.fields(&fields::GENERATE, &[])?;
     let length = match fields.get("length") {
-        None => Generate::DEFAULT_LENGTH,
-        Some(at) => at.integer(8, 256).map(|length| u32::try_from(length).expect("bounded above"))?,
+        None => Some(Generate::DEFAULT_LENGTH),
+        Some(at) => at.integer(8, 256).map(|length| u32::try_from(length).expect("bounded above")),
     };
     let alphabet = match fields.get("alphabet") {
         None => Generate::DEFAULT_ALPHABET.to_owned(),
@@ -236,7 +236,7 @@ fn generate(at: At<'_>) -> Option<Generate> {
             text.to_owned()
         }
     };
-    Some(Generate { length, alphabet })
+    Some(Generate { length: length?, alphabet })
 }
 
 fn choice(fields: &Fields<'_>) -> ParameterKind {

@@ -115,6 +115,19 @@ impl<'t> Report<'t> {
 
 fn in_order(mut findings: Vec<Finding>, text: &str) -> Vec<Violation> {
     findings.sort_by_key(|finding| finding.offset);
+    // What a text is made of was checked first; what a field says of the same text is then only a consequence.
+    let mut spoiled = None;
+    findings.retain(|finding| {
+        let is_of_text = matches!(
+            finding.violation.rule,
+            rules::FORBIDDEN_CHARACTER | rules::LINE_FEED | rules::TEXT_TOO_LONG
+        );
+        let is_consequence = spoiled == Some(finding.offset);
+        if is_of_text {
+            spoiled = Some(finding.offset);
+        }
+        !is_consequence
+    });
     let mut positions = Positions::new(text);
     findings
         .into_iter()
@@ -251,8 +264,7 @@ impl<'t> At<'t> {
         let folded = text.to_ascii_lowercase();
         known
             .into_iter()
-            .map(|name| (strsim::osa_distance(&folded, &name.to_ascii_lowercase()), name))
-            .filter(|(distance, name)| *distance <= 1 + name.chars().count().min(folded.chars().count()) / 3)
+            .filter_map(|name| Some((distance(&folded, &name.to_ascii_lowercase())?, name)))
             .min_by_key(|(distance, _)| *distance)
             .map(|(_, name)| name.to_owned())
     }
@@ -471,6 +483,14 @@ impl<'t> At<'t> {
         let message = format!("{} has no field `{}`", table.what, shown(key));
         self.fault_key(member, rules::UNKNOWN_FIELD, Invalid { message, suggestion });
     }
+}
+
+/// How far two names are apart, if they are near: few slips, or one is a part of the other (`json`, `json-file`).
+fn distance(text: &str, name: &str) -> Option<usize> {
+    let slips = strsim::osa_distance(text, name);
+    let shorter = name.chars().count().min(text.chars().count());
+    let is_part = shorter >= 4 && (name.contains(text) || text.contains(name));
+    (is_part || slips <= 1 + shorter / 3).then_some(slips)
 }
 
 fn repeated(key: &str) -> Invalid {

@@ -10,6 +10,8 @@ mod volumes;
 
 use std::collections::HashMap;
 
+pub(crate) use networks::DEFAULT_PLATFORM_NETWORK;
+
 use crate::names::fold;
 use crate::read::document::DocumentRead;
 use crate::read::report::At;

@@ -44,7 +44,7 @@ fn declare<'t>(document: &mut DocumentRead<'t>) {
     if count > MAX_THINGS && !added.is_empty() {
         let message =
             format!("at most {MAX_THINGS} volumes, and services name more than are declared: {count}");
-        document.root.fault(rules::TOO_MANY_ENTRIES, message);
+        document.root.fault_missing("volumes", rules::TOO_MANY_ENTRIES, message);
     }
     document.volumes.append(&mut added);
 }

@@ -1,0 +1,155 @@
+//! Walks the fixtures: every valid one is read with the digest and the warnings that are committed, every invalid one
+//! has exactly the violations that stand beside it.
+//!
+//! After a deliberate change `cargo test -p addon-descriptor --test fixtures -- --ignored` writes the expectations
+//! anew; the difference is then for a person to read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use addon_descriptor::{AddonDescriptor, Digest, Reading, Violation, read, rules};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The documents of a folder, by name.
+fn documents(name: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder(name)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            found.insert(stem, fs::read(path).unwrap());
+        }
+    }
+    assert!(!found.is_empty(), "no fixtures in {name}");
+    found
+}
+
+fn reading(name: &str, text: &[u8]) -> Reading {
+    read(text).unwrap_or_else(|fault| panic!("{name}: {fault}"))
+}
+
+fn valid(name: &str, text: &[u8]) -> AddonDescriptor {
+    let reading = reading(name, text);
+    reading.descriptor.unwrap_or_else(|| panic!("{name}: {:#?}", reading.violations))
+}
+
+/// One line a finding; of a list that is cut by its limit, its ends.
+fn listed(findings: &[Violation]) -> String {
+    let lines: Vec<String> = findings
+        .iter()
+        .map(|found| {
+            let suggestion =
+                found.suggestion.as_deref().map(|text| format!(" -> {text}")).unwrap_or_default();
+            format!("{}:{} {} {:?}{suggestion}\n", found.line, found.column, found.rule, found.path)
+        })
+        .collect();
+    match lines.len() {
+        0..=100 => lines.concat(),
+        count => format!("{}... {} more\n{}", lines[..3].concat(), count - 4, lines[count - 1]),
+    }
+}
+
+fn digests() -> String {
+    let all = documents("valid");
+    all.iter().map(|(name, text)| format!("{name} {}\n", valid(name, text).digest())).collect()
+}
+
+#[test]
+fn valid_documents_have_their_committed_digests() {
+    assert_eq!(digests(), fs::read_to_string(folder("digests.txt")).unwrap());
+}
+
+#[test]
+fn valid_documents_have_exactly_their_warnings() {
+    for (name, text) in documents("valid") {
+        let expected =
+            fs::read_to_string(folder("valid").join(format!("{name}.warnings"))).unwrap_or_default();
+        assert_eq!(listed(&reading(&name, &text).warnings), expected, "{name}");
+    }
+}
+
+#[test]
+fn invalid_documents_have_exactly_their_violations() {
+    for (name, text) in documents("invalid") {
+        let expected =
+            fs::read_to_string(folder("invalid").join(format!("{name}.violations"))).unwrap_or_default();
+        let reading = reading(&name, &text);
+        assert!(!reading.violations.is_empty(), "{name} is accepted");
+        assert!(reading.descriptor.is_none(), "{name} is handed out");
+        assert_eq!(listed(&reading.violations), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_first_violation_of_a_rule_s_own_fixture_is_that_rule() {
+    for (name, text) in documents("invalid") {
+        let known = rules::VIOLATIONS.iter().map(|(rule, _)| *rule);
+        let rule = known.filter(|rule| name.starts_with(rule)).max_by_key(|rule| rule.len());
+        let rule = rule.unwrap_or_else(|| panic!("{name} is named after no rule"));
+        assert!(reading(&name, &text).violations.iter().any(|found| found.rule == rule), "{name}");
+    }
+}
+
+#[test]
+fn every_rule_has_a_fixture() {
+    let mut violations = BTreeSet::new();
+    let mut warnings = BTreeSet::new();
+    for (name, text) in documents("invalid").into_iter().chain(documents("valid")) {
+        let reading = reading(&name, &text);
+        violations.extend(reading.violations.iter().map(|found| found.rule));
+        warnings.extend(reading.warnings.iter().map(|found| found.rule));
+    }
+    let known = |table: &[(&'static str, &str)]| table.iter().map(|(rule, _)| *rule).collect::<BTreeSet<_>>();
+    assert_eq!(violations, known(rules::VIOLATIONS));
+    assert_eq!(warnings, known(rules::WARNINGS));
+}
+
+#[test]
+fn findings_come_in_the_order_of_the_text_and_say_something() {
+    for (name, text) in documents("invalid").into_iter().chain(documents("valid")) {
+        let reading = reading(&name, &text);
+        for findings in [&reading.violations, &reading.warnings] {
+            let places: Vec<(u32, u32)> = findings.iter().map(|found| (found.line, found.column)).collect();
+            assert!(places.is_sorted(), "{name}: {places:?}");
+            assert!(findings.iter().all(|found| !found.message.is_empty() && found.line > 0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_canonical_form_is_read_as_the_same_document() {
+    for (name, text) in documents("valid") {
+        let descriptor = valid(&name, &text);
+        let canonical = descriptor.canonical();
+        let again = valid(&name, &canonical);
+        assert_eq!(again, descriptor, "{name}: {}", String::from_utf8_lossy(&canonical));
+        assert_eq!(Digest::of(&canonical), descriptor.digest(), "{name}");
+        assert_eq!(again.canonical(), canonical, "{name}");
+    }
+}
+
+#[test]
+#[ignore = "writes the committed expectations"]
+fn write_expectations() {
+    fs::write(folder("digests.txt"), digests()).unwrap();
+    let write = |path: PathBuf, text: String| {
+        if text.is_empty() {
+            let _ = fs::remove_file(path);
+        } else {
+            fs::write(path, text).unwrap();
+        }
+    };
+    for (name, text) in documents("valid") {
+        write(folder("valid").join(format!("{name}.warnings")), listed(&reading(&name, &text).warnings));
+    }
+    for (name, text) in documents("invalid") {
+        write(
+            folder("invalid").join(format!("{name}.violations")),
+            listed(&reading(&name, &text).violations),
+        );
+    }
+}
