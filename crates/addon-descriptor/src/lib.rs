@@ -12,6 +12,7 @@ mod quantity;
 mod read;
 mod rights;
 pub mod rules;
+mod schema;
 mod signals;
 mod validate;
 mod violation;
@@ -24,5 +25,6 @@ pub use names::{AddonName, ComponentName, MAX_NAME, NetworkName, ParameterName, 
 pub use quantity::{Decimal, MAX_INTEGER, format_duration, parse_duration, parse_size};
 pub use read::{Reading, read};
 pub use rights::{Level, Right, rights, risk};
+pub use schema::{SCHEMA_TEXT, schema, schema_text};
 pub use semver::{Version, VersionReq};
 pub use violation::{Invalid, Malformed, Violation};

@@ -54,7 +54,7 @@ pub(super) fn web_address(at: At<'_>) -> Option<String> {
     let text = at.text()?;
     let has_blank = text.chars().any(|c| c.is_whitespace() || c.is_control());
     match url::Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && !has_blank && !text.contains('\\') => {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && text.contains("://") && !has_blank => {
             Some(text.to_owned())
         }
         result => {
