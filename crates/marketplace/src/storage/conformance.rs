@@ -1,1 +1,450 @@
+//! What storage does, on every database: one suite, run by one line for each of them.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use addon_client::{ReleaseId, Timestamp, Verdict};
+use addon_descriptor::{AddonDescriptor, Version};
+
+use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, Source, Storage, Verdicted};
+use crate::domain::release::{Document, Release, Status};
+
+/// Runs every test on a database of its own, made by `$open`: an async function that gives a [`Storage`] and what must
+/// be kept while it is used.
+macro_rules! suite {
+    ($name:ident, $open:ident) => {
+        mod $name {
+            suite!(@tests $open:
+                publishing_again_is_the_same_release,
+                a_version_has_one_document,
+                versions_are_chosen_from_the_highest_ever_given,
+                build_metadata_makes_no_other_version,
+                one_name_has_one_spelling,
+                a_deleted_version_keeps_its_document,
+                a_failed_release_posted_again_is_under_review,
+                equal_documents_at_once_make_one_release,
+                documents_without_version_at_once_get_one_each,
+                lists_have_the_newest_approved_in_order,
+                lists_of_a_status_can_be_ones_own,
+                a_cursor_goes_on_where_it_ended,
+                approving_takes_green_checks_and_the_digest,
+                a_decision_hits_only_where_it_must,
+                a_job_is_one_workers_at_a_time,
+                a_lost_lease_records_nothing,
+                a_verdict_counts_only_under_review,
+                a_job_without_answer_comes_back_when_due,
+                a_recheck_leaves_the_status,
+                look_alikes_are_those_of_older_strangers,
+                rights_are_those_of_the_last_approved,
+                writes_end_the_epochs_of_what_they_change,
+            );
+        }
+    };
+    (@tests $open:ident: $($test:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let (storage, _kept) = super::$open().await;
+                super::$test(&storage).await;
+                storage.db().close().await;
+            }
+        )*
+    };
+}
+
+suite!(sqlite, on_sqlite);
+
+async fn on_sqlite() -> (Storage, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open_sqlite(&folder.path().join("marketplace.db")).await.unwrap();
+    (storage, folder)
+}
+
+const LEASE: Duration = Duration::from_secs(60);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis(1_000_000_000_000 + second * 1000)
+}
+
+fn descriptor(name: &str, description: &str, version: Option<&str>) -> AddonDescriptor {
+    let mut document = serde_json::json!({
+        "name": name, "description": description,
+        "services": [{"service_name": "a", "image": "registry.example/a:1"}],
+    });
+    if let Some(version) = version {
+        document["version"] = version.into();
+    }
+    let reading = addon_descriptor::read(&serde_json::to_vec(&document).unwrap()).unwrap();
+    reading.descriptor.unwrap_or_else(|| panic!("{:?}", reading.violations))
+}
+
+struct Post<'a> {
+    name: &'a str,
+    description: &'a str,
+    version: Option<&'a str>,
+    publisher: &'a str,
+    second: i64,
+}
+
+impl Post<'_> {
+    async fn send(&self, storage: &Storage) -> Result<Published, InsertError> {
+        let descriptor = descriptor(self.name, self.description, self.version);
+        let folded = descriptor.name.folded();
+        let new = NewRelease {
+            id: ReleaseId::new(at(self.second).seconds(), service_kit::random::bytes()),
+            addon: &folded,
+            name: self.name,
+            skeleton: &crate::verification::checks::skeleton(&folded),
+            version: descriptor.version.as_ref(),
+            document: &|version: Version| Document::of(&descriptor, version),
+            warnings: "[]",
+            publisher: self.publisher,
+            now: at(self.second),
+        };
+        storage.publish(&new).await
+    }
+}
+
+fn post<'a>(name: &'a str, description: &'a str, version: Option<&'a str>) -> Post<'a> {
+    Post { name, description, version, publisher: "paul", second: 0 }
+}
+
+async fn publish(storage: &Storage, name: &str, description: &str, version: Option<&str>) -> Release {
+    match post(name, description, version).send(storage).await.unwrap() {
+        Published::New(release) => release,
+        other => panic!("no new release: {other:?}"),
+    }
+}
+
+/// Takes the next job and records a verdict for it.
+async fn verify(storage: &Storage, status: Status, second: i64) -> Release {
+    let job = storage.claim("worker", at(second), LEASE).await.unwrap().expect("a job is due");
+    assert!(storage.record_verdict(&job, &verdicted(status), at(second)).await.unwrap());
+    storage.release(job.release.id).await.unwrap().unwrap()
+}
+
+fn verdicted(status: Status) -> Verdicted {
+    let verdict = if status == Status::VerificationFailed { Verdict::Fail } else { Verdict::Pass };
+    Verdicted { status, verdict, checks: Vec::new(), pins: Vec::new(), held: Vec::new(), reason: None }
+}
+
+async fn listed(storage: &Storage) -> Vec<String> {
+    let filter = Filter { addon: None, status: None, publisher: None, after: 0, limit: 100 };
+    let releases = storage.list(filter).await.unwrap();
+    releases.iter().map(|release| format!("{} {}", release.addon, release.version)).collect()
+}
+
+async fn publishing_again_is_the_same_release(storage: &Storage) {
+    let first = publish(storage, "probe", "x", None).await;
+    assert_eq!(first.version.to_string(), "0.1.0");
+    assert_eq!((first.status, first.verdict), (Status::UnderReview, Verdict::Pending));
+    for version in [None, Some("0.1.0")] {
+        let again = post("probe", "x", version).send(storage).await.unwrap();
+        assert!(matches!(&again, Published::Existing(release) if *release == first), "{again:?}");
+    }
+    assert_eq!(storage.release(first.id).await.unwrap().unwrap(), first);
+    let canonical = storage.canonical(first.id).await.unwrap().unwrap();
+    assert_eq!(addon_descriptor::Digest::of(canonical.as_bytes()), first.digest);
+    assert_eq!(storage.queue_depth().await.unwrap(), 1);
+}
+
+async fn a_version_has_one_document(storage: &Storage) {
+    let first = publish(storage, "probe", "x", Some("1.0.0")).await;
+    let other = post("probe", "y", Some("1.0.0")).send(storage).await.unwrap_err();
+    assert!(
+        matches!(other, InsertError::VersionTaken { digest, deleted: false } if digest == first.digest),
+        "{other:?}"
+    );
+    publish(storage, "probe", "y", Some("1.0.1")).await;
+}
+
+async fn versions_are_chosen_from_the_highest_ever_given(storage: &Storage) {
+    for (document, version, expected) in [
+        ("a", None, "0.1.0"),
+        ("b", None, "0.1.1"),
+        ("c", Some("1.3.0-rc.1"), "1.3.0-rc.1"),
+        ("d", None, "1.3.0"),
+        ("e", Some("1.2.9"), "1.2.9"),
+        ("f", None, "1.3.1"),
+        ("g", Some("1.10.0"), "1.10.0"),
+        ("h", None, "1.10.1"),
+    ] {
+        let release = publish(storage, "probe", document, version).await;
+        assert_eq!(release.version.to_string(), expected, "{document}");
+    }
+    // An older one, posted without its version, is not the newest: it is a new release.
+    assert_eq!(publish(storage, "probe", "a", None).await.version.to_string(), "1.10.2");
+}
+
+async fn build_metadata_makes_no_other_version(storage: &Storage) {
+    let first = publish(storage, "probe", "x", Some("1.0.0+one")).await;
+    assert_eq!(first.version.to_string(), "1.0.0+one");
+    let other = post("probe", "x", Some("1.0.0+two")).send(storage).await.unwrap_err();
+    assert!(matches!(other, InsertError::VersionTaken { .. }), "{other:?}");
+    assert_eq!(storage.release_of_version("probe", "1.0.0").await.unwrap().unwrap().id, first.id);
+}
+
+async fn one_name_has_one_spelling(storage: &Storage) {
+    publish(storage, "my-probe", "x", None).await;
+    for name in ["My-Probe", "my_probe", "my.probe"] {
+        let error = post(name, "x", None).send(storage).await.unwrap_err();
+        assert!(matches!(&error, InsertError::NameTaken { existing } if existing == "my-probe"), "{error:?}");
+    }
+}
+
+async fn a_deleted_version_keeps_its_document(storage: &Storage) {
+    let first = publish(storage, "probe", "x", Some("1.0.0")).await;
+    assert!(storage.delete(&first, "paul", at(1)).await.unwrap());
+    assert!(!storage.delete(&first, "paul", at(1)).await.unwrap(), "it is gone");
+    assert_eq!(storage.release(first.id).await.unwrap(), None);
+    assert_eq!(storage.queue_depth().await.unwrap(), 0);
+    let other = post("probe", "y", Some("1.0.0")).send(storage).await.unwrap_err();
+    assert!(matches!(other, InsertError::VersionTaken { deleted: true, .. }), "{other:?}");
+    assert_eq!(publish(storage, "probe", "y", None).await.version.to_string(), "1.0.1");
+    let again = publish(storage, "probe", "x", Some("1.0.0")).await;
+    assert_eq!(again.digest, first.digest);
+    assert_ne!(again.id, first.id);
+    assert!(storage.delete(&again, "paul", at(2)).await.unwrap(), "and goes once more");
+}
+
+async fn a_failed_release_posted_again_is_under_review(storage: &Storage) {
+    let first = publish(storage, "probe", "x", None).await;
+    verify(storage, Status::VerificationFailed, 1).await;
+    assert_eq!(storage.queue_depth().await.unwrap(), 0);
+    let again = post("probe", "x", None).send(storage).await.unwrap();
+    let Published::Again(again) = again else { panic!("{again:?}") };
+    assert_eq!((again.id, again.status, again.verdict), (first.id, Status::UnderReview, Verdict::Pending));
+    assert_eq!(storage.release(first.id).await.unwrap().unwrap(), again);
+    assert_eq!(storage.queue_depth().await.unwrap(), 1);
+}
+
+async fn equal_documents_at_once_make_one_release(storage: &Storage) {
+    let posts = (0..8).map(|_| async { post("probe", "x", None).send(storage).await.unwrap() });
+    let done = futures_util::future::join_all(posts).await;
+    assert_eq!(done.iter().filter(|published| matches!(published, Published::New(_))).count(), 1);
+    let ids: BTreeSet<String> = done
+        .iter()
+        .map(|published| match published {
+            Published::New(release) | Published::Existing(release) | Published::Again(release) => {
+                release.id.to_string()
+            }
+        })
+        .collect();
+    assert_eq!(ids.len(), 1);
+}
+
+async fn documents_without_version_at_once_get_one_each(storage: &Storage) {
+    let names: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+    let posts = names.iter().map(|name| async move { publish(storage, "probe", name, None).await });
+    let done = futures_util::future::join_all(posts).await;
+    let versions: BTreeSet<String> = done.iter().map(|release| release.version.to_string()).collect();
+    let expected: BTreeSet<String> = (0..8).map(|n| format!("0.1.{n}")).collect();
+    assert_eq!(versions, expected);
+}
+
+async fn lists_have_the_newest_approved_in_order(storage: &Storage) {
+    for (name, version) in
+        [("b", "1.0.0"), ("a", "1.0.0"), ("a", "1.2.0"), ("a", "1.10.0-rc.1"), ("c", "1.0.0-a")]
+    {
+        publish(storage, name, version, Some(version)).await;
+        verify(storage, Status::Approved, 1).await;
+    }
+    publish(storage, "d", "x", None).await;
+    assert_eq!(listed(storage).await, ["b 1.0.0", "a 1.2.0", "c 1.0.0-a"]);
+    let of_a = storage.approved_of("a", 100).await.unwrap();
+    let of_a: Vec<String> = of_a.iter().map(|release| release.version.to_string()).collect();
+    assert_eq!(of_a, ["1.2.0", "1.0.0", "1.10.0-rc.1"]);
+    let versions = storage.approved_versions("a").await.unwrap();
+    assert_eq!(versions.len(), 3);
+
+    let newest = storage.release_of_version("a", "1.2.0").await.unwrap().unwrap();
+    let yank = Decision { from: Status::Approved, to: Status::Yanked, reason: None, by: "paul", now: at(2) };
+    assert!(storage.decide(&newest, yank).await.unwrap());
+    assert_eq!(listed(storage).await, ["b 1.0.0", "a 1.0.0", "c 1.0.0-a"]);
+    let only_a = Filter { addon: Some("a"), status: None, publisher: None, after: 0, limit: 10 };
+    assert_eq!(storage.list(only_a).await.unwrap().len(), 1);
+    let nobody = Filter { addon: Some(""), ..only_a };
+    assert_eq!(storage.list(nobody).await.unwrap().len(), 0);
+}
+
+async fn lists_of_a_status_can_be_ones_own(storage: &Storage) {
+    publish(storage, "a", "x", None).await;
+    Post { publisher: "paula", ..post("b", "x", None) }.send(storage).await.unwrap();
+    let count = async |addon: Option<&str>, status: Status, publisher: Option<&str>| {
+        storage
+            .list(Filter { addon, status: Some(status), publisher, after: 0, limit: 10 })
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!(count(None, Status::UnderReview, None).await, 2);
+    assert_eq!(count(None, Status::UnderReview, Some("paula")).await, 1);
+    assert_eq!(count(Some("a"), Status::UnderReview, Some("paula")).await, 0);
+    assert_eq!(count(Some("b"), Status::UnderReview, None).await, 1);
+    assert_eq!(count(None, Status::Approved, None).await, 0);
+}
+
+async fn a_cursor_goes_on_where_it_ended(storage: &Storage) {
+    for name in ["a", "b", "c", "d"] {
+        publish(storage, name, "x", None).await;
+        verify(storage, Status::Approved, 1).await;
+    }
+    let page = async |after: i64, limit: u32| {
+        storage.list(Filter { addon: None, status: None, publisher: None, after, limit }).await.unwrap()
+    };
+    let first = page(0, 2).await;
+    assert_eq!(first.iter().map(|release| release.addon.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let second = &first[1];
+    assert!(storage.delete(second, "paul", at(2)).await.unwrap(), "what the cursor points at may go");
+    let rest = page(second.seq, 2).await;
+    assert_eq!(rest.iter().map(|release| release.addon.as_str()).collect::<Vec<_>>(), ["c", "d"]);
+}
+
+async fn approving_takes_green_checks_and_the_digest(storage: &Storage) {
+    let release = publish(storage, "probe", "x", None).await;
+    let approve =
+        async |digest| storage.approve(&release, digest, "rita", Some("fine"), at(2)).await.unwrap();
+    assert!(!approve(release.digest).await, "the checks are open");
+    verify(storage, Status::UnderReview, 1).await;
+    assert!(!approve(addon_descriptor::Digest::of(b"other")).await);
+    assert!(approve(release.digest).await);
+    assert!(!approve(release.digest).await, "it is approved already");
+    let now = storage.release(release.id).await.unwrap().unwrap();
+    assert_eq!(
+        (now.status, now.approved_at, now.reason.as_deref()),
+        (Status::Approved, Some(at(2)), Some("fine"))
+    );
+    assert_eq!(listed(storage).await, ["probe 0.1.0"]);
+}
+
+async fn a_decision_hits_only_where_it_must(storage: &Storage) {
+    let release = publish(storage, "probe", "x", None).await;
+    let reject = Decision {
+        from: Status::UnderReview,
+        to: Status::Rejected,
+        reason: Some("no"),
+        by: "rita",
+        now: at(1),
+    };
+    assert!(storage.decide(&release, reject).await.unwrap());
+    assert_eq!(storage.queue_depth().await.unwrap(), 0, "nothing is left to check");
+    assert!(!storage.decide(&release, reject).await.unwrap());
+    assert!(
+        !storage.delete(&release, "paul", at(2)).await.unwrap(),
+        "it has another status than was decided on"
+    );
+    assert_eq!(storage.release(release.id).await.unwrap().unwrap().status, Status::Rejected);
+}
+
+async fn a_job_is_one_workers_at_a_time(storage: &Storage) {
+    for name in ["a", "b", "c"] {
+        publish(storage, name, "x", None).await;
+    }
+    assert_eq!(storage.next_due().await.unwrap(), Some(at(0)));
+    let claims = (0..8).map(|n| async move {
+        let owner = format!("worker {n}");
+        storage.claim(&owner, at(1), LEASE).await.unwrap()
+    });
+    let jobs: Vec<Job> = futures_util::future::join_all(claims).await.into_iter().flatten().collect();
+    let releases: BTreeSet<String> = jobs.iter().map(|job| job.release.addon.clone()).collect();
+    assert_eq!((jobs.len(), releases.len()), (3, 3));
+    assert!(jobs.iter().all(|job| job.attempts == 1 && job.purpose == Purpose::Review));
+    assert_eq!(storage.next_due().await.unwrap(), Some(at(1) + LEASE));
+    let later = storage.claim("late", at(2) + LEASE, LEASE).await.unwrap().unwrap();
+    assert_eq!(later.attempts, 2, "a lease that ran out is anyone's");
+}
+
+async fn a_lost_lease_records_nothing(storage: &Storage) {
+    publish(storage, "probe", "x", None).await;
+    let lost = storage.claim("slow", at(0), LEASE).await.unwrap().unwrap();
+    let held = storage.claim("quick", at(61), LEASE).await.unwrap().unwrap();
+    assert!(!storage.record_verdict(&lost, &verdicted(Status::Approved), at(62)).await.unwrap());
+    assert!(!storage.postpone(&lost, &[], at(62), at(99)).await.unwrap());
+    assert_eq!(storage.release(lost.release.id).await.unwrap().unwrap().status, Status::UnderReview);
+    assert!(storage.record_verdict(&held, &verdicted(Status::Approved), at(62)).await.unwrap());
+    assert_eq!(storage.queue_depth().await.unwrap(), 0);
+
+    publish(storage, "other", "x", None).await;
+    let job = storage.claim("gone", at(63), LEASE).await.unwrap().unwrap();
+    storage.release_leases("gone").await.unwrap();
+    assert!(!storage.record_verdict(&job, &verdicted(Status::Approved), at(64)).await.unwrap());
+    assert!(storage.claim("next", at(64), LEASE).await.unwrap().is_some());
+}
+
+async fn a_verdict_counts_only_under_review(storage: &Storage) {
+    let release = publish(storage, "probe", "x", None).await;
+    let job = storage.claim("worker", at(0), LEASE).await.unwrap().unwrap();
+    let reject = Decision {
+        from: Status::UnderReview,
+        to: Status::Rejected,
+        reason: Some("no"),
+        by: "rita",
+        now: at(1),
+    };
+    assert!(storage.decide(&release, reject).await.unwrap());
+    assert!(!storage.record_verdict(&job, &verdicted(Status::Approved), at(2)).await.unwrap());
+    assert_eq!(storage.release(release.id).await.unwrap().unwrap().status, Status::Rejected);
+}
+
+async fn a_job_without_answer_comes_back_when_due(storage: &Storage) {
+    let release = publish(storage, "probe", "x", None).await;
+    let job = storage.claim("worker", at(0), LEASE).await.unwrap().unwrap();
+    assert!(storage.postpone(&job, &[], at(1), at(30)).await.unwrap());
+    let now = storage.release(release.id).await.unwrap().unwrap();
+    assert_eq!((now.status, now.verdict), (Status::UnderReview, Verdict::NoAnswer));
+    let report = storage.report(release.id).await.unwrap();
+    assert_eq!((report.attempts, report.checked_at, report.next_attempt_at), (1, Some(at(1)), Some(at(30))));
+    assert!(storage.claim("worker", at(29), LEASE).await.unwrap().is_none());
+    assert_eq!(storage.next_due().await.unwrap(), Some(at(30)));
+    let again = storage.claim("worker", at(30), LEASE).await.unwrap().unwrap();
+    assert_eq!(again.attempts, 2);
+    assert!(storage.record_verdict(&again, &verdicted(Status::Approved), at(31)).await.unwrap());
+    assert_eq!(storage.report(release.id).await.unwrap().next_attempt_at, None);
+}
+
+async fn a_recheck_leaves_the_status(storage: &Storage) {
+    publish(storage, "probe", "x", None).await;
+    let release = verify(storage, Status::Approved, 1).await;
+    assert!(storage.reverify(&release, Status::Approved, None, at(2)).await.unwrap());
+    let job = storage.claim("worker", at(2), LEASE).await.unwrap().unwrap();
+    assert_eq!(job.purpose, Purpose::Recheck);
+    assert!(storage.record_recheck(&job, Some(at(3)), Some("gone"), at(3)).await.unwrap());
+    let now = storage.release(release.id).await.unwrap().unwrap();
+    assert_eq!((now.status, now.image_missing_since), (Status::Approved, Some(at(3))));
+    assert_eq!(now.verdict, Verdict::Pass, "what it was approved by");
+    assert_eq!(storage.queue_depth().await.unwrap(), 0);
+}
+
+async fn look_alikes_are_those_of_older_strangers(storage: &Storage) {
+    let by = async |name: &str, publisher: &str, second: i64| {
+        Post { publisher, second, ..post(name, "x", None) }.send(storage).await.unwrap();
+        storage.look_alike(name, &crate::verification::checks::skeleton(name)).await.unwrap()
+    };
+    assert_eq!(by("mosquitto", "paul", 1).await, None);
+    assert_eq!(by("m0squitto", "paul", 2).await, None, "one's own");
+    assert_eq!(by("mosqu1tto", "mallory", 3).await.as_deref(), Some("mosquitto"));
+    let of_paul =
+        storage.look_alike("mosquitto", &crate::verification::checks::skeleton("mosquitto")).await.unwrap();
+    assert_eq!(of_paul, None, "the first one is not to blame");
+}
+
+async fn rights_are_those_of_the_last_approved(storage: &Storage) {
+    assert!(storage.approved_rights("probe").await.unwrap().is_empty());
+    publish(storage, "probe", "x", None).await;
+    let release = verify(storage, Status::Approved, 1).await;
+    let rights = storage.approved_rights("probe").await.unwrap();
+    assert_eq!(rights.iter().map(ToString::to_string).collect::<Vec<_>>(), release.rights);
+}
+
+async fn writes_end_the_epochs_of_what_they_change(storage: &Storage) {
+    let release = publish(storage, "probe", "x", None).await;
+    let epochs = || (storage.epochs().of(Source::Release(release.id)), storage.epochs().of(Source::Approved));
+    let before = epochs();
+    verify(storage, Status::Approved, 1).await;
+    let approved = epochs();
+    assert!(approved.0 != before.0 && approved.1 != before.1);
+    let now = storage.release(release.id).await.unwrap().unwrap();
+    assert!(storage.delete(&now, "paul", at(2)).await.unwrap());
+    let deleted = epochs();
+    assert!(deleted.0 != approved.0 && deleted.1 != approved.1);
+}

@@ -26,6 +26,8 @@ use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted};
 /// Longest sleep: work of other replicas and releases whose lease ran out are found by then, and readiness knows that
 /// the loop lives.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// How often the queue is counted, for its metric.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// Wait after the database gave no answer.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -99,8 +101,14 @@ impl Worker {
         }
         let mut running = JoinSet::new();
         let mut names = HashMap::new();
+        let mut counted = Timestamp::from_millis(0);
         while !stop.is_cancelled() {
-            self.pulse.0.store(self.clock.now().millis(), Ordering::Relaxed);
+            let now = self.clock.now();
+            self.pulse.0.store(now.millis(), Ordering::Relaxed);
+            if now.since(counted) >= COUNT_INTERVAL {
+                counted = now;
+                self.count().await;
+            }
             let sleep = match self.fill(&owner, &mut running, &mut names).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
@@ -121,6 +129,14 @@ impl Worker {
                 error = &error as &dyn std::error::Error,
                 "leases were not given back; they run out"
             );
+        }
+    }
+
+    /// Shows how long the queue is.
+    async fn count(&self) {
+        if let Ok(depth) = self.storage.queue_depth().await {
+            let depth = u32::try_from(depth).unwrap_or(u32::MAX);
+            metrics::gauge!("marketplace_queue_depth").set(f64::from(depth));
         }
     }
 

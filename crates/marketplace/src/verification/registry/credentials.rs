@@ -107,7 +107,7 @@ mod tests {
         let error = docker_config(r#"{"auths": {"ghcr.io": {}}}"#).unwrap_err();
         assert!(error.to_string().contains("docker login ghcr.io"), "{error}");
         assert!(docker_config(r#"{"auths": {"ghcr.io": {"auth": "!!"}}}"#).is_err());
-        assert!(docker_config("[]").is_err());
+        assert!(docker_config("7").is_err());
         assert!(docker_config("{}").unwrap().is_empty());
     }
 }

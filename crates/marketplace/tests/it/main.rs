@@ -1,0 +1,10 @@
+//! The marketplace over HTTP: started as `main` starts it, on a port of its own, beside registries that answer, fail and
+//! mislead as a test wants it. One file a resource.
+
+mod market;
+mod publish;
+mod read;
+mod registry;
+mod review;
+mod verification;
+mod wire;

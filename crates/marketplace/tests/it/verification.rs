@@ -1,0 +1,459 @@
+//! Verification: what registries say and do, and what is made of it.
+
+use std::time::Duration;
+
+use addon_client::{Check, Verdict, VerificationReport};
+use addon_descriptor::Digest;
+use marketplace::config::Config;
+use reqwest::header::HeaderValue;
+use serde_json::json;
+use service_kit::config::RegistrySettings;
+use wiremock::ResponseTemplate;
+
+use crate::market::{ADDONS, Market, document, eventually, insecure};
+use crate::registry::{OCI_MANIFEST, Registry, config, error, manifest, served};
+
+fn image_check(report: &VerificationReport) -> &Check {
+    report.checks.iter().find(|check| check.check == "image-exists").unwrap()
+}
+
+/// Publishes an image that fails, and gives the reason.
+async fn failed(market: &Market, image: &str) -> String {
+    let id = market.published(&document("probe", image)).await;
+    let release = market.until(&id, "verification_failed").await;
+    let report = market.report(&id).await;
+    assert_eq!((report.verdict, report.next_attempt_at), (Verdict::Fail, None));
+    assert_eq!(market.get(ADDONS).await.text, "[]");
+    release["reason"].as_str().unwrap().to_owned()
+}
+
+/// Publishes an image about which there is no answer yet, and gives the report.
+async fn unanswered(market: &Market, image: &str) -> (String, VerificationReport) {
+    let id = market.published(&document("probe", image)).await;
+    let report = market.until_report(&id, "no answer", |report| report.verdict == Verdict::NoAnswer).await;
+    assert_eq!(market.release(&id).await["status"], "under_review");
+    assert!(report.next_attempt_at.is_some() && report.checked_at.is_some());
+    let check = image_check(&report);
+    assert_eq!(check.verdict, Verdict::NoAnswer);
+    assert!(check.next_attempt_at.is_some(), "{check:?}");
+    (id, report)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_pinned_with_its_platforms() {
+    let registry = Registry::start().await;
+    let pushed = registry.push_index("a", "1", &["amd64", "arm64"]).await;
+    let market = Market::beside(&registry).await;
+    let release = market.approved(&document("probe", &pushed.image)).await;
+    let pin = &release["pins"][0];
+    assert_eq!(pin["service_name"], "a");
+    assert_eq!(pin["image"], pushed.image);
+    assert_eq!(pin["digest"], pushed.digest.to_string());
+    assert_eq!(pin["platforms"], json!(["linux/amd64", "linux/arm64"]));
+    assert_eq!(pin["bytes"], 1001 + config("arm64").len() as u64);
+    let manifests = pin["manifests"].as_array().unwrap();
+    assert_eq!(manifests.len(), 2, "the attestation is no platform");
+    assert_eq!(manifests[0]["digest"], Digest::of(&manifest("amd64", 1000)).to_string());
+    assert_eq!(manifests[0]["config"], Digest::of(&config("amd64")).to_string());
+    let report = market.report(release["_id"].as_str().unwrap()).await;
+    assert_eq!((report.verdict, report.attempts), (Verdict::Pass, 1));
+    assert_eq!(image_check(&report).evidence["digest"], pushed.digest.to_string());
+    assert!(report.checks.iter().any(|check| check.check == "rights-known"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_manifest_is_pinned_with_its_configurations_platform() {
+    let registry = Registry::start().await;
+    let pushed = registry.push("deep/er/a", "v1").await;
+    let market = Market::beside(&registry).await;
+    let release = market.approved(&document("probe", &pushed.image)).await;
+    assert_eq!(release["pins"][0]["digest"], pushed.digest.to_string());
+    assert_eq!(release["pins"][0]["platforms"], json!(["linux/amd64"]));
+    let by_digest = registry.image(&format!("deep/er/a@{}", pushed.digest));
+    market.approved(&document("by-digest", &by_digest)).await;
+    let asked = registry.requests().await;
+    let accept = asked.iter().find(|request| request.url.path().contains("manifests")).unwrap();
+    let accept = accept.headers["accept"].to_str().unwrap();
+    for kind in ["oci.image.index", "oci.image.manifest", "manifest.list.v2", "distribution.manifest.v2"] {
+        assert!(accept.contains(kind), "{accept}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_image_is_asked_for_once_and_every_image_must_be_there() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let service = |name: &str, image: &str| json!({"service_name": name, "image": image});
+    let both = json!({"name": "both", "services": [service("a", &image), service("b", &image)]});
+    assert_eq!(market.approved(&both).await["pins"].as_array().unwrap().len(), 2);
+    let tags = registry.requests().await.iter().filter(|request| request.url.path().ends_with("/1")).count();
+    assert_eq!(tags, 1);
+    let missing = registry.image("missing:1");
+    let one = json!({"name": "one", "services": [service("a", &image), service("b", &missing)]});
+    let id = market.published(&one).await;
+    let reason = market.until(&id, "verification_failed").await["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains(&missing) && !reason.contains(&image), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_platform_that_is_missing_fails() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let mut document = document("probe", &image);
+    document["requires"] = json!({"platforms": ["linux/arm64"]});
+    let id = market.published(&document).await;
+    let release = market.until(&id, "verification_failed").await;
+    assert!(release["reason"].as_str().unwrap().contains("linux/arm64"), "{release}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_does_not_exist_fails() {
+    let registry = Registry::start().await;
+    let market = Market::beside(&registry).await;
+    let reason = failed(&market, &registry.image("missing:1")).await;
+    assert!(reason.contains("does not exist"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_in_trouble_is_asked_again_until_it_answers() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    registry.fail(ResponseTemplate::new(500), 3).await;
+    let market = Market::beside(&registry).await;
+    let release = market.approved(&document("probe", &image)).await;
+    assert_eq!(market.report(release["_id"].as_str().unwrap()).await.attempts, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_shown_and_is_no_verdict() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    for answer in [
+        ResponseTemplate::new(500),
+        ResponseTemplate::new(503).set_body_string("<html>"),
+        ResponseTemplate::new(404).set_body_string("404 page not found"),
+        ResponseTemplate::new(403).set_body_string("<html>a firewall</html>"),
+        ResponseTemplate::new(200).set_delay(Duration::from_secs(3)),
+    ] {
+        let away = registry.switch(answer).await;
+        let mut document = document("probe", &image);
+        document["description"] = Digest::of(&service_kit::random::bytes::<8>()).to_string().into();
+        let id = market.published(&document).await;
+        let report = market
+            .until_report(&id, "two runs", |report| report.attempts >= 2 && !report.checks.is_empty())
+            .await;
+        assert_eq!(report.verdict, Verdict::NoAnswer, "{report:?}");
+        away.off();
+        market.until(&id, "approved").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registrys_retry_after_is_waited_out() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    registry.fail(ResponseTemplate::new(429).insert_header("retry-after", "120"), 1).await;
+    let (market, clock) = Market::start_with_clock(|config| registry.allow(config)).await;
+    let (id, report) = unanswered(&market, &image).await;
+    let wait = report.next_attempt_at.unwrap().since(report.checked_at.unwrap());
+    assert_eq!(wait, Duration::from_secs(120));
+    assert!(image_check(&report).message.contains("429"), "{report:?}");
+    let asked = registry.requests().await.len();
+    clock.advance(Duration::from_secs(119));
+    market.published(&document("another", &registry.image("missing:1"))).await;
+    eventually("the other one was asked for", || async {
+        (registry.requests().await.len() > asked).then_some(())
+    })
+    .await;
+    assert_eq!(market.report(&id).await.attempts, 1);
+    clock.advance(Duration::from_secs(1));
+    market.published(&document("a-third", &registry.image("missing:1"))).await;
+    market.until(&id, "approved").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_not_there_is_no_answer() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let host = format!("127.0.0.1:{port}");
+    let market = Market::start(|config| _ = config.registries.insert(host.clone(), insecure())).await;
+    let (_, report) = unanswered(&market, &format!("{host}/a:1")).await;
+    assert!(image_check(&report).message.contains("cannot be reached"), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_served_wrongly_fails() {
+    let registry = Registry::start().await;
+    let market = Market::beside(&registry).await;
+    let bytes = manifest("amd64", 10);
+    let wrong =
+        served(OCI_MANIFEST, &bytes).insert_header("docker-content-digest", Digest::of(b"other").to_string());
+    registry.serve("/v2/wrong/manifests/1", wrong, 100).await;
+    registry.serve("/v2/huge/manifests/1", served(OCI_MANIFEST, &vec![b' '; (4 << 20) + 1]), 100).await;
+    registry.serve("/v2/html/manifests/1", ResponseTemplate::new(200).set_body_string("<html>"), 100).await;
+    registry.serve("/v2/blob/manifests/1", served(OCI_MANIFEST, &bytes), 100).await;
+    let blob = format!("/v2/blob/blobs/{}", Digest::of(&config("amd64")));
+    registry.serve(&blob, ResponseTemplate::new(200).set_body_string("{}"), 100).await;
+    let swapped = Digest::of(b"asked for");
+    registry
+        .serve(
+            &format!("/v2/swapped/manifests/{swapped}"),
+            ResponseTemplate::new(200).set_body_raw(bytes, OCI_MANIFEST),
+            100,
+        )
+        .await;
+    for (name, expected) in [
+        ("wrong:1".to_owned(), "served wrongly"),
+        ("huge:1".to_owned(), "more than"),
+        ("html:1".to_owned(), "cannot be read"),
+        ("blob:1".to_owned(), "served wrongly"),
+        (format!("swapped@{swapped}"), "served wrongly"),
+    ] {
+        let mut document = document("probe", &registry.image(&name));
+        document["description"] = name.clone().into();
+        let id = market.published(&document).await;
+        let release = market.until(&id, "verification_failed").await;
+        assert!(release["reason"].as_str().unwrap().contains(expected), "{name}: {release}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_without_images_fails() {
+    let registry = Registry::start().await;
+    let image = registry.push_index("only-attestations", "1", &[]).await.image;
+    let market = Market::beside(&registry).await;
+    assert!(failed(&market, &image).await.contains("without any image"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_the_configuration_does_not_name_is_not_reached_inside() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::start(|_| ()).await;
+    let reason = failed(&market, &image).await;
+    assert!(reason.contains(&format!("[registries.\"{}\"]", registry.host())), "{reason}");
+    let by_name = image.replace("127.0.0.1", "localhost");
+    let id = market.published(&document("by-name", &by_name)).await;
+    let reason = market.until(&id, "verification_failed").await["reason"].to_string();
+    assert!(reason.contains("loopback"), "{reason}");
+    assert!(registry.requests().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn naming_one_port_opens_no_other() {
+    let (named, other) = (Registry::start().await, Registry::start().await);
+    let image = other.push("a", "1").await.image;
+    let market = Market::beside(&named).await;
+    failed(&market, &image).await;
+    assert!(other.requests().await.is_empty());
+}
+
+fn with_user(registry: &Registry, folder: &tempfile::TempDir) -> impl FnOnce(&mut Config) {
+    let path = folder.path().join("password");
+    std::fs::write(&path, "geheim\n").unwrap();
+    let host = registry.host();
+    move |config| {
+        let settings = RegistrySettings {
+            user: Some("me".to_owned()),
+            password_file: Some(path),
+            insecure: true,
+            mirror: None,
+        };
+        config.registries.insert(host, settings);
+    }
+}
+
+/// `me:geheim`
+const BASIC: &str = "Basic bWU6Z2VoZWlt";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn basic_credentials_are_sent_when_asked_for() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    registry.protect("Basic realm=\"r\"", BASIC).await;
+    let folder = tempfile::tempdir().unwrap();
+    let market = Market::start(with_user(&registry, &folder)).await;
+    market.approved(&document("probe", &image)).await;
+    assert!(
+        registry.requests().await[0].headers.get("authorization").is_none(),
+        "not before they are asked for"
+    );
+
+    let without = Market::beside(&registry).await;
+    let reason = failed(&without, &image).await;
+    assert!(reason.contains("user and password_file"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_fetched_from_the_realm() {
+    let registry = Registry::start().await;
+    let image = registry.push_index("team/a", "1", &["amd64", "arm64"]).await.image;
+    let realm = format!("http://{}/token", registry.host());
+    let challenge = format!("Bearer realm=\"{realm}\",service=\"svc\",scope=\"repository:team/a:pull\"");
+    registry.protect(&challenge, "Bearer abc").await;
+    registry.token_service(Some(BASIC), "abc").await;
+    let folder = tempfile::tempdir().unwrap();
+    let market = Market::start(with_user(&registry, &folder)).await;
+    market.approved(&document("probe", &image)).await;
+    let asked = registry.requests().await;
+    let tokens: Vec<_> = asked.iter().filter(|request| request.url.path() == "/token").collect();
+    assert_eq!(tokens.len(), 1, "one login for one image");
+    assert_eq!(tokens[0].url.query(), Some("service=svc&scope=repository%3Ateam%2Fa%3Apull"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_refused_fail_and_say_whose() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    registry.protect("Basic realm=\"r\"", "Basic other").await;
+    let folder = tempfile::tempdir().unwrap();
+    let market = Market::start(with_user(&registry, &folder)).await;
+    let reason = failed(&market, &image).await;
+    assert!(reason.contains(&format!("[registries.\"{}\"]", registry.host())), "{reason}");
+    assert!(!reason.contains("geheim"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_realm_at_another_host_gets_nothing() {
+    let (registry, thief) = (Registry::start().await, Registry::start().await);
+    let image = registry.push("a", "1").await.image;
+    let port = thief.server.address().port();
+    registry
+        .protect(&format!("Bearer realm=\"http://localhost:{port}/token\",service=\"s\""), "Bearer abc")
+        .await;
+    thief.token_service(None, "abc").await;
+    let folder = tempfile::tempdir().unwrap();
+    let configure = with_user(&registry, &folder);
+    let market = Market::start(|config| {
+        configure(config);
+        config.registries.insert(format!("localhost:{port}"), insecure());
+    })
+    .await;
+    failed(&market, &image).await;
+    assert!(thief.requests().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_to_another_host_takes_no_credentials_along() {
+    let (registry, store) = (Registry::start().await, Registry::start().await);
+    let pushed = registry.push("a", "1").await;
+    registry.protect("Basic realm=\"r\"", BASIC).await;
+    let bytes = manifest("amd64", 1000);
+    store.serve("/elsewhere", served(OCI_MANIFEST, &bytes), 1).await;
+    let to = format!("http://{}/elsewhere", store.host());
+    let away = ResponseTemplate::new(307).insert_header("location", HeaderValue::from_str(&to).unwrap());
+    registry.serve("/v2/a/manifests/1", away, 50).await;
+    let folder = tempfile::tempdir().unwrap();
+    let configure = with_user(&registry, &folder);
+    let market = Market::start(|config| {
+        configure(config);
+        store.allow(config);
+    })
+    .await;
+    let release = market.approved(&document("probe", &pushed.image)).await;
+    assert_eq!(release["pins"][0]["digest"], pushed.digest.to_string());
+    let asked = store.requests().await;
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].headers.get("authorization").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_inside_is_not_followed() {
+    let (registry, inner) = (Registry::start().await, Registry::start().await);
+    let to = format!("http://{}/v2/secret/manifests/1", inner.host());
+    for (name, target) in [("loop", "/v2/loop/manifests/1".to_owned()), ("inside", to)] {
+        let away =
+            ResponseTemplate::new(302).insert_header("location", HeaderValue::from_str(&target).unwrap());
+        registry.serve(&format!("/v2/{name}/manifests/1"), away, 50).await;
+    }
+    let market = Market::beside(&registry).await;
+    let id = market.published(&document("looping", &registry.image("loop:1"))).await;
+    let reason = market.until(&id, "verification_failed").await["reason"].to_string();
+    assert!(reason.contains("redirects more than"), "{reason}");
+    let reason = failed(&market, &registry.image("inside:1")).await;
+    assert!(reason.contains("insecure = true"), "{reason}");
+    assert!(inner.requests().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_asked_first_and_the_registry_where_it_has_nothing() {
+    let (registry, mirror) = (Registry::start().await, Registry::start().await);
+    let mirrored = mirror.push("a", "1").await;
+    let own = registry.push("b", "1").await;
+    let market = Market::start(|config| {
+        mirror.allow(config);
+        let settings =
+            RegistrySettings { mirror: Some(mirror.host()), insecure: true, ..RegistrySettings::default() };
+        config.registries.insert(registry.host(), settings);
+    })
+    .await;
+    let release = market.approved(&document("mirrored", &registry.image("a:1"))).await;
+    assert_eq!(release["pins"][0]["digest"], mirrored.digest.to_string());
+    assert_eq!(release["pins"][0]["image"], registry.image("a:1"), "the image stays as published");
+    assert!(registry.requests().await.is_empty());
+    market.approved(&document("own", &own.image)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reserved_names_and_look_alikes_of_others_fail() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let id = market.published(&document("Oakestra", &image)).await;
+    let release = market.until(&id, "verification_failed").await;
+    assert!(release["reason"].as_str().unwrap().contains("reserved"), "{release}");
+    market.approved(&document("mosquitto", &image)).await;
+    let token = market.token("mallory", &["publish"], None).await;
+    let body = serde_json::to_vec(&document("m0squitto", &image)).unwrap();
+    let id = market.send(reqwest::Method::POST, ADDONS, Some(&token), Some(body)).await.expect(201).json();
+    let release = market.until(id["_id"].as_str().unwrap(), "verification_failed").await;
+    assert!(release["reason"].as_str().unwrap().contains("mosquitto"), "{release}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_mid_verification_loses_nothing() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let slow = registry.switch(error(500, "UNKNOWN").set_delay(Duration::from_millis(400))).await;
+    let mut market = Market::beside(&registry).await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(market.published(&document(&format!("probe-{n}"), &image)).await);
+    }
+    eventually("the first are asked for", || async { (!registry.requests().await.is_empty()).then_some(()) })
+        .await;
+    market.restart().await;
+    slow.off();
+    for id in &ids {
+        market.until(id, "approved").await;
+    }
+    assert_eq!(market.app().storage().queue_depth().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_a_crash_left_is_taken_up_at_the_start() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let away = registry.switch(ResponseTemplate::new(500)).await;
+    let mut market = Market::start(|config| {
+        registry.allow(config);
+        config.verification.lease_ms = 600_000;
+        config.verification.retry_base_ms = 600_000;
+        config.verification.retry_cap_ms = 600_000;
+    })
+    .await;
+    let (id, _) = unanswered(&market, &image).await;
+    // What a process leaves behind that was killed while it held the release.
+    let storage = market.app().storage().clone();
+    let release = storage.release(id.parse().unwrap()).await.unwrap().unwrap();
+    let failed = marketplace::domain::release::Status::UnderReview;
+    assert!(storage.reverify(&release, failed, None, addon_client::Timestamp::from_millis(1)).await.unwrap());
+    let now = service_kit::clock::Clock::now(&service_kit::clock::SystemClock);
+    let job = storage.claim("killed", now, Duration::from_secs(600)).await.unwrap();
+    assert!(job.is_some());
+    away.off();
+    market.restart().await;
+    market.until(&id, "approved").await;
+}
