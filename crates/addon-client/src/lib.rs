@@ -24,12 +24,15 @@ pub use history::{RevisionView, WhyEntry};
 pub use host::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
 pub use ids::{InstallationId, InvalidId, ReleaseId};
 pub use installation::{
-    Condition, DesiredState, Health, ImageProgress, InstallRequest, Installation, InstallationStatus, ListInstallations,
-    PatchInstallation, PatchStatus, PortBinding, Progress, ServicePhase, ServiceState, StatusDetails, VolumesChoice,
-    Waiting,
+    Condition, DesiredState, Health, ImageProgress, InstallRequest, Installation, InstallationStatus,
+    ListInstallations, PatchInstallation, PatchStatus, PortBinding, Progress, ServicePhase, ServiceState,
+    StatusDetails, VolumesChoice, Waiting,
 };
 pub use problem::{Finding, Problem};
-pub use release::{ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest, RightLevel, RightView, ValidationAnswer};
+pub use release::{
+    ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest, RightLevel, RightView,
+    ValidationAnswer,
+};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use tokens::{CreatedToken, TokenRequest, TokenView};
 pub use verification::{Check, Verdict, VerificationReport};

@@ -254,3 +254,17 @@ pub struct ListReleases {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_written_as_oakestra_writes_them() {
+        for status in ReleaseStatus::ALL {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+            assert_eq!(ReleaseStatus::from_wire(status.as_str()), Some(status));
+        }
+        assert_eq!(ReleaseStatus::from_wire("Approved"), None);
+    }
+}

@@ -39,7 +39,11 @@ impl Timestamp {
     }
 
     /// Whole seconds since the epoch, as ids carry them (until the year 2106).
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative; wraps in 2106")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "never negative; wraps in 2106"
+    )]
     pub const fn seconds(self) -> u32 {
         (self.0 / 1000) as u32
     }

@@ -117,7 +117,11 @@ pub enum ConfigError {
 }
 
 /// Reads a service's settings.
-pub fn load<T>(profile: &ConfigProfile, file: Option<&Path>, environment: &Environment) -> Result<T, ConfigError>
+pub fn load<T>(
+    profile: &ConfigProfile,
+    file: Option<&Path>,
+    environment: &Environment,
+) -> Result<T, ConfigError>
 where
     T: Default + Serialize + DeserializeOwned,
 {
@@ -140,7 +144,9 @@ where
         }
     }
     for (variable, text) in &environment.0 {
-        let Some(key) = variable.strip_prefix(profile.prefix).and_then(|rest| rest.strip_prefix("__")) else { continue };
+        let Some(key) = variable.strip_prefix(profile.prefix).and_then(|rest| rest.strip_prefix("__")) else {
+            continue;
+        };
         let path: Vec<String> = key.to_ascii_lowercase().split("__").map(str::to_owned).collect();
         layers.push(variable_layer::<T>(&defaults, path, variable, text)?);
     }
@@ -202,12 +208,19 @@ fn file_layers(
                 path.pop();
             }
         }
-        (_, value) => layers.push(Layer { place: place.to_owned(), path: path.clone(), value: value.clone() }),
+        (_, value) => {
+            layers.push(Layer { place: place.to_owned(), path: path.clone(), value: value.clone() })
+        }
     }
     Ok(())
 }
 
-fn variable_layer<T>(known: &Value, path: Vec<String>, variable: &str, text: &str) -> Result<Layer, ConfigError>
+fn variable_layer<T>(
+    known: &Value,
+    path: Vec<String>,
+    variable: &str,
+    text: &str,
+) -> Result<Layer, ConfigError>
 where
     T: DeserializeOwned,
 {
@@ -231,7 +244,9 @@ where
     }
     let invalid = |reason: String| ConfigError::Invalid { place: place.clone(), key: path.join("."), reason };
     let value = match at {
-        Value::Bool(_) => Value::Bool(boolean(text).ok_or_else(|| invalid(format!("{text:?} is not true or false")))?),
+        Value::Bool(_) => {
+            Value::Bool(boolean(text).ok_or_else(|| invalid(format!("{text:?} is not true or false")))?)
+        }
         Value::Number(_) => {
             Value::Number(text.parse().map_err(|_| invalid(format!("{text:?} is not a number")))?)
         }
@@ -269,7 +284,8 @@ fn boolean(text: &str) -> Option<bool> {
 fn unknown(known: &Map<String, Value>, path: &[String], place: &str) -> ConfigError {
     let (key, section) = path.split_last().expect("a key has a name");
     let nearest = nearest(key, known.keys().map(String::as_str));
-    let nearest = nearest.map(|name| section.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join("."));
+    let nearest =
+        nearest.map(|name| section.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join("."));
     ConfigError::Unknown { place: place.to_owned(), key: path.join("."), nearest }
 }
 
@@ -280,7 +296,11 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 /// Which of the values it is that makes the settings unreadable.
-fn culprit<T: DeserializeOwned>(defaults: &Value, layers: &[Layer], fault: &serde_json::Error) -> ConfigError {
+fn culprit<T: DeserializeOwned>(
+    defaults: &Value,
+    layers: &[Layer],
+    fault: &serde_json::Error,
+) -> ConfigError {
     for layer in layers {
         let mut tree = defaults.clone();
         layer.put_into(&mut tree);
@@ -449,7 +469,11 @@ mod tests {
         prefix: "SHOP",
         aliases: &[
             Alias::same("ADDON_MARKETPLACE_PORT", "server.port"),
-            Alias { variable: "ORCHESTRATION_PLANE", key: "platform.prefix", convert: |text| format!("{text}_") },
+            Alias {
+                variable: "ORCHESTRATION_PLANE",
+                key: "platform.prefix",
+                convert: |text| format!("{text}_"),
+            },
         ],
     };
 
@@ -495,12 +519,16 @@ mod tests {
             ("SHOP__PLATFORM__WATCHED", "yes"),
         ];
         let platform = load::<Settings>(&PROFILE, None, &environment.into()).unwrap().platform;
-        assert_eq!((platform.retries, platform.project.as_deref(), platform.watched), (Some(7), Some("7"), Some(true)));
+        assert_eq!(
+            (platform.retries, platform.project.as_deref(), platform.watched),
+            (Some(7), Some("7"), Some(true))
+        );
     }
 
     #[test]
     fn a_map_takes_any_key() {
-        let file = "[registries.\"localhost:5000\"]\ninsecure = true\n[registries.\"quay.io\"]\nuser = \"me\"";
+        let file =
+            "[registries.\"localhost:5000\"]\ninsecure = true\n[registries.\"quay.io\"]\nuser = \"me\"";
         let registries = read(file, Environment::default()).unwrap().registries;
         assert!(registries["localhost:5000"].insecure);
         assert_eq!(registries["quay.io"].user.as_deref(), Some("me"));
@@ -509,22 +537,50 @@ mod tests {
     #[test]
     fn every_fault_names_its_place() {
         for (file, variable, expected) in [
-            ("[server]\nprot = 1", ("", ""), "shop.toml: there is no setting server.prot; did you mean server.port?"),
+            (
+                "[server]\nprot = 1",
+                ("", ""),
+                "shop.toml: there is no setting server.prot; did you mean server.port?",
+            ),
             ("[sever]\nport = 1", ("", ""), "there is no setting sever; did you mean server?"),
             ("zzz = 1", ("", ""), "there is no setting zzz"),
             ("[server\n", ("", ""), "is no TOML: TOML parse error at line 1, column 8"),
             ("[server]\nport = 70000", ("", ""), "the setting server.port has a value that it cannot have"),
             ("[server]\nport = \"x\"", ("", ""), "the setting server.port"),
             ("server = 3", ("", ""), "the setting server has"),
-            ("[registries.x]\nusr = \"me\"", ("", ""), "the setting registries has a value that it cannot have: unknown field `usr`"),
-            ("", ("SHOP__SERVER__PROT", "1"), "environment variable SHOP__SERVER__PROT: there is no setting server.prot; did you mean server.port?"),
-            ("", ("SHOP__SERVER__PORT", "x"), "environment variable SHOP__SERVER__PORT: the setting server.port has a value that it cannot have: \"x\" is not a number"),
-            ("", ("SHOP__SERVER__PORT", "70000"), "environment variable SHOP__SERVER__PORT: the setting server.port"),
+            (
+                "[registries.x]\nusr = \"me\"",
+                ("", ""),
+                "the setting registries has a value that it cannot have: unknown field `usr`",
+            ),
+            (
+                "",
+                ("SHOP__SERVER__PROT", "1"),
+                "environment variable SHOP__SERVER__PROT: there is no setting server.prot; did you mean server.port?",
+            ),
+            (
+                "",
+                ("SHOP__SERVER__PORT", "x"),
+                "environment variable SHOP__SERVER__PORT: the setting server.port has a value that it cannot have: \"x\" is not a number",
+            ),
+            (
+                "",
+                ("SHOP__SERVER__PORT", "70000"),
+                "environment variable SHOP__SERVER__PORT: the setting server.port",
+            ),
             ("", ("SHOP__SERVER", "1"), "it is a section"),
             ("", ("SHOP__REGISTRIES__X__USER", "1"), "in the file only"),
             ("", ("SHOP__SERVER__PORT__X", "1"), "there is no setting server.port.x"),
-            ("", ("SHOP__PLATFORM__RETRIES", "many"), "environment variable SHOP__PLATFORM__RETRIES: the setting platform.retries"),
-            ("", ("ADDON_MARKETPLACE_PORT", "x"), "environment variable ADDON_MARKETPLACE_PORT: the setting server.port"),
+            (
+                "",
+                ("SHOP__PLATFORM__RETRIES", "many"),
+                "environment variable SHOP__PLATFORM__RETRIES: the setting platform.retries",
+            ),
+            (
+                "",
+                ("ADDON_MARKETPLACE_PORT", "x"),
+                "environment variable ADDON_MARKETPLACE_PORT: the setting server.port",
+            ),
         ] {
             let fault = read(file, [variable].into()).unwrap_err().to_string();
             assert!(fault.contains(expected), "{file:?} {variable:?}: {fault}");
@@ -537,7 +593,9 @@ mod tests {
     fn what_is_shown_can_be_read_again_and_has_no_secrets() {
         let mut settings = Settings::default();
         settings.platform.retries = Some(3);
-        settings.registries.insert("a.b:1".to_owned(), RegistrySettings { insecure: true, ..Default::default() });
+        settings
+            .registries
+            .insert("a.b:1".to_owned(), RegistrySettings { insecure: true, ..Default::default() });
         assert_eq!(read(&show(&settings), Environment::default()).unwrap(), settings);
         let secret = Secret::new("geheim");
         assert_eq!(secret.expose(), "geheim");

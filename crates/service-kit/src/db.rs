@@ -17,7 +17,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 /// Longest wait for a lock or a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -194,5 +196,125 @@ pub fn is_unavailable(fault: &sqlx::Error) -> bool {
             _ => ["40001", "40P01", "53300", "57P01", "57P03"].contains(&code.as_ref()),
         }),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn open(folder: &Path) -> Db {
+        let sql =
+            "CREATE TABLE things (id TEXT PRIMARY KEY, a TEXT NOT NULL, b TEXT NOT NULL, UNIQUE (a, b));
+                   CREATE TABLE names (name TEXT NOT NULL);
+                   CREATE UNIQUE INDEX names_lower_key ON names (lower(name));
+                   CREATE TABLE parts (thing TEXT NOT NULL REFERENCES things (id));";
+        let migrations = folder.join("migrations");
+        std::fs::create_dir_all(&migrations).unwrap();
+        std::fs::write(migrations.join("0001_things.sql"), sql).unwrap();
+        let migrator = Migrator::new(migrations).await.unwrap();
+        Db::open_sqlite(&folder.join("test.db"), &migrator).await.unwrap()
+    }
+
+    async fn insert(db: &Db, id: &str, a: &str, b: &str) -> Result<u64, sqlx::Error> {
+        Ok(write_tx!(db, |tx| {
+            let sql = "INSERT INTO things (id, a, b) VALUES ($1, $2, $3)";
+            sqlx::query(sql).bind(id).bind(a).bind(b).execute(&mut *tx).await?.rows_affected()
+        }))
+    }
+
+    async fn count(db: &Db) -> i64 {
+        read!(db, |pool| sqlx::query_scalar("SELECT count(*) FROM things").fetch_one(pool).await).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_there_after_opening_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path()).await;
+        assert_eq!(insert(&db, "1", "a", "b").await.unwrap(), 1);
+        db.close().await;
+        let db = open(folder.path()).await;
+        assert_eq!(count(&db).await, 1);
+        db.ping().await.unwrap();
+        db.close().await;
+        assert!(is_unavailable(&db.ping().await.unwrap_err()));
+    }
+
+    #[tokio::test]
+    async fn an_error_in_a_transaction_takes_everything_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path()).await;
+        async fn both(db: &Db) -> Result<(), sqlx::Error> {
+            write_tx!(db, |tx| {
+                sqlx::query("INSERT INTO things (id, a, b) VALUES ('1', 'a', 'b')").execute(&mut *tx).await?;
+                sqlx::query("INSERT INTO things (id, a, b) VALUES ('1', 'c', 'd')").execute(&mut *tx).await?;
+            });
+            Ok(())
+        }
+        both(&db).await.unwrap_err();
+        assert_eq!(count(&db).await, 0);
+        assert_eq!(insert(&db, "1", "a", "b").await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_constraint_that_was_run_into_has_the_name_that_postgresql_gives_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path()).await;
+        insert(&db, "1", "a", "b").await.unwrap();
+        let key = unique_violation(&insert(&db, "2", "a", "b").await.unwrap_err());
+        assert_eq!(key.as_deref(), Some("things_a_b_key"));
+        let key = unique_violation(&insert(&db, "1", "x", "y").await.unwrap_err());
+        assert_eq!(key.as_deref(), Some("things_pkey"));
+
+        async fn twice(db: &Db) -> Result<(), sqlx::Error> {
+            write_tx!(db, |tx| {
+                sqlx::query("INSERT INTO names (name) VALUES ('a'), ('A')").execute(&mut *tx).await?;
+            });
+            Ok(())
+        }
+        let key = unique_violation(&twice(&db).await.unwrap_err());
+        assert_eq!(key.as_deref(), Some("names_lower_key"));
+
+        async fn orphan(db: &Db) -> Result<(), sqlx::Error> {
+            write_tx!(db, |tx| {
+                sqlx::query("INSERT INTO parts (thing) VALUES ('none')").execute(&mut *tx).await?;
+            });
+            Ok(())
+        }
+        let fault = orphan(&db).await.unwrap_err();
+        assert_eq!(unique_violation(&fault), None);
+        assert!(is_foreign_key_violation(&fault));
+        assert!(!is_unavailable(&fault));
+    }
+
+    #[tokio::test]
+    async fn a_reader_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path()).await;
+        let done = read!(&db, |pool| sqlx::query("DELETE FROM things").execute(pool).await.map(|_| ()));
+        assert!(done.unwrap_err().to_string().contains("readonly"));
+    }
+
+    #[tokio::test]
+    async fn writers_at_once_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path()).await;
+        let writers = (0..50).map(|n| {
+            let db = db.clone();
+            tokio::spawn(async move { insert(&db, &n.to_string(), &n.to_string(), "b").await })
+        });
+        for writer in futures_util::future::join_all(writers).await {
+            writer.unwrap().unwrap();
+        }
+        assert_eq!(count(&db).await, 50);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_opened_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let migrator = Migrator::new(folder.path().join(".")).await.unwrap();
+        let path = folder.path().join("missing/test.db");
+        let fault = Db::open_sqlite(&path, &migrator).await.unwrap_err();
+        assert!(fault.to_string().contains("missing/test.db"), "{fault}");
     }
 }

@@ -63,13 +63,16 @@ impl EventHub {
 
 /// An answer that sends frames as they come, with comments between so that it stays open, and ends on `shutdown`. For
 /// streams that are no events of a hub, as logs.
-pub fn sse_response(frames: impl Stream<Item = Event> + 'static, shutdown: CancellationToken) -> HttpResponse {
+pub fn sse_response(
+    frames: impl Stream<Item = Event> + 'static,
+    shutdown: CancellationToken,
+) -> HttpResponse {
     respond(ended_by(frames.map(|event| event.frame), shutdown))
 }
 
 fn respond(frames: impl Stream<Item = Bytes> + 'static) -> HttpResponse {
     // The comment makes the headers arrive at once.
-    let frames = stream::iter([Bytes::from_static(b": open\n\n")]).chain(kept_alive(frames));
+    let frames = stream::iter([Bytes::from_static(b": open\n\n")]).chain(kept_alive(frames, KEEP_ALIVE));
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -105,9 +108,9 @@ fn ended_by<T>(stream: impl Stream<Item = T>, shutdown: CancellationToken) -> im
     stream.take_until(shutdown.cancelled_owned())
 }
 
-fn kept_alive(frames: impl Stream<Item = Bytes> + 'static) -> impl Stream<Item = Bytes> {
-    stream::unfold(Box::pin(frames), |mut frames| async move {
-        match tokio::time::timeout(KEEP_ALIVE, frames.next()).await {
+fn kept_alive(frames: impl Stream<Item = Bytes> + 'static, every: Duration) -> impl Stream<Item = Bytes> {
+    stream::unfold(Box::pin(frames), move |mut frames| async move {
+        match tokio::time::timeout(every, frames.next()).await {
             Ok(frame) => frame.map(|frame| (frame, frames)),
             Err(_) => Some((Bytes::from_static(b": keep-alive\n\n"), frames)),
         }
@@ -149,14 +152,16 @@ mod tests {
             hub.publish(Event::new("one", "n", &n));
         }
         let seen: Vec<Bytes> = stream.take(3).collect().await;
-        let expected = ["event: reset\ndata: {\"missed\":3}\n\n", "event: n\ndata: 3\n\n", "event: n\ndata: 4\n\n"];
+        let expected =
+            ["event: reset\ndata: {\"missed\":3}\n\n", "event: n\ndata: 3\n\n", "event: n\ndata: 4\n\n"];
         assert_eq!(text(&seen), expected);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_quiet_stream_is_kept_alive() {
         let hub = EventHub::new(2, CancellationToken::new());
-        let mut stream = Box::pin(kept_alive(frames(hub.sender.subscribe(), None, CancellationToken::new())));
+        let quiet = frames(hub.sender.subscribe(), None, CancellationToken::new());
+        let mut stream = Box::pin(kept_alive(quiet, Duration::from_millis(20)));
         assert_eq!(stream.next().await.unwrap(), ": keep-alive\n\n");
         hub.publish(Event::new("one", "n", &1));
         assert_eq!(stream.next().await.unwrap(), "event: n\ndata: 1\n\n");

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use actix_web::body::BoxBody;
+use actix_web::body::{self, BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
@@ -149,13 +149,16 @@ where
                     let account = gate.accept(&request, principal, &request_id);
                     let answer = self.inner.call(request);
                     if let Some(span) = account {
-                        Box::pin(async move { Ok(gate.finish(answer.await?, &request_id, begun)) }.instrument(span))
+                        Box::pin(
+                            async move { Ok(gate.finish(answer.await?, &request_id, begun)) }
+                                .instrument(span),
+                        )
                     } else {
                         Box::pin(async move { Ok(gate.finish(answer.await?, &request_id, begun)) })
                     }
                 }
                 Verdict::Answer(answer) => {
-                    let answer = gate.finish(request.into_response(answer), &request_id, begun);
+                    let answer = gate.finish(answered(request, answer), &request_id, begun);
                     Box::pin(ready(Ok(answer)))
                 }
             },
@@ -166,11 +169,12 @@ where
                     match gate.judge(&request, identity) {
                         Verdict::Pass(principal) => {
                             let span = gate.accept(&request, principal, &request_id);
-                            let answer = inner.call(request).instrument(span.unwrap_or_else(tracing::Span::none));
+                            let answer =
+                                inner.call(request).instrument(span.unwrap_or_else(tracing::Span::none));
                             Ok(gate.finish(answer.await?, &request_id, begun))
                         }
                         Verdict::Answer(answer) => {
-                            Ok(gate.finish(request.into_response(answer), &request_id, begun))
+                            Ok(gate.finish(answered(request, answer), &request_id, begun))
                         }
                     }
                 })
@@ -213,10 +217,11 @@ impl Gate {
             Err(problem) => return problem.into(),
         };
         let is_known = matches!(identity, Identity::With(_)) || access == Some(Access::Probe);
-        if !is_known && let Some(host) = [host, request.uri().authority().map(|authority| authority.as_str())]
-            .into_iter()
-            .flatten()
-            .find(|host| !self.policy.hosts.allow(host))
+        if !is_known
+            && let Some(host) = [host, request.uri().authority().map(|authority| authority.as_str())]
+                .into_iter()
+                .flatten()
+                .find(|host| !self.policy.hosts.allow(host))
         {
             return Hosts::refusal(host).into();
         }
@@ -268,7 +273,12 @@ impl Gate {
 
     /// Notes what handlers may ask about. A span for those that change something: their log lines are to say on whose
     /// behalf.
-    fn accept(&self, request: &ServiceRequest, principal: Principal, request_id: &RequestId) -> Option<tracing::Span> {
+    fn accept(
+        &self,
+        request: &ServiceRequest,
+        principal: Principal,
+        request_id: &RequestId,
+    ) -> Option<tracing::Span> {
         let span = is_change(request.method()).then(|| {
             tracing::info_span!("request", request.id = request_id.as_str(), account = principal.account())
         });
@@ -277,7 +287,12 @@ impl Gate {
     }
 
     /// Brings an answer to its final form, counts it and logs it.
-    fn finish(&self, mut answer: ServiceResponse<BoxBody>, id: &RequestId, begun: Instant) -> ServiceResponse<BoxBody> {
+    fn finish(
+        &self,
+        mut answer: ServiceResponse<BoxBody>,
+        id: &RequestId,
+        begun: Instant,
+    ) -> ServiceResponse<BoxBody> {
         if let Some(error) = answer.response().error() {
             let problem = match error.as_error::<Problem>() {
                 Some(problem) => {
@@ -293,6 +308,10 @@ impl Gate {
                 }
             };
             answer = ServiceResponse::new(answer.into_parts().0, problem);
+        }
+        // Nothing waits for the end of a stream of which only the head was asked for.
+        if answer.request().method() == Method::HEAD && answer.response().body().size() == BodySize::Stream {
+            answer = answer.map_body(|_, _| BoxBody::new(body::None::new()));
         }
         self.add_headers(&mut answer, id);
         let request = answer.request();
@@ -314,12 +333,19 @@ impl Gate {
     }
 }
 
+/// An answer that is given here. What the framework has for this forgets the problem that the answer was made from.
+fn answered(request: ServiceRequest, answer: HttpResponse) -> ServiceResponse<BoxBody> {
+    ServiceResponse::new(request.into_parts().0, answer)
+}
+
 /// The one `Host` of a request. HTTP/1.0 needs none.
 fn host(request: &ServiceRequest) -> Result<Option<&str>, Problem> {
     let mut hosts = request.headers().get_all(header::HOST);
     match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
         (Some(Ok(host)), None) => Ok(Some(host)),
-        (None, None) if request.version() < Version::HTTP_11 || request.uri().authority().is_some() => Ok(None),
+        (None, None) if request.version() < Version::HTTP_11 || request.uri().authority().is_some() => {
+            Ok(None)
+        }
         _ => Err(Problem::bad_request("bad-host", "a request has one Host header, in ASCII")),
     }
 }
@@ -351,7 +377,10 @@ fn log_access(request: &HttpRequest, status: StatusCode, duration: std::time::Du
         ($level:ident) => {{
             let known = request.extensions();
             let account = known.get::<Known>().and_then(|known| known.principal.account());
-            #[expect(clippy::cast_possible_truncation, reason = "a request takes less than 500 million years")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a request takes less than 500 million years"
+            )]
             let duration_ms = duration.as_micros() as u64 as f64 / 1000.0;
             tracing::$level!(
                 request.id = id.as_str(),
@@ -452,7 +481,7 @@ where
             Form::Refused(why) => HttpResponse::from_error(Problem::bad_request("bad-path", why)),
         };
         let (begun, id) = (Instant::now(), RequestId::of(request.headers().get(X_REQUEST_ID)));
-        Right(ready(Ok(self.gate.finish(request.into_response(answer), &id, begun))))
+        Right(ready(Ok(self.gate.finish(answered(request, answer), &id, begun))))
     }
 }
 

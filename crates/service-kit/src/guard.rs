@@ -40,7 +40,8 @@ impl Hosts {
         let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
         bare.parse::<IpAddr>().is_ok()
             || name.eq_ignore_ascii_case("localhost")
-            || name.len() > 10 && name.is_char_boundary(name.len() - 10)
+            || name.len() > 10
+                && name.is_char_boundary(name.len() - 10)
                 && name[name.len() - 10..].eq_ignore_ascii_case(".localhost")
             || self.0.iter().any(|allowed| name.eq_ignore_ascii_case(allowed))
     }
@@ -97,7 +98,9 @@ impl Origins {
         let (what, whose) = match headers.get(header::ORIGIN).map(HeaderValue::to_str) {
             Some(Ok(origin)) if self.allow(origin) || is_own(origin, host) => return Ok(()),
             Some(origin) => ("origin", origin.unwrap_or("(unreadable)")),
-            None if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") => ("site", "another site"),
+            None if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") => {
+                ("site", "another site")
+            }
             None => return Ok(()),
         };
         Err(Problem::forbidden(
@@ -132,8 +135,9 @@ impl Origins {
         answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, CORS_METHODS);
         let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).and_then(|names| names.to_str().ok());
         let allowed = asked.unwrap_or_default().split(',').map(str::trim);
-        let allowed: Vec<&str> =
-            allowed.filter(|name| CORS_HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known))).collect();
+        let allowed: Vec<&str> = allowed
+            .filter(|name| CORS_HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known)))
+            .collect();
         if let Ok(names) = HeaderValue::from_str(&allowed.join(", "))
             && !allowed.is_empty()
         {
@@ -181,15 +185,36 @@ mod tests {
     fn addresses_loopback_names_and_configured_ones_are_ours() {
         let hosts = Hosts::new(&["marketplace_manager".to_owned(), "Addons.Example.com:443".to_owned()]);
         for host in [
-            "127.0.0.1", "127.0.0.1:11102", "192.168.7.9:80", "[::1]", "[::1]:11101", "[fe80::1]:1", "localhost",
-            "LOCALHOST:11102", "localhost.", "console.localhost:1", "marketplace_manager:11102",
-            "MARKETPLACE_MANAGER", "addons.example.com", "addons.example.com.:8443",
+            "127.0.0.1",
+            "127.0.0.1:11102",
+            "192.168.7.9:80",
+            "[::1]",
+            "[::1]:11101",
+            "[fe80::1]:1",
+            "localhost",
+            "LOCALHOST:11102",
+            "localhost.",
+            "console.localhost:1",
+            "marketplace_manager:11102",
+            "MARKETPLACE_MANAGER",
+            "addons.example.com",
+            "addons.example.com.:8443",
         ] {
             assert!(hosts.allow(host), "{host}");
         }
         for host in [
-            "", "evil.example", "evil.example:11102", "localhost.evil.example", "evillocalhost", "127.0.0.1.evil.example",
-            "1.2.3", "[::1", "example.com", "xn--nxasmq6b", "ñññññ", "[evil.example]",
+            "",
+            "evil.example",
+            "evil.example:11102",
+            "localhost.evil.example",
+            "evillocalhost",
+            "127.0.0.1.evil.example",
+            "1.2.3",
+            "[::1",
+            "example.com",
+            "xn--nxasmq6b",
+            "ñññññ",
+            "[evil.example]",
         ] {
             assert!(!hosts.allow(host), "{host}");
         }
@@ -216,8 +241,14 @@ mod tests {
             assert_eq!(origins.check(&Method::POST, &headers, host).is_ok(), allowed, "{headers:?}");
             assert!(origins.check(&Method::GET, &headers, host).is_ok(), "{headers:?}");
         }
-        assert!(origins.check(&Method::POST, &headers(&[("origin", "https://a.example")]), "a.example").is_ok());
-        assert!(origins.check(&Method::POST, &headers(&[("origin", "https://a.example")]), "a.example:443").is_ok());
+        assert!(
+            origins.check(&Method::POST, &headers(&[("origin", "https://a.example")]), "a.example").is_ok()
+        );
+        assert!(
+            origins
+                .check(&Method::POST, &headers(&[("origin", "https://a.example")]), "a.example:443")
+                .is_ok()
+        );
     }
 
     #[test]
@@ -232,11 +263,15 @@ mod tests {
         origins.allow_in(&request, &mut answer);
         origins.allow_preflight_in(&request, &mut answer);
         assert_eq!(answer.get("access-control-allow-origin").unwrap(), "http://dash.example");
-        assert_eq!(answer.get("access-control-allow-methods").unwrap(), "DELETE, GET, OPTIONS, PATCH, POST, PUT");
+        assert_eq!(
+            answer.get("access-control-allow-methods").unwrap(),
+            "DELETE, GET, OPTIONS, PATCH, POST, PUT"
+        );
         assert_eq!(answer.get("access-control-allow-headers").unwrap(), "content-type");
         assert_eq!(answer.get("vary").unwrap(), "Origin");
 
-        let foreign = headers(&[("origin", "http://evil.example"), ("access-control-request-method", "PATCH")]);
+        let foreign =
+            headers(&[("origin", "http://evil.example"), ("access-control-request-method", "PATCH")]);
         let mut answer = HeaderMap::new();
         origins.allow_in(&foreign, &mut answer);
         origins.allow_preflight_in(&foreign, &mut answer);

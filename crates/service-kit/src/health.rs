@@ -109,5 +109,7 @@ pub(crate) async fn readyz(health: web::Data<Health>) -> HttpResponse {
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
 pub(crate) async fn show_metrics(health: web::Data<Health>) -> HttpResponse {
     let text = metrics::render(health.guarded.iter().flat_map(|guarded| guarded.stats()));
-    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")).body(text)
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .body(text)
 }

@@ -72,7 +72,9 @@ pub fn recorder() -> &'static PrometheusHandle {
 /// Everything, in Prometheus's text format.
 pub(crate) fn render<'a>(calls: impl Iterator<Item = &'a CallStats> + Clone) -> String {
     let mut text = recorder().render();
-    text.push_str("# HELP http_requests_total Requests that were answered.\n# TYPE http_requests_total counter\n");
+    text.push_str(
+        "# HELP http_requests_total Requests that were answered.\n# TYPE http_requests_total counter\n",
+    );
     for call in calls.clone() {
         for (slot, count) in call.statuses.iter().enumerate() {
             let count = count.load(Ordering::Relaxed);
@@ -95,7 +97,8 @@ pub(crate) fn render<'a>(calls: impl Iterator<Item = &'a CallStats> + Clone) -> 
         let mut below = 0;
         for ((_, bound), bucket) in BOUNDS.iter().zip(&call.buckets) {
             below += bucket.load(Ordering::Relaxed);
-            writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}").expect("a text can be written to");
+            writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}")
+                .expect("a text can be written to");
         }
         let micros = call.sum_micros.load(Ordering::Relaxed);
         let sum = Duration::from_micros(micros).as_secs_f64();

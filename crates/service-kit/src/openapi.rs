@@ -29,7 +29,11 @@ use crate::routes::{PathEntry, RouteTable};
 pub(crate) struct KitDoc;
 
 /// The document as text, indented by two; or every difference between it and the table.
-pub(crate) fn document(title: &str, service: utoipa::openapi::OpenApi, table: &RouteTable) -> Result<String, Vec<String>> {
+pub(crate) fn document(
+    title: &str,
+    service: utoipa::openapi::OpenApi,
+    table: &RouteTable,
+) -> Result<String, Vec<String>> {
     let merged = service.merge_from(KitDoc::openapi());
     let mut document = serde_json::to_value(&merged).expect("an OpenAPI document is JSON");
     let faults = differences(&document, table);
@@ -46,7 +50,9 @@ pub(crate) fn document(title: &str, service: utoipa::openapi::OpenApi, table: &R
         "token": {"type": "http", "scheme": "bearer",
             "description": "The administrator's token is in a file of the state folder on the service's host."},
     });
-    let Value::Object(paths) = &mut document["paths"] else { return Err(vec!["there are no paths".to_owned()]) };
+    let Value::Object(paths) = &mut document["paths"] else {
+        return Err(vec!["there are no paths".to_owned()]);
+    };
     for entry in table.paths.iter().filter(|entry| !entry.hidden && entry.alias_of.is_none()) {
         if let Some(Value::Object(item)) = paths.get_mut(&entry.path) {
             complete(item, entry);
@@ -113,7 +119,16 @@ fn differences(document: &Value, table: &RouteTable) -> Vec<String> {
     for entry in table.paths.iter().filter(|entry| !entry.hidden && entry.alias_of.is_none()) {
         answered.extend(entry.calls.iter().map(|call| format!("{} {}", call.method, entry.path)));
     }
-    let only_described = described.difference(&answered).map(|call| format!("{call} is described and not answered"));
-    let only_answered = answered.difference(&described).map(|call| format!("{call} is answered and not described"));
-    only_described.chain(only_answered).collect()
+    let only_described =
+        described.difference(&answered).map(|call| format!("{call} is described and not answered"));
+    let only_answered =
+        answered.difference(&described).map(|call| format!("{call} is answered and not described"));
+    let mut seen = BTreeSet::new();
+    let operations =
+        document["paths"].as_object().into_iter().flatten().flat_map(|(_, item)| item.as_object());
+    let ids = operations.flatten().filter_map(|(_, operation)| operation["operationId"].as_str());
+    let repeated: Vec<&str> = ids.filter(|id| !seen.insert(*id)).collect();
+    let repeated =
+        repeated.into_iter().map(|id| format!("the operationId {id} stands twice; give one of them another"));
+    only_described.chain(only_answered).chain(repeated).collect()
 }

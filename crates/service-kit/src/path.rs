@@ -21,7 +21,9 @@ pub(crate) fn form(path: &str) -> Form<'_> {
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
             b'/' if bytes.get(at + 1) == Some(&b'/') => doubled = true,
-            b'/' if is_dots(&bytes[at + 1..]) => return Form::Refused("\".\" and \"..\" are no names in a path"),
+            b'/' if is_dots(&bytes[at + 1..]) => {
+                return Form::Refused("\".\" and \"..\" are no names in a path");
+            }
             b'%' => {
                 let digits = bytes.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
                 let code = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
@@ -70,12 +72,31 @@ mod tests {
         for (path, meant) in [("/a/", "/a"), ("/a/b/", "/a/b")] {
             assert_eq!(form(path), Form::Trailing(meant), "{path}");
         }
-        for (path, single) in [("//", "/"), ("/a//b", "/a/b"), ("//a///b//", "/a/b/"), ("//evil.example", "/evil.example")] {
+        for (path, single) in
+            [("//", "/"), ("/a//b", "/a/b"), ("//a///b//", "/a/b/"), ("//evil.example", "/evil.example")]
+        {
             assert_eq!(form(path), Form::Elsewhere(single.to_owned()), "{path}");
         }
         for path in [
-            "/.", "/..", "/./a", "/a/../b", "/a/..", "/a/%2e", "/a/%2E%2e/b", "/a%2fb", "/a%2Fb", "/a%5cb", "/a%5C", "/a%00",
-            "/a\\b", "/a%", "/a%2", "/a%zz", "/a%+1", "//a/../b", "/a%2/",
+            "/.",
+            "/..",
+            "/./a",
+            "/a/../b",
+            "/a/..",
+            "/a/%2e",
+            "/a/%2E%2e/b",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a%5C",
+            "/a%00",
+            "/a\\b",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%+1",
+            "//a/../b",
+            "/a%2/",
         ] {
             assert!(matches!(form(path), Form::Refused(_)), "{path}");
         }

@@ -144,7 +144,8 @@ impl Problem {
 
     /// The answer, with the id of the request that it answers.
     pub fn response(&self, request_id: Option<&str>) -> HttpResponse {
-        let body = serde_json::to_vec(&self.body(request_id)).expect("a problem holds strings and numbers only");
+        let body =
+            serde_json::to_vec(&self.body(request_id)).expect("a problem holds strings and numbers only");
         let mut response = HttpResponse::build(self.0.status);
         response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
         for (name, value) in &self.0.headers {

@@ -160,7 +160,9 @@ impl RouteTable {
         for (index, entry) in self.paths.iter().enumerate() {
             let path = &entry.path;
             if !path.starts_with('/') || path.contains("//") || (path.len() > 1 && path.ends_with('/')) {
-                faults.push(format!("{path} does not have the form of a path: /a/{{b}}, without a slash at the end"));
+                faults.push(format!(
+                    "{path} does not have the form of a path: /a/{{b}}, without a slash at the end"
+                ));
             }
             let same = |other: &&PathEntry| shape(&other.path) == shape(path);
             if let Some(other) = self.paths[..index].iter().find(same) {
@@ -178,7 +180,8 @@ impl RouteTable {
     /// The paths in the order in which they are tried: what is spelled out before what stands for anything.
     pub(crate) fn in_order(&self) -> Vec<&PathEntry> {
         let mut paths: Vec<&PathEntry> = self.paths.iter().collect();
-        let rank = |entry: &PathEntry| entry.path.split('/').map(|part| part.starts_with('{')).collect::<Vec<_>>();
+        let rank =
+            |entry: &PathEntry| entry.path.split('/').map(|part| part.starts_with('{')).collect::<Vec<_>>();
         paths.sort_by_cached_key(|entry| rank(entry));
         paths
     }

@@ -65,7 +65,12 @@ pub enum StartError {
 impl Service {
     /// A service of this title (as `Addon Marketplace`) with its route table and the OpenAPI document of its handlers.
     /// Tokens, health, metrics and documentation are added here.
-    pub fn new(title: &'static str, auth: Auth, table: RouteTable, openapi: utoipa::openapi::OpenApi) -> Self {
+    pub fn new(
+        title: &'static str,
+        auth: Auth,
+        table: RouteTable,
+        openapi: utoipa::openapi::OpenApi,
+    ) -> Self {
         let kit = RouteTable::new()
             .get("/healthz", Access::Probe, health::healthz)
             .get("/readyz", Access::Probe, health::readyz)
@@ -104,7 +109,8 @@ impl Service {
         if !faults.is_empty() {
             return Err(StartError::Table { faults });
         }
-        openapi::document(self.title, self.openapi.clone(), &self.table).map_err(|faults| StartError::Table { faults })
+        openapi::document(self.title, self.openapi.clone(), &self.table)
+            .map_err(|faults| StartError::Table { faults })
     }
 
     /// Every call that the service answers: its own and those that both services have.
@@ -124,16 +130,23 @@ impl Service {
             hosts: Hosts::new(&settings.allowed_hosts),
             origins: Origins::new(&settings.cors_origins),
         });
-        let paths: Vec<(PathEntry, Arc<Guarded>)> =
-            self.table.in_order().into_iter().map(|entry| (entry.clone(), Arc::new(Guarded::new(entry)))).collect();
+        let paths: Vec<(PathEntry, Arc<Guarded>)> = self
+            .table
+            .in_order()
+            .into_iter()
+            .map(|entry| (entry.clone(), Arc::new(Guarded::new(entry))))
+            .collect();
         let unmatched = Arc::new(Guarded::unmatched());
-        let guarded = paths.iter().map(|(_, guarded)| Arc::clone(guarded)).chain([Arc::clone(&unmatched)]).collect();
+        let guarded =
+            paths.iter().map(|(_, guarded)| Arc::clone(guarded)).chain([Arc::clone(&unmatched)]).collect();
         let health =
             web::Data::new(Health { checks: self.checks.clone(), shutdown: self.shutdown.clone(), guarded });
         let pages = web::Data::new(Pages::new(self.title, self.auth.is_open(), document));
         let auth = web::Data::new(self.auth.clone());
-        let limits =
-            BodyLimits { bytes: settings.body_limit_bytes, time: Duration::from_millis(settings.body_timeout_ms) };
+        let limits = BodyLimits {
+            bytes: settings.body_limit_bytes,
+            time: Duration::from_millis(settings.body_timeout_ms),
+        };
         let configure = self.configure.clone();
         metrics::recorder();
 
@@ -154,16 +167,18 @@ impl Service {
                     more(config);
                 }
             };
-            let not_found = async || Err::<&'static str, _>(Problem::not_found("there is nothing at this path"));
+            let not_found =
+                async || Err::<&'static str, _>(Problem::not_found("there is nothing at this path"));
             App::new()
                 .app_data(health.clone())
                 .app_data(pages.clone())
                 .app_data(auth.clone())
                 .app_data(limits)
                 .app_data(web::PayloadConfig::new(limits.bytes))
-                .app_data(web::PathConfig::default().error_handler(|_, _| {
-                    Problem::not_found("there is nothing at this path").into()
-                }))
+                .app_data(
+                    web::PathConfig::default()
+                        .error_handler(|_, _| Problem::not_found("there is nothing at this path").into()),
+                )
                 .configure(register)
                 .default_service(web::to(not_found).wrap(gate(&unmatched, &policy)))
                 .wrap(Paths { gate: gate(&unmatched, &policy) })
@@ -227,7 +242,8 @@ impl Running {
     pub async fn stop(self) {
         self.shutdown.cancel();
         // The server gives requests their time; a little more than that, and it is stopped without.
-        let graceful = tokio::time::timeout(self.timeout + Duration::from_millis(500), self.handle.stop(true));
+        let graceful =
+            tokio::time::timeout(self.timeout + Duration::from_millis(500), self.handle.stop(true));
         if graceful.await.is_err() {
             tracing::warn!("requests under way did not end in time");
             self.handle.stop(false).await;

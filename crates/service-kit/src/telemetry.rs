@@ -38,7 +38,9 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The directives cannot be read.
-    #[error("log.level {level:?} is neither a level (error, warn, info, debug, trace) nor a list of directives")]
+    #[error(
+        "log.level {level:?} is neither a level (error, warn, info, debug, trace) nor a list of directives"
+    )]
     Level {
         /// What was configured.
         level: String,

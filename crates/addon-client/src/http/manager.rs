@@ -49,7 +49,11 @@ impl ManagerClient {
     }
 
     /// Enables, disables or configures an installation.
-    pub async fn patch(&self, id: InstallationId, body: &PatchInstallation) -> Result<Installation, ClientError> {
+    pub async fn patch(
+        &self,
+        id: InstallationId,
+        body: &PatchInstallation,
+    ) -> Result<Installation, ClientError> {
         self.transport.json(self.transport.request(Method::PATCH, self.addon(id, &[])).json(body)).await
     }
 
@@ -60,7 +64,11 @@ impl ManagerClient {
     }
 
     /// Removes an installation at once, with its volumes where that is asked for.
-    pub async fn uninstall(&self, id: InstallationId, delete_volumes: bool) -> Result<Option<Installation>, ClientError> {
+    pub async fn uninstall(
+        &self,
+        id: InstallationId,
+        delete_volumes: bool,
+    ) -> Result<Option<Installation>, ClientError> {
         let mut url = self.addon(id, &[]);
         url.query_pairs_mut().append_pair("force", "true");
         if delete_volumes {
@@ -77,7 +85,9 @@ impl ManagerClient {
 
     /// The host: engine, disk, foreign objects, kept volumes.
     pub async fn host(&self) -> Result<HostView, ClientError> {
-        self.transport.json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "host"]))).await
+        self.transport
+            .json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "host"])))
+            .await
     }
 
     /// Takes a foreign object in.
@@ -95,7 +105,9 @@ impl ManagerClient {
 
     /// The manager's tokens, without their secrets.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
-        self.transport.json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "tokens"]))).await
+        self.transport
+            .json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "tokens"])))
+            .await
     }
 
     /// Makes a token.
@@ -114,14 +126,17 @@ impl ManagerClient {
     async fn remove(&self, url: url::Url) -> Result<Option<Installation>, ClientError> {
         let answer = found(self.transport.bytes(self.transport.request(Method::DELETE, url)).await)?;
         match answer {
-            Some((url, answer, bytes)) if answer.status != StatusCode::NO_CONTENT => read_json(&url, &bytes).map(Some),
+            Some((url, answer, bytes)) if answer.status != StatusCode::NO_CONTENT => {
+                read_json(&url, &bytes).map(Some)
+            }
             _ => Ok(None),
         }
     }
 
     fn addon(&self, id: InstallationId, rest: &[&str]) -> url::Url {
         let id = id.to_string();
-        let segments: Vec<&str> = ADDONS.into_iter().chain([id.as_str()]).chain(rest.iter().copied()).collect();
+        let segments: Vec<&str> =
+            ADDONS.into_iter().chain([id.as_str()]).chain(rest.iter().copied()).collect();
         self.transport.url(&segments)
     }
 }

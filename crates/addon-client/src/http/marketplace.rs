@@ -68,7 +68,11 @@ impl MarketplaceClient {
     ///
     /// # Errors
     /// [`ClientError::Unreadable`] when the bytes have another digest.
-    pub async fn checked_descriptor(&self, id: ReleaseId, digest: Digest) -> Result<Option<Vec<u8>>, ClientError> {
+    pub async fn checked_descriptor(
+        &self,
+        id: ReleaseId,
+        digest: Digest,
+    ) -> Result<Option<Vec<u8>>, ClientError> {
         let Some(bytes) = self.descriptor(id).await? else { return Ok(None) };
         let actual = Digest::of(&bytes);
         if actual == digest {
@@ -80,7 +84,9 @@ impl MarketplaceClient {
 
     /// The verification report of a release.
     pub async fn verification(&self, id: ReleaseId) -> Result<Option<VerificationReport>, ClientError> {
-        found(self.transport.json(self.transport.request(Method::GET, self.addon(id, &["verification"]))).await)
+        found(
+            self.transport.json(self.transport.request(Method::GET, self.addon(id, &["verification"]))).await,
+        )
     }
 
     /// Deletes or yanks a release; `false` when there is none.
@@ -129,7 +135,9 @@ impl MarketplaceClient {
 
     /// The marketplace's tokens, without their secrets.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
-        self.transport.json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "tokens"]))).await
+        self.transport
+            .json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "tokens"])))
+            .await
     }
 
     /// Makes a token.
@@ -145,13 +153,19 @@ impl MarketplaceClient {
         Ok(found(answer.map(|_| ()))?.is_some())
     }
 
-    async fn review(&self, id: ReleaseId, action: &str, body: &ReviewRequest) -> Result<Release, ClientError> {
+    async fn review(
+        &self,
+        id: ReleaseId,
+        action: &str,
+        body: &ReviewRequest,
+    ) -> Result<Release, ClientError> {
         self.transport.json(self.transport.request(Method::POST, self.addon(id, &[action])).json(body)).await
     }
 
     fn addon(&self, id: ReleaseId, rest: &[&str]) -> url::Url {
         let id = id.to_string();
-        let segments: Vec<&str> = ADDONS.into_iter().chain([id.as_str()]).chain(rest.iter().copied()).collect();
+        let segments: Vec<&str> =
+            ADDONS.into_iter().chain([id.as_str()]).chain(rest.iter().copied()).collect();
         self.transport.url(&segments)
     }
 }

@@ -180,7 +180,10 @@ impl Transport {
     }
 
     /// Sends and reads the answer's status and bytes.
-    pub(crate) async fn bytes(&self, request: RequestBuilder) -> Result<(String, Answer, Vec<u8>), ClientError> {
+    pub(crate) async fn bytes(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<(String, Answer, Vec<u8>), ClientError> {
         let (client, request) = request.build_split();
         let request = request.map_err(ClientError::Setup)?;
         let url = shown(request.url());
@@ -215,7 +218,10 @@ impl Transport {
                 Ok(Some(chunk)) if bytes.len() + chunk.len() > limit => return Err(too_large()),
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
                 Err(source) => {
-                    return Err(ClientError::Unreachable { url: url.to_owned(), source: source.without_url() });
+                    return Err(ClientError::Unreachable {
+                        url: url.to_owned(),
+                        source: source.without_url(),
+                    });
                 }
             }
         }

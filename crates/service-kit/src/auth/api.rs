@@ -20,15 +20,15 @@ pub fn routes() -> RouteTable {
 }
 
 /// List tokens, without their secrets.
-#[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens",
+#[utoipa::path(get, operation_id = "list_tokens", path = "/api/v1/tokens", tag = "tokens",
     responses((status = 200, description = "Every token, oldest first", body = Vec<TokenView>)))]
 pub(crate) async fn list(auth: web::Data<Auth>) -> Result<web::Json<Vec<TokenView>>, Problem> {
-    let tokens = auth.store().list().await.map_err(Problem::internal)?;
+    let tokens = auth.store().list().await?;
     Ok(web::Json(tokens.into_iter().map(view).collect()))
 }
 
 /// Make a token; its text is shown this once.
-#[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = TokenRequest,
+#[utoipa::path(post, operation_id = "create_token", path = "/api/v1/tokens", tag = "tokens", request_body = TokenRequest,
     responses((status = 201, description = "The token, with its text", body = CreatedToken)))]
 pub(crate) async fn create(
     auth: web::Data<Auth>,
@@ -36,10 +36,16 @@ pub(crate) async fn create(
     body: Json<TokenRequest>,
 ) -> Result<HttpResponse, Problem> {
     let now = auth.clock().now();
-    let (token, stored) = make(&auth.profile(), body.into_inner(), now)
-        .map_err(|errors| Problem::unprocessable("bad-token", "the token cannot be made as asked").with_errors(errors))?;
-    auth.store().insert(&stored).await.map_err(Problem::internal)?;
-    tracing::info!(token.id = token.id(), token.account = stored.account, by = principal.account(), "a token was made");
+    let (token, stored) = make(&auth.profile(), body.into_inner(), now).map_err(|errors| {
+        Problem::unprocessable("bad-token", "the token cannot be made as asked").with_errors(errors)
+    })?;
+    auth.store().insert(&stored).await?;
+    tracing::info!(
+        token.id = token.id(),
+        token.account = stored.account,
+        by = principal.account(),
+        "a token was made"
+    );
     let location = format!("/api/v1/tokens/{}", token.id());
     let created = CreatedToken { token: token.text().to_owned(), view: view(stored) };
     Ok(HttpResponse::Created()
@@ -49,7 +55,7 @@ pub(crate) async fn create(
 }
 
 /// Revoke a token; it ends within a second.
-#[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens",
+#[utoipa::path(delete, operation_id = "revoke_token", path = "/api/v1/tokens/{id}", tag = "tokens",
     params(("id" = String, Path, description = "The token's id")),
     responses((status = 204, description = "It is revoked")))]
 pub(crate) async fn revoke(
@@ -58,7 +64,7 @@ pub(crate) async fn revoke(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id = id.into_inner();
-    if !auth.store().remove(&id).await.map_err(Problem::internal)? {
+    if !auth.store().remove(&id).await? {
         return Err(Problem::not_found("there is no token with this id"));
     }
     auth.forget();
@@ -78,7 +84,8 @@ pub(super) fn make(
         faults.push(Finding { path, rule, message, suggestion, line: None, column: None });
     };
     if !is_account(&asked.account) {
-        let message = "an account's name has 1 to 63 of a-z A-Z 0-9 . _ - and begins with a letter or digit".to_owned();
+        let message =
+            "an account's name has 1 to 63 of a-z A-Z 0-9 . _ - and begins with a letter or digit".to_owned();
         fault("/account", "account-name", message, None);
     }
     if asked.account == Principal::ANONYMOUS {
@@ -145,7 +152,8 @@ mod tests {
     use super::*;
     use crate::auth::AuthProfile;
 
-    const PROFILE: AuthProfile = AuthProfile { prefix: "oakt", scopes: &[Scope::Read, Scope::Publish, Scope::Admin] };
+    const PROFILE: AuthProfile =
+        AuthProfile { prefix: "oakt", scopes: &[Scope::Read, Scope::Publish, Scope::Admin] };
 
     fn asked(account: &str, scopes: &[&str]) -> TokenRequest {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();

@@ -38,12 +38,22 @@ impl TokenCommand {
     ///
     /// # Errors
     /// Everything that is wrong with what was asked, or that of the database.
-    pub async fn run(self, profile: &AuthProfile, store: &TokenStore, clock: &SharedClock) -> anyhow::Result<String> {
+    pub async fn run(
+        self,
+        profile: &AuthProfile,
+        store: &TokenStore,
+        clock: &SharedClock,
+    ) -> anyhow::Result<String> {
         let Self::Create(asked) = self;
         let now = clock.now();
-        let expires_at = asked.expires_in_days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
-        let request =
-            TokenRequest { account: asked.account, scopes: asked.scopes, name_pattern: asked.names, expires_at };
+        let expires_at =
+            asked.expires_in_days.map(|days| now + Duration::from_secs(u64::from(days) * 86_400));
+        let request = TokenRequest {
+            account: asked.account,
+            scopes: asked.scopes,
+            name_pattern: asked.names,
+            expires_at,
+        };
         let (token, stored) = api::make(profile, request, now).map_err(|faults| {
             let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
             anyhow::anyhow!(faults.join("; "))

@@ -191,6 +191,10 @@ impl Auth {
                 let write = async || write_secret(&path, token.text());
                 match store.insert_first(&stored, write).await? {
                     Ok(true) => tracing::info!(file = %path.display(), "the administrator's token was made"),
+                    Ok(false) if !open && !path.exists() => tracing::warn!(
+                        file = %path.display(),
+                        "the administrator's token is not in its file any more; `token create` makes another"
+                    ),
                     Ok(false) => (),
                     Err(source) => return Err(AuthStartError::WriteToken { path, source }),
                 }
@@ -261,7 +265,8 @@ impl Auth {
             let refused = self.unauthorized("the Authorization header is not of the form \"Bearer <token>\"");
             return Ok(self.unless_open(Identity::Refused(refused)));
         };
-        let form = if text.len() > MAX_TOKEN { Form::Damaged } else { token::form(self.0.profile.prefix, text) };
+        let form =
+            if text.len() > MAX_TOKEN { Form::Damaged } else { token::form(self.0.profile.prefix, text) };
         if form == Form::Damaged || (form == Form::Other && !self.0.chosen) {
             let refused = Identity::Refused(self.unauthorized(match form {
                 Form::Damaged => "the token is damaged: its checksum does not fit",
@@ -286,13 +291,18 @@ impl Auth {
             Ok(stored) => stored,
             Err(fault) => {
                 let wait = Duration::from_secs(1);
-                let problem = Problem::unavailable("database-away", "the service cannot check tokens at the moment", wait);
+                let problem = Problem::unavailable(
+                    "database-away",
+                    "the service cannot check tokens at the moment",
+                    wait,
+                );
                 return Identity::Refused(problem.with_source(fault));
             }
         };
         let Some(stored) = stored else {
             self.known().remove(&hash);
-            return self.unless_open(Identity::Refused(self.unauthorized("the token is unknown or was revoked")));
+            return self
+                .unless_open(Identity::Refused(self.unauthorized("the token is unknown or was revoked")));
         };
         let principal = Principal::token(stored.account, stored.id, stored.scopes, stored.names);
         let known = Known { principal, expires_at: stored.expires_at, asked_at: now };
@@ -321,7 +331,9 @@ impl Auth {
 
     fn judge(&self, known: &Known, now: Timestamp) -> Identity {
         match known.expires_at {
-            Some(end) if end <= now => Identity::Refused(self.unauthorized(&format!("the token ended at {end}"))),
+            Some(end) if end <= now => {
+                Identity::Refused(self.unauthorized(&format!("the token ended at {end}")))
+            }
             _ if self.0.open => Identity::With(self.0.everyone.clone()),
             _ => Identity::With(known.principal.clone()),
         }

@@ -258,7 +258,10 @@ impl fmt::Debug for Principal {
 
 pub(crate) fn missing_scope(account: Option<&str>, scope: Scope) -> Problem {
     let whose = account.map(|account| format!(" of {account}")).unwrap_or_default();
-    Problem::forbidden("missing-scope", format!("this needs a token with the scope {scope}; the one{whose} lacks it"))
+    Problem::forbidden(
+        "missing-scope",
+        format!("this needs a token with the scope {scope}; the one{whose} lacks it"),
+    )
 }
 
 #[cfg(test)]

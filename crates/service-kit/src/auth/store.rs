@@ -1,4 +1,4 @@
-//! Accounts and tokens in the database: all SQL of them. Knows no HTTP.
+//! Accounts and tokens in the database: all SQL of them.
 //!
 //! The tables stand in each service's first migration, with this text (the same on both databases):
 //!
@@ -19,12 +19,15 @@
 //! ```
 //! `hash` is the SHA-256 of the token's text in hex, `scopes` a space-separated list.
 
+use std::time::Duration;
+
 use sqlx::FromRow;
 
 use super::scope::{NamePattern, Scopes};
 use super::token::TokenHash;
 use crate::clock::Timestamp;
-use crate::db::Db;
+use crate::db::{Db, is_unavailable};
+use crate::problem::Problem;
 use crate::{read, write_tx};
 
 /// The tables that a service's first migration has: what is said above, for tests and checks.
@@ -75,6 +78,18 @@ pub enum TokenStoreError {
         /// The row.
         id: String,
     },
+}
+
+impl From<TokenStoreError> for Problem {
+    fn from(fault: TokenStoreError) -> Self {
+        match &fault {
+            TokenStoreError::Database(cause) if is_unavailable(cause) => {
+                let detail = "the database does not answer at the moment; try again";
+                Self::unavailable("database-away", detail, Duration::from_secs(1)).with_source(fault)
+            }
+            TokenStoreError::Database(_) | TokenStoreError::Corrupt { .. } => Self::internal(fault),
+        }
+    }
 }
 
 #[derive(FromRow)]
@@ -130,7 +145,8 @@ impl TokenStore {
         let sql = "SELECT id, account, hash, scopes, name_pattern, created_at_ms, expires_at_ms FROM tokens \
                    WHERE hash = $1";
         let hex = hash.hex();
-        let row = read!(&self.db, |pool| sqlx::query_as::<_, Row>(sql).bind(&hex).fetch_optional(pool).await)?;
+        let row =
+            read!(&self.db, |pool| sqlx::query_as::<_, Row>(sql).bind(&hex).fetch_optional(pool).await)?;
         let token: Option<StoredToken> = row.map(TryInto::try_into).transpose()?;
         Ok(token.filter(|token| hash.is_stored_as(&token.hash)))
     }
@@ -146,7 +162,8 @@ impl TokenStore {
     /// Stores a token, and its account where that is not there yet.
     pub async fn insert(&self, token: &StoredToken) -> Result<(), TokenStoreError> {
         write_tx!(&self.db, |tx| {
-            let sql = "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+            let sql =
+                "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
             sqlx::query(sql).bind(&token.account).bind(token.created_at.millis()).execute(&mut *tx).await?;
             let sql = "INSERT INTO tokens (id, account, hash, scopes, name_pattern, created_at_ms, expires_at_ms) \
                        VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -208,7 +225,8 @@ impl TokenStore {
     /// the file has changed.
     pub async fn put(&self, token: &StoredToken) -> Result<(), TokenStoreError> {
         write_tx!(&self.db, |tx| {
-            let sql = "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+            let sql =
+                "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
             sqlx::query(sql).bind(&token.account).bind(token.created_at.millis()).execute(&mut *tx).await?;
             let sql = "INSERT INTO tokens (id, account, hash, scopes, created_at_ms) VALUES ($1, $2, $3, $4, $5) \
                        ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, scopes = excluded.scopes";

@@ -89,7 +89,9 @@ pub(super) enum Form {
 
 /// What a text looks like.
 pub(super) fn form(prefix: &str, text: &str) -> Form {
-    let Some(rest) = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')) else { return Form::Other };
+    let Some(rest) = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')) else {
+        return Form::Other;
+    };
     let whole = rest.is_ascii()
         && rest.len() == ID + 1 + SECRET + CHECKSUM
         && rest.as_bytes()[ID] == b'_'

@@ -50,7 +50,8 @@ pub(crate) fn routes() -> RouteTable {
 
 /// A page for a browser; `ok` for everything else, as Oakestra's services answer.
 async fn root(request: HttpRequest, pages: web::Data<Pages>) -> HttpResponse {
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accept =
+        request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut answer = HttpResponse::Ok();
     answer.insert_header((header::CONTENT_TYPE, HTML)).insert_header((header::VARY, "Accept"));
     // Every browser asks for HTML by name; curl and HTTP libraries send */*.
@@ -88,9 +89,17 @@ async fn asset(name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let missing = || Problem::not_found("there is no such file of the documentation");
     let (bytes, media_type) = match name.as_str() {
         // Its own one is made for a page in the same folder.
-        "swagger-initializer.js" => (Bytes::from_static(include_bytes!("docs.js")), "text/javascript".to_owned()),
-        "swagger-ui.css" | "swagger-ui-bundle.js" | "swagger-ui-standalone-preset.js" | "index.css"
-        | "favicon-16x16.png" | "favicon-32x32.png" | "oauth2-redirect.html" | "oauth2-redirect.js" => {
+        "swagger-initializer.js" => {
+            (Bytes::from_static(include_bytes!("docs.js")), "text/javascript".to_owned())
+        }
+        "swagger-ui.css"
+        | "swagger-ui-bundle.js"
+        | "swagger-ui-standalone-preset.js"
+        | "index.css"
+        | "favicon-16x16.png"
+        | "favicon-32x32.png"
+        | "oauth2-redirect.html"
+        | "oauth2-redirect.js" => {
             let config = Arc::new(utoipa_swagger_ui::Config::from("/docs/openapi.json"));
             let file = utoipa_swagger_ui::serve(&name, config).ok().flatten().ok_or_else(missing)?;
             let bytes = match file.bytes {
@@ -101,7 +110,8 @@ async fn asset(name: web::Path<String>) -> Result<HttpResponse, Problem> {
         }
         _ => return Err(missing()),
     };
-    let media_type = if media_type.starts_with("text/") { media_type + "; charset=utf-8" } else { media_type };
+    let media_type =
+        if media_type.starts_with("text/") { media_type + "; charset=utf-8" } else { media_type };
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CONTENT_SECURITY_POLICY, DOCS_CSP))
