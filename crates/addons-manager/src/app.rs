@@ -148,6 +148,7 @@ impl App {
                 resync_interval: checked.resync_interval,
                 parallel_installations: usize::try_from(config.reconciler.parallel).expect("at most 256"),
                 parallel_steps: usize::try_from(config.reconciler.parallel_steps).expect("at most 256"),
+                parallel_pulls: usize::try_from(config.pulls.parallel).expect("at most 256"),
             },
         });
         let api = Api {

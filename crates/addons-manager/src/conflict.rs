@@ -8,12 +8,10 @@ use ipnet::IpNet;
 use crate::domain::claim::{Claim, addresses_overlap, subnets_overlap};
 use crate::domain::installation::{Desired, InstallationId, KeptVolume};
 use crate::domain::specification::{RevisionSpecification, VolumeSpecification};
+use crate::reconciler::state::NONCE_LABEL;
 use crate::resolve::choose::TakenPort;
 use crate::runtime::{ListedVolume, Listing};
 use crate::storage::installations::Occupied;
-
-/// Label that carries the nonce of an object of ours.
-const NONCE_LABEL: &str = "oak.create";
 
 /// Something that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,5 +197,182 @@ fn of_engine(claim: &Claim, own: &BTreeSet<&str>, world: World<'_>) -> Option<Ho
         }
         // Known to this manager alone.
         Claim::InstallationName(_) | Claim::Component(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use addon_client::Timestamp;
+
+    use super::*;
+    use crate::domain::claim::HeldClaim;
+    use crate::domain::installation::VolumeOrigin;
+    use crate::domain::specification::Protocol;
+    use crate::runtime::{ListedAttachment, ListedContainer, ListedNetwork, ListedPort};
+    use crate::storage::installations::Present;
+
+    fn id(seconds: u32) -> InstallationId {
+        InstallationId::new(seconds, [0; 8])
+    }
+
+    fn port(ip: Option<&str>, port: u16) -> Claim {
+        Claim::HostPort { ip: ip.map(|ip| ip.parse().unwrap()), port, protocol: Protocol::Tcp }
+    }
+
+    fn occupied(claims: Vec<Claim>, desired: Desired) -> Occupied {
+        Occupied {
+            claims: claims
+                .into_iter()
+                .map(|claim| HeldClaim { claim, installation: id(1), installation_name: "other".to_owned() })
+                .collect(),
+            kept: Vec::new(),
+            installations: vec![Present {
+                id: id(1),
+                name: "other".to_owned(),
+                addon: "store".to_owned(),
+                version: "1.0.0".to_owned(),
+                desired,
+            }],
+        }
+    }
+
+    fn engine() -> Listing {
+        Listing {
+            containers: vec![ListedContainer {
+                id: "c1".to_owned(),
+                name: "root_web".to_owned(),
+                ports: vec![ListedPort {
+                    host_ip: Some("127.0.0.1".parse().unwrap()),
+                    host_port: 80,
+                    container_port: 8080,
+                    protocol: Protocol::Tcp,
+                }],
+                networks: [("n1".to_owned(), ListedAttachment { network_name: "oakestra".to_owned(), addresses: Vec::new() })].into(),
+                ..ListedContainer::default()
+            }],
+            networks: vec![ListedNetwork {
+                name: "oakestra".to_owned(),
+                subnets: vec!["10.20.0.0/16".to_owned()],
+                ..ListedNetwork::default()
+            }],
+            volumes: vec![ListedVolume { name: "shop_data".to_owned(), driver: "local".to_owned(), ..ListedVolume::default() }],
+        }
+    }
+
+    /// Holders of `wanted`, given these claims of others and the engine above.
+    fn check(wanted: Claim, held: Vec<Claim>, expected: Option<Holder>) {
+        let (occupied, listing) = (occupied(held, Desired::Active), engine());
+        let aliases = [(("oakestra".to_owned(), "db".to_owned()), "root_web".to_owned())].into();
+        let listeners = [TakenPort { ip: None, port: 22, protocol: Protocol::Tcp }];
+        let world = World { occupied: &occupied, listing: &listing, aliases: &aliases, listeners: &listeners };
+        let found = conflicts(std::slice::from_ref(&wanted), &BTreeSet::new(), world);
+        assert_eq!(found.into_iter().next().map(|conflict| conflict.holder), expected, "{wanted:?}");
+    }
+
+    fn other() -> Option<Holder> {
+        Some(Holder::Installation { id: id(1), name: "other".to_owned(), addon: "store".to_owned(), going: false })
+    }
+
+    #[test]
+    fn what_an_installation_has_names_it() {
+        check(port(None, 443), vec![port(Some("10.0.0.1"), 443)], other());
+        check(port(Some("10.0.0.2"), 443), vec![port(Some("10.0.0.1"), 443)], None);
+        let subnet = |text: &str| Claim::Subnet(text.parse().unwrap());
+        check(subnet("10.9.0.0/26"), vec![subnet("10.9.0.0/24")], other());
+        check(Claim::Volume("x".into()), vec![Claim::Volume("x".into())], other());
+        check(Claim::Volume("x".into()), vec![Claim::Network("x".into())], None);
+    }
+
+    #[test]
+    fn what_the_engine_has_names_the_object() {
+        let web = || Some(Holder::Container("root_web".to_owned()));
+        check(Claim::ContainerName("root_web".into()), vec![], web());
+        check(Claim::ContainerName("root_we".into()), vec![], None);
+        check(port(None, 80), vec![], web());
+        check(port(Some("127.0.0.2"), 80), vec![], None);
+        let alias = |alias: &str| Claim::Alias { network: "oakestra".into(), alias: alias.into() };
+        check(alias("root_web"), vec![], web());
+        check(alias("db"), vec![], web());
+        check(alias("free"), vec![], None);
+        check(Claim::Subnet("10.20.1.0/26".parse().unwrap()), vec![], Some(Holder::Network("oakestra".to_owned())));
+        check(Claim::Network("oakestra".into()), vec![], Some(Holder::Network("oakestra".to_owned())));
+        check(Claim::Volume("shop_data".into()), vec![], Some(Holder::Volume("shop_data".to_owned())));
+        check(port(None, 22), vec![], Some(Holder::Process));
+    }
+
+    #[test]
+    fn who_is_being_removed_is_said() {
+        let (occupied, listing) = (occupied(vec![port(None, 443)], Desired::Absent), Listing::default());
+        let world = World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
+        let found = conflicts(&[port(None, 443)], &BTreeSet::new(), world);
+        assert!(found[0].message().contains("being removed"), "{}", found[0].message());
+    }
+
+    fn specification() -> VolumeSpecification {
+        VolumeSpecification {
+            key: Some("data".to_owned()),
+            driver: "local".to_owned(),
+            driver_opts: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn kept(addon: &str, name: &str) -> KeptVolume {
+        KeptVolume {
+            name: "shop_data".to_owned(),
+            nonce: "n1".to_owned(),
+            addon: addon.to_owned(),
+            installation_name: name.to_owned(),
+            origin: VolumeOrigin::Declared,
+            service: String::new(),
+            specification: specification(),
+            kept_at: Timestamp::from_millis(1),
+        }
+    }
+
+    /// What becomes of one kept volume `shop_data` when `store` is installed as `shop`: taken back, gone, in the way.
+    fn check_kept(
+        volume: KeptVolume,
+        choice: Option<VolumesChoice>,
+        nonce_on_engine: Option<&str>,
+        wanted: VolumeSpecification,
+        expected: (usize, usize, usize),
+    ) {
+        let occupied = Occupied { claims: Vec::new(), kept: vec![volume.clone()], installations: Vec::new() };
+        let listed = |nonce: &str| ListedVolume {
+            name: "shop_data".to_owned(),
+            driver: "local".to_owned(),
+            labels: [(NONCE_LABEL.to_owned(), nonce.to_owned())].into(),
+            ..ListedVolume::default()
+        };
+        let listing = Listing { volumes: nonce_on_engine.map(listed).into_iter().collect(), ..Listing::default() };
+        let world = World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
+        let revision = RevisionSpecification {
+            services: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            volumes: [("shop_data".to_owned(), wanted)].into(),
+            shared_networks: BTreeMap::new(),
+            external_volumes: Vec::new(),
+        };
+        let plan = kept_volumes("store", "shop", choice, &revision, world);
+        assert_eq!((plan.taken_back.len(), plan.gone.len(), plan.conflicts.len()), expected, "{volume:?} {choice:?}");
+    }
+
+    #[test]
+    fn a_kept_volume_comes_back_to_the_same_addon_under_the_same_name_only() {
+        let own = || kept("store", "shop");
+        check_kept(own(), None, Some("n1"), specification(), (1, 0, 0));
+        check_kept(own(), Some(VolumesChoice::Kept), Some("n1"), specification(), (1, 0, 0));
+        check_kept(own(), Some(VolumesChoice::New), Some("n1"), specification(), (0, 0, 1));
+        check_kept(kept("store", "other"), None, Some("n1"), specification(), (0, 0, 1));
+        check_kept(kept("other", "shop"), None, Some("n1"), specification(), (0, 0, 1));
+        let otherwise = VolumeSpecification { driver: "nfs".to_owned(), ..specification() };
+        check_kept(own(), None, Some("n1"), otherwise, (0, 0, 1));
+    }
+
+    #[test]
+    fn a_kept_volume_that_is_gone_is_made_anew() {
+        check_kept(kept("store", "shop"), None, None, specification(), (0, 1, 0));
+        check_kept(kept("store", "shop"), None, Some("somebody's"), specification(), (0, 1, 0));
     }
 }

@@ -9,7 +9,7 @@ use crate::configure::RestartError;
 use crate::host::KeptVolumeError;
 use crate::install::{InstallError, only_waiting_helps};
 use crate::marketplace::MarketplaceError;
-use crate::reconciler::AdoptError;
+use crate::reconciler::adopt::AdoptError;
 use crate::resolve::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::storage::StorageError;
@@ -171,7 +171,14 @@ pub(super) fn remove(error: RemoveError) -> Problem {
 }
 
 pub(super) fn adopt(error: AdoptError) -> Problem {
-    Problem::conflict("cannot-adopt", error.to_string())
+    match error {
+        AdoptError::NoInstallation(_) => no_installation(),
+        AdoptError::NoObject(_) => Problem::not_found(error.to_string()),
+        AdoptError::DoesNotFit(_) => Problem::conflict("does-not-fit", error.to_string()),
+        AdoptError::Taken(_) => Problem::conflict("place-taken", error.to_string()),
+        AdoptError::Engine(error) => engine(error),
+        AdoptError::Storage(error) => storage(error),
+    }
 }
 
 pub(super) fn kept_volume(error: KeptVolumeError) -> Problem {

@@ -1,12 +1,14 @@
 //! `/api/v1/host`: the engine, what is on it that is not ours, and volumes that outlived their addons.
 
 use actix_web::{HttpResponse, web};
-use addon_client::{AdoptRequest, DiskView, EngineView, HostView, KeptVolume};
+use addon_client::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
 use service_kit::body::Json;
 use service_kit::problem::Problem;
 
 use super::{Api, error};
 use crate::host;
+use crate::reconciler::adopt;
+use crate::reconciler::adopt::AdoptError;
 
 /// The host.
 #[utoipa::path(get, path = "/api/v1/host", tag = "host",
@@ -14,7 +16,12 @@ use crate::host;
 pub(crate) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let facts = api.runtime.engine().await.ok();
     let kept = api.storage.kept_volumes().await.map_err(error::storage)?;
-    let foreign = api.reconciler.foreign().await.map_err(error::storage)?;
+    let foreign = match api.reconciler.foreign().await {
+        Ok(objects) => objects.into_iter().map(foreign).collect(),
+        // What is on an engine that is away is not known; the rest of the host is.
+        Err(AdoptError::Engine(_)) => Vec::new(),
+        Err(error) => return Err(error::adopt(error)),
+    };
     let reachable = facts.is_some();
     let facts = facts.as_ref();
     Ok(HttpResponse::Ok().json(HostView {
@@ -39,6 +46,24 @@ pub(crate) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
             })
             .collect(),
     }))
+}
+
+fn foreign(object: adopt::ForeignObject) -> ForeignObject {
+    let unproven = "it carries labels like ours, and the database does not prove it to be ours";
+    ForeignObject {
+        kind: match object.kind {
+            adopt::ForeignKind::Container => ForeignKind::Container,
+            adopt::ForeignKind::Network => ForeignKind::Network,
+            adopt::ForeignKind::Volume => ForeignKind::Volume,
+        },
+        id: object.id,
+        name: object.name,
+        installation: object.fits.as_ref().map(|(id, _)| *id),
+        reason: match object.fits {
+            Some((_, place)) => format!("{unproven}; it would fit as `{place}`"),
+            None => unproven.to_owned(),
+        },
+    }
 }
 
 /// Take a container in that is not ours: it becomes the service of the installation that it fits.

@@ -145,10 +145,7 @@ pub(super) fn resolve(
             descriptor::PidMode::Host => NamespaceMode::Host,
             descriptor::PidMode::Service(other) => NamespaceMode::Service(other.to_string()),
         }),
-        ipc: ipc.as_ref().map(ipc_mode).or_else(|| {
-            // An engine's default is a namespace that nobody may join, so what others join is made to be shared.
-            is_ipc_joined(subject, name).then_some(NamespaceMode::Shareable)
-        }),
+        ipc: ipc.as_ref().map(ipc_mode),
         healthcheck: healthcheck.as_ref().map(healthcheck_specification),
         restart_unhealthy: healthcheck.as_ref().is_none_or(|check| check.restart),
         depends_on: dependencies(depends_on, &network, pid.as_ref(), ipc.as_ref()),
@@ -347,11 +344,6 @@ fn ipc_mode(mode: &descriptor::IpcMode) -> NamespaceMode {
         descriptor::IpcMode::Host => NamespaceMode::Host,
         descriptor::IpcMode::Service(other) => NamespaceMode::Service(other.to_string()),
     }
-}
-
-fn is_ipc_joined(subject: Subject<'_>, name: &str) -> bool {
-    let joins = |service: &ServiceSpec| matches!(&service.ipc, Some(descriptor::IpcMode::Service(other)) if other.as_str() == name);
-    subject.descriptor.services.iter().any(joins)
 }
 
 fn limits(resources: &descriptor::Resources, host_pids: i64) -> Resources {

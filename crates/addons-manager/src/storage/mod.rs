@@ -4,10 +4,18 @@
 //! placeholders, times as milliseconds since the epoch). No SQL and no row type leaves this folder. A change that belongs together is one
 //! method and one [`Storage::begin`] transaction. What the rows mean is decided elsewhere: use cases and the reconciler.
 
+pub mod attempts;
 pub mod claims;
+pub mod completions;
+pub mod containers;
+pub mod events;
 pub mod installations;
 pub mod kept;
+pub mod objects;
+pub mod passes;
 pub mod revisions;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
