@@ -1,6 +1,6 @@
 //! Releases: listed, published, read, validated, deleted.
 
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use addon_client::{
     Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, RightLevel, RightView,
@@ -264,6 +264,17 @@ fn right_view(right: &Right) -> RightView {
         Level::Dangerous => RightLevel::Dangerous,
     };
     RightView { right: right.to_string(), level }
+}
+
+/// The JSON Schema of the descriptor.
+#[utoipa::path(get, path = "/api/v1/marketplace/schema", tag = "addons", responses(
+    (status = 200, description = "JSON Schema, 2020-12", body = Object, content_type = "application/schema+json")))]
+pub(super) async fn schema(request: HttpRequest) -> HttpResponse {
+    let rendered = Rendered::text(addon_descriptor::SCHEMA_TEXT);
+    let mut response = rendered.respond(request.headers().get(header::IF_NONE_MATCH));
+    let kind = HeaderValue::from_static("application/schema+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 fn no_approved(addon: &str) -> Problem {

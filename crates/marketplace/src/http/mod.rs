@@ -41,6 +41,7 @@ pub fn routes() -> RouteTable {
         .get("/api/v1/marketplace/by-name/{name}", Access::PublicRead, addons::by_name)
         .get("/api/v1/marketplace/by-name/{name}/{version}", Access::PublicRead, addons::by_version)
         .post("/api/v1/marketplace/validate", Access::PublicRead, addons::validate)
+        .get("/api/v1/marketplace/schema", Access::PublicRead, addons::schema)
         .alias("/api/addons", ADDONS)
         .alias("/api/addons/{id}", ADDON)
 }
@@ -57,6 +58,7 @@ pub fn routes() -> RouteTable {
         addons::by_name,
         addons::by_version,
         addons::validate,
+        addons::schema,
         review::report,
         review::approve,
         review::reject,

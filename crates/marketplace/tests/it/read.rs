@@ -144,6 +144,17 @@ async fn the_descriptors_bytes_have_the_releases_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_schema_of_the_document_is_served() {
+    let market = Market::start(|_| ()).await;
+    let path = "/api/v1/marketplace/schema";
+    let answer = market.get(path).await.expect(200);
+    assert_eq!(answer.header("content-type"), "application/schema+json");
+    assert_eq!(answer.json(), addon_descriptor::schema());
+    let etag = answer.header("etag").to_owned();
+    market.finish(market.request(Method::GET, path).header("if-none-match", etag)).await.expect(304);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_lead_to_releases() {
     let (market, _registry, _) =
         market_with(&[("My.Probe", "1.0.0"), ("My.Probe", "1.2.0+build"), ("My.Probe", "2.0.0-rc.1")]).await;
