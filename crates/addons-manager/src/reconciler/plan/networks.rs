@@ -1,0 +1,145 @@
+//! Networks: made when missing, addressed by id, never taken for ours because of their name.
+
+use std::collections::BTreeMap;
+
+use super::View;
+use super::graph::{Plan, Step, StepId, Wait, WaitReason};
+use crate::domain::specification::{NetworkAttachment, NetworkMode, ServiceSpecification, SharedNetwork};
+use crate::reconciler::state::short;
+
+/// Where the engine has a network that a service is to be on.
+pub(crate) enum Found {
+    /// It is there.
+    There(String),
+    /// It is ours to make.
+    Missing {
+        /// The platform's, which is never removed.
+        platform: bool,
+    },
+    /// It cannot be used.
+    Blocked(Wait),
+}
+
+/// Networks of the installation as one plan uses them: each is made at most once.
+pub(crate) struct Networks<'a> {
+    view: View<'a>,
+    planned: BTreeMap<String, StepId>,
+}
+
+/// The attachments of a service; none where it has another way to be connected.
+pub(crate) fn attachments(service: &ServiceSpecification) -> &[NetworkAttachment] {
+    match &service.network {
+        NetworkMode::Networks(attachments) => attachments,
+        _ => &[],
+    }
+}
+
+/// The courtesy aliases that a service would have: network and alias.
+pub(crate) fn courtesy_aliases(service: &ServiceSpecification) -> impl Iterator<Item = (&str, &str)> {
+    attachments(service)
+        .iter()
+        .filter_map(|attachment| Some((attachment.network.as_str(), attachment.courtesy_alias.as_deref()?)))
+}
+
+/// Finds a network by its name. The addon's own is the one that its row proves; another of that name is in the way and never touched.
+pub(crate) fn find(view: &View<'_>, name: &str) -> Found {
+    if let Some(own) = view.observed.own_network(view.desired, name) {
+        return Found::There(own.id.0.clone());
+    }
+    let other = view.observed.others.network_named(name);
+    match (view.desired.specification.shared_networks.get(name), other) {
+        (Some(_), Some(id)) => Found::There(id.to_owned()),
+        (Some(SharedNetwork::Platform), None) => Found::Missing { platform: true },
+        (Some(SharedNetwork::External), None) => Found::Blocked(Wait {
+            reason: WaitReason::Change,
+            message: format!("network {name}, which belongs to somebody else, is not there"),
+            next_attempt: None,
+        }),
+        (None, Some(id)) => Found::Blocked(Wait {
+            reason: WaitReason::Conflict,
+            message: format!("a network named {name} ({}) is there that is not this addon's; it is left alone: remove or rename it", short(id)),
+            next_attempt: None,
+        }),
+        (None, None) => Found::Missing { platform: false },
+    }
+}
+
+/// What keeps the service from its networks.
+pub(super) fn blocked(view: &View<'_>, service: &ServiceSpecification) -> Option<Wait> {
+    attachments(service).iter().find_map(|attachment| match find(view, &attachment.network) {
+        Found::Blocked(wait) => Some(wait),
+        _ => None,
+    })
+}
+
+impl<'a> Networks<'a> {
+    pub(super) fn new(view: &View<'a>) -> Self {
+        Self { view: *view, planned: BTreeMap::new() }
+    }
+
+    /// The steps after which every network of the service is there.
+    pub(super) fn ensure(&mut self, service: &ServiceSpecification, cause: &str, plan: &mut Plan) -> Result<Vec<StepId>, Wait> {
+        // All are looked at before any is made: a service that cannot be created asks for none.
+        if let Some(wait) = blocked(&self.view, service) {
+            return Err(wait);
+        }
+        Ok(attachments(service).iter().filter_map(|attachment| self.ensure_one(&attachment.network, service, cause, plan)).collect())
+    }
+
+    fn ensure_one(&mut self, name: &str, service: &ServiceSpecification, cause: &str, plan: &mut Plan) -> Option<StepId> {
+        if let Some(step) = self.planned.get(name) {
+            return Some(*step);
+        }
+        let Found::Missing { platform } = find(&self.view, name) else { return None };
+        let step = Step::CreateNetwork { name: name.to_owned(), platform };
+        let step = plan.add(step, Some(&service.service_name), format!("network {name} is not there; {cause}"), &[]);
+        self.planned.insert(name.to_owned(), step);
+        Some(step)
+    }
+
+    /// The step that makes a network which a running container has lost, and its id where it is there.
+    pub(super) fn for_connect(
+        &mut self,
+        name: &str,
+        service: &ServiceSpecification,
+        plan: &mut Plan,
+    ) -> Result<(Option<String>, Option<StepId>), Wait> {
+        match find(&self.view, name) {
+            Found::There(id) => Ok((Some(id), None)),
+            Found::Blocked(wait) => Err(wait),
+            Found::Missing { .. } => Ok((None, self.ensure_one(name, service, "its container is to be connected", plan))),
+        }
+    }
+
+    /// Courtesy aliases that nobody else has: network to alias.
+    pub(super) fn free_courtesy_aliases(&self, service: &ServiceSpecification) -> BTreeMap<String, String> {
+        courtesy_aliases(service)
+            .filter(|(network, alias)| {
+                let taken = self.view.desired.courtesy_taken.contains(&((*network).to_owned(), (*alias).to_owned()));
+                let answered = match find(&self.view, network) {
+                    Found::There(id) => self.view.observed.others.answers_to(&id, alias),
+                    _ => false,
+                };
+                !taken && !answered
+            })
+            .map(|(network, alias)| (network.to_owned(), alias.to_owned()))
+            .collect()
+    }
+}
+
+/// Of several networks that were made under one name and nonce (names of networks are not unique, and an answer can get lost) the oldest
+/// stays; the row of each other one says that it is surplus.
+pub(super) fn remove_surplus(view: &View<'_>, plan: &mut Plan) {
+    for row in view.desired.networks.iter().filter(|row| row.surplus) {
+        let cause = "a second network was made under this name";
+        match view.observed.ours.networks.get(&row.row) {
+            Some(network) => {
+                let step = Step::RemoveNetwork { row: row.row, id: network.id.clone(), name: row.name.clone() };
+                plan.add(step, None, cause, &[]);
+            }
+            None => {
+                plan.add(Step::ForgetNetwork { row: row.row, name: row.name.clone() }, None, cause, &[]);
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The ledger of containers: a row before each create, the engine's id after it. What stands here proves a container ours.
+
+use std::collections::{BTreeMap, HashMap};
+
+use addon_client::Timestamp;
+use sqlx::sqlite::SqliteConnection;
+
+use super::{Storage, StorageError, attempts, parsed, to_json};
+use crate::domain::installation::InstallationId;
+use crate::reconciler::state::{Asked, Provider, Role, StartedBy};
+
+/// A container that is about to be created.
+#[derive(Debug, Clone)]
+pub(crate) struct NewContainer<'a> {
+    pub(crate) installation: InstallationId,
+    pub(crate) service: &'a str,
+    pub(crate) revision: i64,
+    pub(crate) role: Role,
+    pub(crate) name: &'a str,
+    /// Random; used unless a create with an earlier one may still come true.
+    pub(crate) nonce: &'a str,
+    pub(crate) spec_digest: &'a str,
+    pub(crate) asked: &'a Asked,
+    pub(crate) restart_generation: i64,
+}
+
+impl Storage {
+    /// Writes the row of a container that is about to be created, in place of the row of the one before. Answers the key of the row and
+    /// the nonce to create with: an earlier one stays while its container has no id, since a create whose answer was lost may have made it.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn open_container(&self, new: &NewContainer<'_>, now: Timestamp) -> Result<(i64, String), StorageError> {
+        let failed = || StorageError::query("write container");
+        let mut tx = self.begin().await?;
+        let pending: Option<String> =
+            sqlx::query_scalar("SELECT nonce FROM containers WHERE installation_id = $1 AND service = $2 AND role = $3 AND engine_id IS NULL")
+                .bind(new.installation.to_string())
+                .bind(new.service)
+                .bind(new.role.as_str())
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(failed())?;
+        sqlx::query("DELETE FROM containers WHERE installation_id = $1 AND service = $2 AND role = $3")
+            .bind(new.installation.to_string())
+            .bind(new.service)
+            .bind(new.role.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed())?;
+        let nonce = pending.unwrap_or_else(|| new.nonce.to_owned());
+        let sql = "INSERT INTO containers (installation_id, service, revision, role, name, nonce, spec_digest, asked, restart_generation,
+                                           created_at_ms)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+        let row: i64 = sqlx::query_scalar(sql)
+            .bind(new.installation.to_string())
+            .bind(new.service)
+            .bind(new.revision)
+            .bind(new.role.as_str())
+            .bind(new.name)
+            .bind(&nonce)
+            .bind(new.spec_digest)
+            .bind(to_json(new.asked))
+            .bind(new.restart_generation)
+            .bind(now.millis())
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(failed())?;
+        tx.commit().await.map_err(failed())?;
+        Ok((row, nonce))
+    }
+
+    /// The engine has created it: from now on its id is the proof.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn container_created(&self, row: i64, engine_id: &str) -> Result<(), StorageError> {
+        let sql = "UPDATE containers SET engine_id = $2 WHERE id = $1";
+        sqlx::query(sql).bind(row).bind(engine_id).execute(self.writer()).await.map_err(StorageError::query("write container's id"))?;
+        Ok(())
+    }
+
+    /// It is what was meant.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn container_verified(&self, row: i64) -> Result<(), StorageError> {
+        let sql = "UPDATE containers SET verified = 1 WHERE id = $1";
+        sqlx::query(sql).bind(row).execute(self.writer()).await.map_err(StorageError::query("write container"))?;
+        Ok(())
+    }
+
+    /// Writes down what was last asked of the engine for a container.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn set_asked(&self, row: i64, asked: &Asked) -> Result<(), StorageError> {
+        let sql = "UPDATE containers SET asked = $2 WHERE id = $1";
+        sqlx::query(sql).bind(row).bind(to_json(asked)).execute(self.writer()).await.map_err(StorageError::query("write what was asked"))?;
+        Ok(())
+    }
+
+    /// It is gone.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn forget_container(&self, row: i64) -> Result<(), StorageError> {
+        let sql = "DELETE FROM containers WHERE id = $1";
+        sqlx::query(sql).bind(row).execute(self.writer()).await.map_err(StorageError::query("forget container"))?;
+        Ok(())
+    }
+
+    /// Writes down a run that we are about to begin, and against which containers. Answers the key of the attempt.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn begin_run(
+        &self,
+        run: &attempts::NewRun<'_>,
+        providers: &BTreeMap<String, Provider>,
+        restart_generation: i64,
+    ) -> Result<i64, StorageError> {
+        let mut tx = self.begin().await?;
+        // A run that was written down and never began: we were stopped between the two.
+        sqlx::query("DELETE FROM attempts WHERE engine_id = $1 AND ended_at_ms IS NULL")
+            .bind(run.engine_id)
+            .execute(&mut *tx)
+            .await
+            .map_err(StorageError::query("begin run"))?;
+        let attempt = attempts::insert_run(&mut tx, run).await?;
+        let sql = "UPDATE containers
+                   SET providers = $2, restart_generation = $3, started_at = NULL WHERE id = $1";
+        sqlx::query(sql)
+            .bind(run.container_row)
+            .bind(to_json(providers))
+            .bind(restart_generation)
+            .execute(&mut *tx)
+            .await
+            .map_err(StorageError::query("write container"))?;
+        tx.commit().await.map_err(StorageError::query("begin run"))?;
+        Ok(attempt)
+    }
+
+    /// A run that was written down did not begin, and nothing is to be concluded from that.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn cancel_run(&self, attempt: i64) -> Result<(), StorageError> {
+        let sql = "DELETE FROM attempts WHERE id = $1 AND ended_at_ms IS NULL";
+        sqlx::query(sql).bind(attempt).execute(self.writer()).await.map_err(StorageError::query("cancel run"))?;
+        Ok(())
+    }
+
+    /// Whose the containers and networks are: engine id to installation.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn owners(&self) -> Result<HashMap<String, InstallationId>, StorageError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT engine_id, installation_id FROM containers WHERE engine_id IS NOT NULL
+             UNION ALL SELECT engine_id, installation_id FROM networks WHERE engine_id IS NOT NULL AND installation_id IS NOT NULL",
+        )
+        .fetch_all(self.reader())
+            .await
+            .map_err(StorageError::query("list containers"))?;
+        rows.into_iter().map(|(engine_id, id)| Ok((engine_id, parsed("containers", &id, "installation_id", &id)?))).collect()
+    }
+
+    /// Takes a container into the ledger that the engine has already. `false` when the service has another one with an id.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn adopt_container(
+        &self,
+        new: &NewContainer<'_>,
+        engine_id: &str,
+        verified: bool,
+        providers: &BTreeMap<String, Provider>,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let failed = || StorageError::query("adopt container");
+        let mut tx = self.begin().await?;
+        let taken: Option<i64> = sqlx::query_scalar(
+            "SELECT 1 FROM containers
+             WHERE engine_id = $4 OR (installation_id = $1 AND service = $2 AND role = $3 AND engine_id IS NOT NULL)",
+        )
+        .bind(new.installation.to_string())
+        .bind(new.service)
+        .bind(new.role.as_str())
+        .bind(engine_id)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed())?;
+        if taken.is_some() {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM containers WHERE installation_id = $1 AND service = $2 AND role = $3")
+            .bind(new.installation.to_string())
+            .bind(new.service)
+            .bind(new.role.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed())?;
+        let sql = "INSERT INTO containers (installation_id, service, revision, role, name, nonce, engine_id, spec_digest, asked, providers,
+                                           verified, restart_generation, created_at_ms)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        sqlx::query(sql)
+            .bind(new.installation.to_string())
+            .bind(new.service)
+            .bind(new.revision)
+            .bind(new.role.as_str())
+            .bind(new.name)
+            .bind(new.nonce)
+            .bind(engine_id)
+            .bind(new.spec_digest)
+            .bind(to_json(new.asked))
+            .bind(to_json(providers))
+            .bind(verified)
+            .bind(new.restart_generation)
+            .bind(now.millis())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed())?;
+        tx.commit().await.map_err(failed())?;
+        Ok(true)
+    }
+}
+
+pub(super) async fn set_engine_id(tx: &mut SqliteConnection, row: i64, engine_id: &str) -> Result<(), StorageError> {
+    let sql = "UPDATE containers SET engine_id = $2 WHERE id = $1 AND engine_id IS NULL";
+    sqlx::query(sql).bind(row).bind(engine_id).execute(tx).await.map_err(StorageError::query("write container's id"))?;
+    Ok(())
+}
+
+pub(super) async fn set_started_at(tx: &mut SqliteConnection, row: i64, started_at: &str) -> Result<(), StorageError> {
+    let sql = "UPDATE containers SET started_at = $2 WHERE id = $1";
+    sqlx::query(sql).bind(row).bind(started_at).execute(tx).await.map_err(StorageError::query("write start of process"))?;
+    Ok(())
+}
+
+/// A container that somebody else started, or the engine, begins a run of its own: its process is another one.
+pub(super) async fn forget_started_at(tx: &mut SqliteConnection, engine_id: &str, by: StartedBy) -> Result<(), StorageError> {
+    debug_assert_ne!(by, StartedBy::Manager, "ours are begun by `begin_run`");
+    let sql = "UPDATE containers SET started_at = NULL WHERE engine_id = $1";
+    sqlx::query(sql).bind(engine_id).execute(tx).await.map_err(StorageError::query("write start of process"))?;
+    Ok(())
+}
