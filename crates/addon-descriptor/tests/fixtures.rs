@@ -4,6 +4,8 @@
 //! After a deliberate change `cargo test -p addon-descriptor --test fixtures -- --ignored` writes the expectations
 //! anew; the difference is then for a person to read.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

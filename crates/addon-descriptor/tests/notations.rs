@@ -1,6 +1,8 @@
 //! Every notation of every field: those of one thing have one digest, those of different things different ones; what is
 //! spelled out though it is the default changes nothing; and all of it holds for any combination of fields.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use addon_descriptor::{AddonDescriptor, Digest, read, schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,6 +1,8 @@
 //! Whatever comes in: no panic, no more than linear time, formatting changes nothing, and the JSON Schema refuses
 //! nothing that the reader accepts.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;

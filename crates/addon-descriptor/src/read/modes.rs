@@ -1,5 +1,6 @@
 //! Settings of a service that are a choice: restart, namespaces, capabilities, devices, user, signals, logging.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
@@ -85,10 +86,13 @@ pub(super) fn depends_on<'t>(at: At<'t>) -> BTreeMap<ServiceName, (Dependency, A
     }
     for item in at.items(MAX_ENTRIES) {
         let Some(name) = item.parse::<ServiceName>(rules::INVALID_NAME) else { continue };
-        if found.contains_key(&name) {
-            item.fault(rules::REPEATED_ENTRY, format!("`{name}` stands here twice"));
-        } else {
-            found.insert(name, (Dependency::default(), item));
+        match found.entry(name) {
+            Entry::Vacant(slot) => {
+                slot.insert((Dependency::default(), item));
+            }
+            Entry::Occupied(slot) => {
+                item.fault(rules::REPEATED_ENTRY, format!("`{}` stands here twice", slot.key()));
+            }
         }
     }
     found

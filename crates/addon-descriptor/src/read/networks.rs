@@ -1,5 +1,6 @@
 //! Where a service stands in the network: networks, aliases, name resolution.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -52,10 +53,13 @@ pub(crate) fn networks<'t>(at: At<'t>) -> BTreeMap<NetworkName, (NetworkAttachme
     }
     for item in at.items(MAX_ENTRIES) {
         let Some(name) = item.text().and_then(|text| network_name(item, text)) else { continue };
-        if found.contains_key(&name) {
-            item.fault(rules::REPEATED_ENTRY, format!("`{name}` stands here twice"));
-        } else {
-            found.insert(name, (NetworkAttachment::default(), item));
+        match found.entry(name) {
+            Entry::Vacant(slot) => {
+                slot.insert((NetworkAttachment::default(), item));
+            }
+            Entry::Occupied(slot) => {
+                item.fault(rules::REPEATED_ENTRY, format!("`{}` stands here twice", slot.key()));
+            }
         }
     }
     found

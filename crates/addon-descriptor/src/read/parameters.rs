@@ -243,7 +243,11 @@ fn choice(fields: &Fields<'_>) -> ParameterKind {
     let mut values: Vec<String> = Vec::new();
     match fields.get("values") {
         None => {
-            fields.at.fault_missing("values", rules::MISSING_FIELD, "a parameter of type enum needs `values`")
+            fields.at.fault_missing(
+                "values",
+                rules::MISSING_FIELD,
+                "a parameter of type enum needs `values`",
+            );
         }
         Some(at) => {
             let items = at.items(MAX_PARAMETERS);

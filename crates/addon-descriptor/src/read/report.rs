@@ -357,10 +357,7 @@ impl<'t> At<'t> {
         match value.to_integer() {
             Some(value) if (min..=max).contains(&value) => Some(value),
             _ => {
-                let suggestion = match value.to_integer() {
-                    Some(value) => Some(value.clamp(min, max).to_string()),
-                    None => None,
-                };
+                let suggestion = value.to_integer().map(|value| value.clamp(min, max).to_string());
                 let message = format!("a whole number from {min} to {max} is needed, not {}", shown(literal));
                 self.record(rules::INVALID_NUMBER, Invalid { message, suggestion });
                 None

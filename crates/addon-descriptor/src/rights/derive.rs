@@ -103,7 +103,9 @@ fn of_host_path(path: &str, read_only: bool, rights: &mut BTreeSet<Right>) {
         rights.insert(Right::plain("docker-socket"));
     }
     if clean != paths::DOCKER_SOCKET {
-        rights.insert(host_path(path, read_only));
+        // A path of a mount is normal already; that of a volume's options need not be.
+        let shown = if path.contains("..") || path.contains("//") { clean.as_str() } else { path };
+        rights.insert(host_path(shown, read_only));
     }
 }
 
@@ -232,4 +234,196 @@ fn host_port(port: &PortMapping) -> Right {
         _ => port.host_text(),
     };
     Right::of("host-port", format_args!("{text}/{}", port.protocol))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fields;
+    use crate::read;
+
+    fn rights_of(document: &Value) -> Vec<String> {
+        let reading = read(document.to_string().as_bytes()).unwrap();
+        let descriptor =
+            reading.descriptor.unwrap_or_else(|| panic!("{document}: {:#?}", reading.violations));
+        rights(&descriptor).iter().map(ToString::to_string).collect()
+    }
+
+    /// The rights of a document whose first service has this field beside nothing that needs any.
+    fn of_field(field: &str, value: &Value) -> Vec<String> {
+        let mut document = json!({
+            "name": "sample",
+            "services": [
+                { "service_name": "web", "image": "nginx:1.27", "networks": ["own"] },
+                { "service_name": "other", "image": "nginx:1.27", "networks": ["own"], "ipc": "shareable" }
+            ],
+            "networks": [{ "name": "own" }],
+            "parameters": [{ "name": "films", "type": "path" }, { "name": "web", "type": "port" }]
+        });
+        document["services"][0][field] = value.clone();
+        if field == "network_mode" {
+            document["services"][0]["networks"] = json!([]);
+        }
+        rights_of(&document)
+    }
+
+    /// Every field of a service, with values and the rights that they need.
+    fn table() -> Vec<(&'static str, Value, Vec<&'static str>)> {
+        let none = |field: &'static str, value: Value| (field, value, vec![]);
+        vec![
+            none("command", json!("x")),
+            none("entrypoint", json!("x")),
+            none("environment", json!({ "A": "b" })),
+            none("labels", json!({ "a": "b" })),
+            ("sysctls", json!({ "net.core.somaxconn": 512 }), vec!["sysctl:net.core.somaxconn=512"]),
+            (
+                "ports",
+                json!({ "80": "8080", "53/udp": "5353" }),
+                vec!["host-port:5353/udp", "host-port:8080/tcp"],
+            ),
+            ("ports", json!({ "80": "127.0.0.1:8080" }), vec!["host-port:127.0.0.1:8080/tcp"]),
+            ("ports", json!({ "80": "[::1]:8080" }), vec!["host-port:[::1]:8080/tcp"]),
+            ("ports", json!({ "8000-8002": "8000-8002" }), vec!["host-port:8000-8002/tcp"]),
+            ("ports", json!({ "80": "" }), vec!["host-port:any/tcp"]),
+            ("ports", json!({ "80": "127.0.0.1:" }), vec!["host-port:127.0.0.1:any/tcp"]),
+            ("ports", json!({ "80": "${web}" }), vec!["host-port:${web}/tcp"]),
+            ("volumes", json!(["/var/run/docker.sock:/var/run/docker.sock"]), vec!["docker-socket"]),
+            ("volumes", json!(["/run/docker.sock:/s:ro"]), vec!["docker-socket"]),
+            ("volumes", json!(["/var/run:/x"]), vec!["docker-socket", "host-path:/var/run:rw"]),
+            ("volumes", json!(["/var:/x:ro"]), vec!["docker-socket", "host-path:/var:ro"]),
+            ("volumes", json!(["/run:/x"]), vec!["docker-socket", "host-path:/run:rw"]),
+            ("volumes", json!(["/:/x:ro"]), vec!["docker-socket", "host-path:/:ro"]),
+            ("volumes", json!(["/srv:/x:ro"]), vec!["host-path:/srv:ro"]),
+            ("volumes", json!(["${films}:/x"]), vec!["host-path:${films}:rw"]),
+            none("volumes", json!(["v:/x", "/y"])),
+            ("networks", json!([]), vec!["platform-network"]),
+            ("networks", json!(["theirs"]), vec!["external-network:theirs"]),
+            none("networks", json!({ "own": { "aliases": ["x"] } })),
+            none("aliases", json!(["x"])),
+            none("files", json!([{ "path": "/x", "content": "x" }])),
+            none("healthcheck", json!({ "test": "true" })),
+            none("depends_on", json!(["other"])),
+            none("restart", json!("no")),
+            none("resources", json!({ "memory": "64m" })),
+            none("update", json!({ "order": "start-first" })),
+            ("replaces", json!("root_scheduler"), vec!["replaces:root_scheduler"]),
+            none("user", json!("root")),
+            none("group_add", json!(["docker"])),
+            none("working_dir", json!("/x")),
+            none("hostname", json!("x")),
+            none("domainname", json!("x")),
+            none("dns", json!("1.1.1.1")),
+            none("dns_search", json!("x")),
+            none("extra_hosts", json!(["x:host-gateway"])),
+            none("init", json!(true)),
+            none("tty", json!(true)),
+            none("stdin_open", json!(true)),
+            none("read_only", json!(true)),
+            none("tmpfs", json!("/x")),
+            none("ulimits", json!({ "nofile": 1024 })),
+            none("stop_signal", json!("INT")),
+            none("stop_grace_period", json!("1s")),
+            none("logging", json!({ "driver": "local" })),
+            ("logging", json!({ "driver": "syslog" }), vec!["log-driver:syslog"]),
+            none("platform", json!("linux/amd64")),
+            none("cap_add", json!(["CHOWN"])),
+            ("cap_add", json!(["NET_ADMIN"]), vec!["capability:NET_ADMIN"]),
+            none("cap_drop", json!(["ALL"])),
+            none("security_opt", json!(["no-new-privileges"])),
+            (
+                "security_opt",
+                json!([
+                    "no-new-privileges:false",
+                    "seccomp=unconfined",
+                    "apparmor=unconfined",
+                    "label=disable"
+                ]),
+                vec![
+                    "security-opt:apparmor=unconfined",
+                    "security-opt:label=disable",
+                    "security-opt:no-new-privileges=false",
+                    "security-opt:seccomp=unconfined",
+                ],
+            ),
+            ("network_mode", json!("host"), vec!["host-network"]),
+            none("network_mode", json!("none")),
+            none("network_mode", json!("service:other")),
+            ("pid", json!("host"), vec!["host-pid"]),
+            none("pid", json!("service:other")),
+            ("ipc", json!("host"), vec!["host-ipc"]),
+            none("ipc", json!("service:other")),
+            ("devices", json!(["/dev/ttyUSB0:/dev/x:r"]), vec!["device:/dev/ttyUSB0"]),
+            ("gpus", json!("all"), vec!["gpus:all"]),
+            ("gpus", json!(2), vec!["gpus:2"]),
+            ("privileged", json!(true), vec!["privileged"]),
+        ]
+    }
+
+    #[test]
+    fn every_field_of_a_service_has_the_rights_that_it_needs() {
+        let table = table();
+        for (field, value, expected) in &table {
+            assert_eq!(of_field(field, value), *expected, "{field}: {value}");
+        }
+        for (field, _) in fields::SERVICE.fields {
+            let is_plain = matches!(*field, "service_name" | "image");
+            assert!(
+                is_plain || table.iter().any(|(tabled, ..)| tabled == field),
+                "{field} is not in the table"
+            );
+        }
+    }
+
+    #[test]
+    fn volumes_and_networks_have_the_rights_that_they_need() {
+        let of_volume = |volume: Value| {
+            rights_of(&json!({
+                "name": "sample",
+                "services": [{ "service_name": "web", "image": "nginx:1.27", "network_mode": "none" }],
+                "volumes": [volume]
+            }))
+        };
+        let bind = json!({ "type": "none", "o": "bind,ro", "device": "/srv/films" });
+        assert_eq!(of_volume(json!({ "name": "v", "driver_opts": bind })), ["host-path:/srv/films:ro"]);
+        let socket = json!({ "o": "rbind", "device": "/srv/../var/run" });
+        assert_eq!(
+            of_volume(json!({ "name": "v", "driver_opts": socket })),
+            ["docker-socket", "host-path:/run:rw"]
+        );
+        let nfs = json!({ "type": "nfs", "o": "addr=10.0.0.1", "device": ":/x" });
+        assert_eq!(
+            of_volume(json!({ "name": "v", "driver_opts": nfs })),
+            [
+                "volume-driver-opts:v:device=:/x",
+                "volume-driver-opts:v:o=addr=10.0.0.1",
+                "volume-driver-opts:v:type=nfs"
+            ]
+        );
+        assert_eq!(
+            of_volume(json!({ "name": "v", "driver": "nfs", "driver_opts": { "share": "x" } })),
+            ["volume-driver-opts:v:share=x", "volume-plugin:nfs"]
+        );
+        assert_eq!(of_volume(json!({ "name": "v", "external": true })), ["external-volume:v"]);
+        assert_eq!(of_volume(json!({ "name": "v", "labels": { "a": "b" } })), Vec::<String>::new());
+
+        let of_network = |network: Value| {
+            rights_of(&json!({
+                "name": "sample",
+                "services": [{ "service_name": "web", "image": "nginx:1.27", "networks": [network["name"]] }],
+                "networks": [network]
+            }))
+        };
+        assert_eq!(
+            of_network(json!({ "name": "n", "subnets": ["10.0.0.0/24"], "internal": true })),
+            Vec::<String>::new()
+        );
+        assert_eq!(of_network(json!({ "name": "n", "external": true })), ["external-network:n"]);
+        assert_eq!(of_network(json!({ "name": "oakestra" })), ["platform-network"]);
+        assert_eq!(
+            of_network(json!({ "name": "n", "driver": "macvlan", "driver_opts": { "parent": "eth0" } })),
+            ["network-driver-opts:n:parent=eth0", "network-driver:macvlan"]
+        );
+    }
 }
