@@ -1,5 +1,7 @@
 //! The clients against a server that answers what a test says.
 
+#![allow(clippy::unwrap_used, reason = "everything here is a test or helps one")]
+
 use std::time::Duration;
 
 use addon_client::{

@@ -21,7 +21,6 @@ pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// That of the process. Variables that are not UTF-8 are left out.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn process() -> Self {
         let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((key.into_string().ok()?, value.into_string().ok()?))
@@ -209,7 +208,7 @@ fn file_layers(
             }
         }
         (_, value) => {
-            layers.push(Layer { place: place.to_owned(), path: path.clone(), value: value.clone() })
+            layers.push(Layer { place: place.to_owned(), path: path.clone(), value: value.clone() });
         }
     }
     Ok(())
