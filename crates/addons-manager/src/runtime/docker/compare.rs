@@ -339,7 +339,6 @@ impl Comparison<'_> {
 
     fn networks(&self, found: &mut Differences) {
         let NetworkMode::Networks(attachments) = &self.specification.network else { return };
-        let id = self.made.id.as_deref().unwrap_or_default();
         let attached = self
             .made
             .network_settings
@@ -365,7 +364,7 @@ impl Comparison<'_> {
             seen.insert(key);
             let mut wanted: BTreeSet<String> = attachment.aliases.iter().cloned().collect();
             wanted.extend(self.meant.courtesy_aliases.get(&attachment.network).cloned());
-            let shown = inspect::aliases(endpoint.aliases.as_ref(), id);
+            let shown = inspect::aliases(endpoint, self.made, &wanted);
             if wanted != shown {
                 found.add(
                     "Networks",

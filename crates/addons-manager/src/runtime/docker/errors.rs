@@ -88,6 +88,7 @@ impl Failure {
                 .iter()
                 .any(|words| self.says(words))
             && !self.says("could not find an available")
+            && !self.says("plugin")
     }
 
     /// The error that the rest of the program sees. `operation` says what was asked, with the names in it.
@@ -158,6 +159,14 @@ const ANYWHERE: &[(&str, Verdict)] = &[
     ("bind: address already in use", Verdict::Wait(ChangeNeeded::PortTaken)),
     ("failed to bind host port", Verdict::Wait(ChangeNeeded::PortTaken)),
     ("cannot assign requested address", Verdict::Wait(ChangeNeeded::Configuration)),
+    // What an engine cannot be asked for, though it says 404 or 500.
+    ("plugin \"", Verdict::Wait(ChangeNeeded::Configuration)),
+    ("could not find plugin", Verdict::Wait(ChangeNeeded::Configuration)),
+    ("legacy plugin", Verdict::Wait(ChangeNeeded::Configuration)),
+    ("no log driver named", Verdict::Wait(ChangeNeeded::Configuration)),
+    ("invalid subnet", Verdict::Wait(ChangeNeeded::Configuration)),
+    ("invalid option", Verdict::Wait(ChangeNeeded::Configuration)),
+    ("missing required option", Verdict::Wait(ChangeNeeded::Configuration)),
     // Names.
     ("is already in use by container", Verdict::Wait(ChangeNeeded::NameTaken)),
     ("already exists with the same name", Verdict::Wait(ChangeNeeded::NameTaken)),
@@ -202,6 +211,8 @@ const PULLING: &[(&str, Verdict)] = &[
     ("no basic auth credentials", Verdict::Wait(ChangeNeeded::Authentication)),
     ("incorrect username or password", Verdict::Wait(ChangeNeeded::Authentication)),
     ("access to the resource is denied", Verdict::Wait(ChangeNeeded::Authentication)),
+    ("parsing http 401 response", Verdict::Wait(ChangeNeeded::Authentication)),
+    ("parsing http 403 response", Verdict::Wait(ChangeNeeded::Authentication)),
     ("403 forbidden", Verdict::Wait(ChangeNeeded::Authentication)),
     ("denied", Verdict::Wait(ChangeNeeded::Authentication)),
     ("manifest unknown", Verdict::Never),
@@ -227,6 +238,8 @@ const STARTING: &[(&str, Verdict)] = &[
     ("error gathering device information", Verdict::Wait(ChangeNeeded::Configuration)),
     ("error while creating mount source path", Verdict::Wait(ChangeNeeded::Configuration)),
     ("failed to mount local volume", Verdict::Wait(ChangeNeeded::Configuration)),
+    ("is not a shared mount", Verdict::Wait(ChangeNeeded::Configuration)),
+    ("is not a shared or slave mount", Verdict::Wait(ChangeNeeded::Configuration)),
     ("operation not permitted", Verdict::Wait(ChangeNeeded::Configuration)),
     ("oci runtime create failed", Verdict::Wait(ChangeNeeded::Configuration)),
 ];

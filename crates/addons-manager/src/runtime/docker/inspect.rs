@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, HostConfig, ImageInspect, PortMap,
-    RestartPolicy as EngineRestartPolicy, RestartPolicyNameEnum,
+    ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum, HostConfig,
+    ImageInspect, PortMap, RestartPolicy as EngineRestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::list;
@@ -55,7 +55,7 @@ pub(super) fn container(answer: &ContainerInspectResponse) -> InspectedContainer
         restart: host.restart_policy.as_ref().map_or(Some(RestartPolicy::No), restart_policy),
         aliases: networks
             .iter()
-            .map(|(name, endpoint)| (name.clone(), aliases(endpoint.aliases.as_ref(), &id)))
+            .map(|(name, endpoint)| (name.clone(), aliases(endpoint, answer, &BTreeSet::new())))
             .collect(),
         asked_ports: host.port_bindings.as_ref().map(ports).unwrap_or_default(),
         limits: limits(&host),
@@ -138,11 +138,20 @@ fn restart_policy(policy: &EngineRestartPolicy) -> Option<RestartPolicy> {
     }
 }
 
-/// As they were asked for: engines before API 1.45 add the container's short id at the start.
-pub(super) fn aliases(listed: Option<&Vec<String>>, container_id: &str) -> BTreeSet<String> {
-    let listed = listed.into_iter().flatten();
-    listed
-        .filter(|alias| alias.len() != SHORT_ID || !container_id.starts_with(alias.as_str()))
+/// As they were asked for: the engine adds the container's short id and its host name by itself, which count only where they are `wanted`.
+pub(super) fn aliases(
+    endpoint: &EndpointSettings,
+    made: &ContainerInspectResponse,
+    wanted: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let id = made.id.as_deref().unwrap_or_default();
+    let host_name = made.config.as_ref().and_then(|config| config.hostname.as_deref()).unwrap_or_default();
+    let added = |alias: &str| alias == host_name || (alias.len() == SHORT_ID && id.starts_with(alias));
+    endpoint
+        .aliases
+        .iter()
+        .flatten()
+        .filter(|alias| wanted.contains(*alias) || !added(alias))
         .cloned()
         .collect()
 }
@@ -217,7 +226,7 @@ pub(super) fn limits_as_meant(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bollard::models::PortBinding;
+    use bollard::models::{ContainerConfig, PortBinding};
 
     #[test]
     fn restarting_counts_before_running() {
@@ -251,10 +260,20 @@ mod tests {
     }
 
     #[test]
-    fn the_short_id_is_no_alias() {
-        let listed = vec!["db".to_owned(), "0123456789ab".to_owned()];
-        assert_eq!(aliases(Some(&listed), "0123456789abcdef"), BTreeSet::from(["db".to_owned()]));
-        assert_eq!(aliases(None, "0123456789abcdef"), BTreeSet::new());
+    fn what_the_engine_adds_is_no_alias_unless_it_was_asked_for() {
+        let made = ContainerInspectResponse {
+            id: Some("0123456789abcdef".to_owned()),
+            config: Some(ContainerConfig { hostname: Some("box".to_owned()), ..ContainerConfig::default() }),
+            ..ContainerInspectResponse::default()
+        };
+        let names = ["db", "0123456789ab", "box"].map(str::to_owned);
+        let endpoint = EndpointSettings { aliases: Some(names.to_vec()), ..EndpointSettings::default() };
+        assert_eq!(aliases(&endpoint, &made, &BTreeSet::new()), ["db".to_owned()].into());
+        assert_eq!(
+            aliases(&endpoint, &made, &["box".to_owned()].into()),
+            ["box".to_owned(), "db".to_owned()].into()
+        );
+        assert_eq!(aliases(&EndpointSettings::default(), &made, &BTreeSet::new()), BTreeSet::new());
     }
 
     #[test]

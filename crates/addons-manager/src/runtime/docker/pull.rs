@@ -204,7 +204,20 @@ async fn transfer(
         message,
         reason: ChangeNeeded::DiskFull,
     };
-    let refused = |failure: Failure| failure.into_error(operation, Asked::Pull);
+    let refused = |failure: Failure| {
+        if failure.says("cannot overwrite digest") {
+            let message = format!(
+                "the engine has {} for another platform, and cannot hold one digest for two; remove that image, or ask for its platform",
+                image.digest
+            );
+            return RuntimeError::WaitForChange {
+                operation: operation.to_owned(),
+                message,
+                reason: ChangeNeeded::Configuration,
+            };
+        }
+        failure.into_error(operation, Asked::Pull)
+    };
     let facts = inner.facts().await.map_err(|failure| failure.into_error(operation, Asked::Read))?;
     let disk = disk::EngineDisk::of(&facts.root_dir, inner.settings.engine_is_local());
     let free_before = disk.free_bytes();
