@@ -36,7 +36,7 @@ pub(super) fn field(name: &str) -> (Value, &'static str) {
         "entrypoint" => (words(), "A line that is split as a shell does, or words; default the image's own."),
         "environment" => (reference("mapOrList"), "Variables."),
         "labels" => (reference("labels"), "Labels of the container."),
-        "sysctls" => (reference("mapOrList"), "Namespaced kernel settings."),
+        "sysctls" => (sysctls(), "Namespaced kernel settings."),
         "ports" => (ports(), "Container port to host port: container first."),
         "volumes" => (
             list_of(&json!({ "type": "string", "pattern": "^(/|[^:]+:/)" }), MOST),
@@ -44,7 +44,7 @@ pub(super) fn field(name: &str) -> (Value, &'static str) {
         ),
         "networks" => (networks(), "Names, or a map of name to aliases and addresses."),
         "aliases" => (text_list(), "Further names on the addon's own networks."),
-        "files" => (list_of(&object(&fields::FILE, file), MOST), "Small files that the service finds."),
+        "files" => (list_of(&file_object(), MOST), "Small files that the service finds."),
         "healthcheck" => {
             (object(&fields::HEALTHCHECK, healthcheck), "How the engine asks whether it is well.")
         }
@@ -136,6 +136,20 @@ fn attachment(name: &str) -> (Value, &'static str) {
         }
         other => unreachable!("{other} has no schema"),
     }
+}
+
+fn sysctls() -> Value {
+    let known = "^(net\\.[A-Za-z0-9._-]|fs\\.mqueue\\.|kernel\\.(sem|msgmax|msgmnb|msgmni|shm_rmid_forced|shmall|shmmax|shmmni)(=|$))";
+    json!({ "anyOf": [
+        { "$ref": "#/$defs/map", "propertyNames": { "pattern": known } },
+        { "type": "array", "maxItems": 256, "items": { "type": "string", "pattern": known } }
+    ] })
+}
+
+fn file_object() -> Value {
+    let mut schema = object(&fields::FILE, file);
+    schema["anyOf"] = json!([{ "required": ["content"] }, { "required": ["parameter"] }]);
+    schema
 }
 
 fn file(name: &str) -> (Value, &'static str) {
