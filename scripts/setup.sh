@@ -7,6 +7,7 @@
 #   scripts/setup.sh compose           Docker Compose v2 or later
 #   scripts/setup.sh postgres          PostgreSQL's programs
 #   scripts/setup.sh chromium          a browser and its driver
+#   scripts/setup.sh faketime          a library that sets a program's clock ahead, for the tests
 #   scripts/setup.sh nextest           cargo-nextest, if it can be had; `cargo test` does without
 #
 # Several words do several things. What is there already is left alone. It says what it does before it does it.
@@ -178,16 +179,20 @@ postgres() {
 
 chromium() { need "a browser" chromium=chromium chromedriver=chromium-driver; }
 
+faketime() {
+    ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || install_packages "libfaketime" libfaketime
+}
+
 nextest() {
     cargo nextest --version >/dev/null 2>&1 && return
     say "cargo-nextest is not installed; tests run with cargo test (cargo install --locked cargo-nextest makes them faster)"
 }
 
-[ $# -gt 0 ] || fail "what for? One of: engine docker registry compose postgres chromium nextest"
+[ $# -gt 0 ] || fail "what for? One of: engine docker registry compose postgres chromium faketime nextest"
 for part in "$@"; do
     case "$part" in
         docker) running_engine ;;
-        engine | registry | compose | postgres | chromium | nextest) "$part" ;;
-        *) fail "unknown part $part: engine docker registry compose postgres chromium nextest" ;;
+        engine | registry | compose | postgres | chromium | faketime | nextest) "$part" ;;
+        *) fail "unknown part $part: engine docker registry compose postgres chromium faketime nextest" ;;
     esac
 done

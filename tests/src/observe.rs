@@ -1,6 +1,8 @@
 //! What a test sees on the engine, and whether something that is not ours was touched.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use bollard::Docker;
@@ -67,6 +69,21 @@ impl World {
             volumes.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect();
         names.sort();
         Ok(names)
+    }
+
+    /// What an addon serves at a port of the host.
+    pub async fn fetch(&self, port: u16, path: &str) -> anyhow::Result<String> {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        let answer = http.get(format!("http://127.0.0.1:{port}{path}")).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        anyhow::ensure!(status.is_success(), "{path} answered {status}: {text}");
+        Ok(text)
+    }
+
+    /// Where a volume's files lie, for a test that writes to it behind everybody's back.
+    pub async fn volume_folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        Ok(PathBuf::from(self.docker.inspect_volume(name).await?.mountpoint))
     }
 
     /// Everything about the named objects that would show that somebody touched them: for containers their whole

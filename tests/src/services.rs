@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use addon_client::{ClientOptions, ManagerClient, MarketplaceClient};
-use anyhow::{Context, ensure};
+use addon_client::{
+    ClientOptions, InstallRequest, Installation, InstallationId, InstallationStatus, ManagerClient,
+    MarketplaceClient, Release, ReleaseId, ReleaseStatus,
+};
+use anyhow::{Context, bail, ensure};
 use nix::sys::signal;
 use nix::unistd::Pid;
 use reqwest::{Client, Method, RequestBuilder, header};
@@ -21,6 +24,8 @@ use crate::world::{World, target_folder};
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait for a service to end after SIGTERM; its own limit is 5 s.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for a release or an installation to come to a status.
+const STATUS_LIMIT: Duration = Duration::from_secs(45);
 /// Limit of one request of a test.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -34,7 +39,6 @@ pub struct Setup {
     docker_host: Option<String>,
     registries: Vec<String>,
     settings: Vec<(String, String)>,
-    arguments: Vec<String>,
     without_token: bool,
 }
 
@@ -47,7 +51,6 @@ impl Default for Setup {
             docker_host: None,
             registries: vec!["127.0.0.1:5000".to_owned()],
             settings: Vec::new(),
-            arguments: Vec::new(),
             without_token: false,
         }
     }
@@ -107,7 +110,7 @@ pub struct Service {
     config: PathBuf,
     log: PathBuf,
     settings: Vec<(String, String)>,
-    arguments: Vec<String>,
+    ahead: Option<String>,
     base_url: Url,
     http: Client,
     token: Option<String>,
@@ -167,7 +170,7 @@ impl Service {
             state,
             config,
             settings,
-            arguments: setup.arguments.clone(),
+            ahead: None,
             base_url: Url::parse(&format!("http://127.0.0.1:{port}"))?,
             http: Client::builder().no_proxy().timeout(CALL_LIMIT).build()?,
             token: None,
@@ -182,7 +185,11 @@ impl Service {
         // The child is killed with the thread that started it, however that ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).arg("--config").arg(&self.config);
-        command.args(&self.arguments).env_clear().env("RUST_BACKTRACE", "1");
+        command.env_clear().env("RUST_BACKTRACE", "1");
+        if let Some(ahead) = &self.ahead {
+            // Only what the time of day is: waits and timers go on as ever.
+            command.env("LD_PRELOAD", faketime()?).env("FAKETIME", ahead).env("DONT_FAKE_MONOTONIC", "1");
+        }
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         for (key, value) in &self.settings {
             command.env(format!("{}__{}", self.prefix, key.to_uppercase().replace('.', "__")), value);
@@ -209,6 +216,11 @@ impl Service {
         .await
         .and_then(|(ended, took)| Ok((ended?, took)))?;
         Ok(took)
+    }
+
+    /// From its next start on its clock is ahead by that much, as `+11m`.
+    pub fn set_ahead(&mut self, by: &str) {
+        self.ahead = Some(by.to_owned());
     }
 
     /// Sends a signal and waits for the end. Answers how it ended and how long that took.
@@ -289,8 +301,8 @@ impl Service {
         ClientOptions::new(self.base_url.clone()).with_token(self.token.clone())
     }
 
-    /// Reads the token that the first start wrote.
-    fn read_token(&mut self) -> anyhow::Result<()> {
+    /// Reads the token that the first start wrote; a test that removes a service's state has to ask for it.
+    pub fn reread_token(&mut self) -> anyhow::Result<()> {
         let file = self.state.join("admin-token");
         let token =
             fs::read_to_string(&file).with_context(|| format!("no first token in {}", file.display()))?;
@@ -306,6 +318,15 @@ impl Drop for Service {
             let _reaped = child.wait();
         }
     }
+}
+
+fn faketime() -> anyhow::Result<PathBuf> {
+    let folders =
+        fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
+    folders
+        .into_iter()
+        .find(|library| library.exists())
+        .context("libfaketime is missing (package libfaketime); `scripts/setup.sh faketime` installs it")
 }
 
 /// What tells one service from the other.
@@ -331,10 +352,36 @@ impl Marketplace {
         let mut service = Service::new(world, kind, &setup)?;
         service.start().await?;
         if !setup.without_token {
-            service.read_token()?;
+            service.reread_token()?;
         }
         let client = MarketplaceClient::new(service.client_options())?;
         Ok(Self { service, client })
+    }
+
+    /// Publishes a document.
+    pub async fn publish(&self, document: &Value) -> anyhow::Result<Release> {
+        Ok(self.client.publish(document.to_string()).await?)
+    }
+
+    /// A release by its id.
+    pub async fn release(&self, id: ReleaseId) -> anyhow::Result<Release> {
+        self.client.get(id).await?.with_context(|| format!("there is no release {id}"))
+    }
+
+    /// Waits until a release has that status.
+    pub async fn reaches(&self, id: ReleaseId, status: ReleaseStatus) -> anyhow::Result<(Release, Duration)> {
+        eventually(&format!("release {id} is {}", status.as_str()), STATUS_LIMIT, async || {
+            let release = self.release(id).await?;
+            ensure!(release.status == status, "it is {}", release.status.as_str());
+            Ok(release)
+        })
+        .await
+    }
+
+    /// Publishes a document and waits until it is approved.
+    pub async fn approved(&self, document: &Value) -> anyhow::Result<Release> {
+        let release = self.publish(document).await?;
+        Ok(self.reaches(release.id, ReleaseStatus::Approved).await?.0)
     }
 }
 
@@ -358,9 +405,88 @@ impl Manager {
         let mut service = Service::new(world, kind, &setup)?;
         service.start().await?;
         if !setup.without_token {
-            service.read_token()?;
+            service.reread_token()?;
         }
         let client = ManagerClient::new(service.client_options())?;
         Ok(Self { service, client })
+    }
+
+    /// Asks for an installation of a release.
+    pub async fn install(&self, release: &Release) -> anyhow::Result<Installation> {
+        let body =
+            InstallRequest { marketplace_id: Some(release.id.to_string()), ..InstallRequest::default() };
+        Ok(self.client.install(&body).await?)
+    }
+
+    /// The same under another name than the addon's own.
+    pub async fn install_as(&self, release: &Release, name: &str) -> anyhow::Result<Installation> {
+        let body = InstallRequest {
+            marketplace_id: Some(release.id.to_string()),
+            name: Some(name.to_owned()),
+            ..InstallRequest::default()
+        };
+        Ok(self.client.install(&body).await?)
+    }
+
+    /// An installation by its id.
+    pub async fn installation(&self, id: InstallationId) -> anyhow::Result<Installation> {
+        self.client.get(id).await?.with_context(|| format!("there is no installation {id}"))
+    }
+
+    /// Waits until an installation has that status.
+    pub async fn reaches(
+        &self,
+        id: InstallationId,
+        status: InstallationStatus,
+    ) -> anyhow::Result<(Installation, Duration)> {
+        eventually(&format!("installation {id} is {status}"), STATUS_LIMIT, async || {
+            let installation = self.installation(id).await?;
+            if installation.status != status {
+                let services: Vec<String> = installation
+                    .service_states
+                    .iter()
+                    .map(|service| {
+                        format!("{} {:?} {:?}", service.service_name, service.state, service.waiting)
+                    })
+                    .collect();
+                bail!(
+                    "it is {}: {}; {:?}",
+                    installation.status,
+                    services.join(", "),
+                    installation.conditions
+                );
+            }
+            Ok(installation)
+        })
+        .await
+    }
+
+    /// Installs a release and waits until it is active.
+    pub async fn installed(&self, release: &Release) -> anyhow::Result<Installation> {
+        let installation = self.install(release).await?;
+        Ok(self.reaches(installation.id, InstallationStatus::Active).await?.0)
+    }
+
+    /// Removes an installation, disabled or not, and waits until its name is free again.
+    pub async fn uninstalled(
+        &self,
+        world: &World,
+        installation: &Installation,
+        volumes: bool,
+    ) -> anyhow::Result<()> {
+        self.client.uninstall(installation.id, volumes).await?;
+        let name = &installation.name;
+        eventually(&format!("nothing of {name} is left"), STATUS_LIMIT, async || {
+            let names = world.container_names().await?;
+            ensure!(!names.iter().any(|container| container.contains(name)), "containers: {names:?}");
+            let names = world.network_names().await?;
+            ensure!(
+                !names.iter().any(|network| network.starts_with(&format!("{name}_"))),
+                "networks: {names:?}"
+            );
+            Ok(())
+        })
+        .await?;
+        Ok(())
     }
 }

@@ -17,7 +17,8 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 
 const USAGE: &str = "\
-demo-addon [serve] [--port N] [--unhealthy] [--ignore-term] [--exit CODE] [--after MS] [--message TEXT]
+demo-addon [serve] [--port N] [--unhealthy] [--ignore-term] [--exit CODE] [--after MS]
+                     [--unless FILE] [--message TEXT]
 demo-addon healthcheck [--port N] [--path /health]
 demo-addon exit CODE [--after MS]
 demo-addon fetch URL [--tries N]
@@ -26,6 +27,7 @@ demo-addon read FILE
 
 serve        a page on /, and /health /id /env /fs?path= /write?path=&text= /resolve?name= /fetch?url= /health/off /exit?code=
 healthcheck  asks a running `serve` on this host; ends with 0 when it is healthy
+--exit       ends by itself, unless that file is there
 exit         ends with that code, after that time
 fetch        prints what a URL serves; tries again every 200 ms
 The port is 8080 unless --port or the variable PORT says otherwise.";
@@ -143,6 +145,7 @@ struct Options {
     unhealthy: bool,
     ignore_term: bool,
     exit: Option<u8>,
+    unless: Option<String>,
     after: Duration,
     tries: u32,
 }
@@ -161,6 +164,7 @@ impl Options {
             unhealthy: false,
             ignore_term: false,
             exit: None,
+            unless: None,
             after: Duration::ZERO,
             tries: 1,
         };
@@ -181,6 +185,7 @@ impl Options {
                     let text = value()?;
                     options.exit = Some(text.parse().map_err(|_| format!("--exit {text}: no exit code"))?);
                 }
+                "--unless" => options.unless = Some(value()?.clone()),
                 "--after" => options.after = Duration::from_millis(number(value()?)?),
                 "--tries" => {
                     let text = value()?;

@@ -23,7 +23,8 @@ pub(crate) fn serve(options: Options) -> Result<(), String> {
     let listener =
         listen(options.port).map_err(|error| format!("cannot listen on port {}: {error}", options.port))?;
     println!("serving on port {}", options.port);
-    if let Some(code) = options.exit {
+    let reprieve = options.unless.is_some_and(|file| Path::new(&file).exists());
+    if let Some(code) = options.exit.filter(|_| !reprieve) {
         std::thread::spawn(move || {
             std::thread::sleep(options.after);
             println!("ending with {code}, as asked");

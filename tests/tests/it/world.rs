@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 use serde_json::json;
 use system_tests::{Image, Signal, World, eventually};
 
-async fn pull(world: &World, reference: &str) -> anyhow::Result<()> {
+pub(crate) async fn pull(world: &World, reference: &str) -> anyhow::Result<()> {
     let options = CreateImageOptionsBuilder::default().from_image(reference).build();
     world.docker.create_image(Some(options), None, None).try_collect::<Vec<_>>().await?;
     Ok(())
