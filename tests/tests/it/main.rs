@@ -10,6 +10,7 @@ mod publish;
 mod repair;
 mod requests;
 mod restart;
+mod runtime;
 mod uninstall;
 mod volumes;
 mod world;
