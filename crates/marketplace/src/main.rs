@@ -1,6 +1,8 @@
 //! The marketplace's binary: configuration, logs, [`App::build`], run until a signal.
 
-use anyhow::Context as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
 use clap::Parser;
 use marketplace::app::{self, App};
 use marketplace::config::Config;
@@ -21,22 +23,31 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Logging may not be set up yet, and whoever started this reads standard error.
+            _ = writeln!(std::io::stderr(), "marketplace: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(arguments.common.config.as_deref(), &Environment::process())?;
     if arguments.common.print_config {
         print(&show(&config));
         return Ok(());
     }
-    telemetry::init(&config.log)?;
     let clock = SystemClock::shared();
     if let Some(CommonCommand::Token(command)) = arguments.command {
         let storage = app::open(&config).await?;
-        let token = command.run(&app::AUTH, &TokenStore::new(storage.db().clone()), &clock).await?;
-        print(&token);
+        print(&command.run(&app::AUTH, &TokenStore::new(storage.db().clone()), &clock).await?);
+        storage.db().close().await;
         return Ok(());
     }
-    let app = App::build(&config, clock).await.context("the marketplace cannot start")?;
-    app.run_until_signal().await;
+    telemetry::init(&config.log)?;
+    App::build(&config, clock).await?.run_until_signal().await;
     Ok(())
 }

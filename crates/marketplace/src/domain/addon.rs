@@ -26,13 +26,13 @@ pub fn identity(version: &Version) -> Version {
 ///
 /// A pre-release is meant only where the range names one of its level, or where the addon has nothing else: then by
 /// the release that it leads up to.
-pub fn resolve<'a>(range: &VersionReq, versions: impl Iterator<Item = &'a Version> + Clone) -> Option<usize> {
-    let exact = versions.clone().position(|version| range.matches(version));
-    if exact.is_some() || versions.clone().any(|version| version.pre.is_empty()) {
+pub fn resolve(range: &VersionReq, versions: &[Version]) -> Option<usize> {
+    let exact = versions.iter().position(|version| range.matches(version));
+    if exact.is_some() || versions.iter().any(|version| version.pre.is_empty()) {
         return exact;
     }
     let leads_to = |version: &Version| Version::new(version.major, version.minor, version.patch);
-    versions.clone().position(|version| range.matches(&leads_to(version)))
+    versions.iter().position(|version| range.matches(&leads_to(version)))
 }
 
 /// A text whose byte order is the precedence of SemVer 2.0 (section 11), so that a database can sort by it.
@@ -136,7 +136,7 @@ mod tests {
             ("*", &[], None),
         ] {
             let versions: Vec<Version> = versions.iter().map(|text| version(text)).collect();
-            let found = resolve(&range.parse().unwrap(), versions.iter()).map(|at| versions[at].to_string());
+            let found = resolve(&range.parse().unwrap(), &versions).map(|at| versions[at].to_string());
             assert_eq!(found.as_deref(), expected, "{range} {versions:?}");
         }
     }

@@ -195,8 +195,8 @@ pub(super) async fn by_name(
             Problem::bad_request("bad-query", format!("the parameter version is no range as ^1.2: {fault}"))
         })?;
         let versions = storage.approved_versions(&addon).await.map_err(error::storage)?;
-        let found = resolve(&range, versions.iter().map(|(_, version)| version)).map(|at| versions[at].0);
-        let Some(id) = found else { return Err(no_approved(&addon)) };
+        let (ids, versions): (Vec<_>, Vec<_>) = versions.into_iter().unzip();
+        let id = resolve(&range, &versions).map(|at| ids[at]).ok_or_else(|| no_approved(&addon))?;
         let release =
             storage.release(id).await.map_err(error::storage)?.ok_or_else(|| no_approved(&addon))?;
         Ok(Rendered::json(&release.into_wire(), None))

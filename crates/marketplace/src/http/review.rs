@@ -11,6 +11,7 @@ use service_kit::problem::Problem;
 
 use super::{Services, error, parse_id};
 use crate::domain::release::{Release, Status};
+use crate::domain::verification::overall;
 use crate::review::Word;
 use crate::storage::Report;
 
@@ -137,13 +138,13 @@ fn compose(release: Release, report: Report) -> VerificationReport {
     let mut checks = report.checks;
     let open = release.status == Status::UnderReview && release.verdict == Verdict::Pending;
     if checks.is_empty() || open {
-        checks = pending(&release, &report.next_attempt_at);
+        checks = pending(&release, report.next_attempt_at);
     }
     VerificationReport {
         release_id: release.id,
         status: release.status,
         digest: release.digest,
-        verdict: release.verdict,
+        verdict: overall(&checks),
         held: release.held,
         checks,
         attempts: report.attempts,
@@ -152,7 +153,7 @@ fn compose(release: Release, report: Report) -> VerificationReport {
     }
 }
 
-fn pending(release: &Release, next_attempt_at: &Option<addon_client::Timestamp>) -> Vec<Check> {
+fn pending(release: &Release, next_attempt_at: Option<addon_client::Timestamp>) -> Vec<Check> {
     let services = release.wire.get("services").and_then(|services| services.as_array());
     let names = services.into_iter().flatten().filter_map(|service| service.get("service_name")?.as_str());
     names
@@ -163,7 +164,7 @@ fn pending(release: &Release, next_attempt_at: &Option<addon_client::Timestamp>)
             message: "the image's registry has not been asked yet".to_owned(),
             evidence: serde_json::Map::new(),
             attempts: 0,
-            next_attempt_at: *next_attempt_at,
+            next_attempt_at,
             checked_at: None,
         })
         .collect()

@@ -408,7 +408,7 @@ async fn a_recheck_leaves_the_status(storage: &Storage) {
     assert!(storage.reverify(&release, Status::Approved, None, at(2)).await.unwrap());
     let job = storage.claim("worker", at(2), LEASE).await.unwrap().unwrap();
     assert_eq!(job.purpose, Purpose::Recheck);
-    assert!(storage.record_recheck(&job, Some(at(3)), Some("gone"), at(3)).await.unwrap());
+    assert!(storage.record_recheck(&job, &[], Some(at(3)), at(3)).await.unwrap());
     let now = storage.release(release.id).await.unwrap().unwrap();
     assert_eq!((now.status, now.image_missing_since), (Status::Approved, Some(at(3))));
     assert_eq!(now.verdict, Verdict::Pass, "what it was approved by");

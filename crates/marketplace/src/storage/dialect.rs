@@ -27,6 +27,16 @@ pub(super) fn claim(db: &Db) -> &'static str {
     }
 }
 
+/// What keeps other transactions away from the releases of addon `$1` until this one ends: the newest of them is worked out
+/// from all, and a version that is being deleted must not be given at the same time. SQLite has one writer and needs
+/// nothing.
+pub(super) fn lock_addon(db: &Db) -> Option<&'static str> {
+    match db {
+        Db::Sqlite { .. } => None,
+        Db::Postgres(_) => Some("SELECT addon FROM addons WHERE addon = $1 FOR UPDATE"),
+    }
+}
+
 /// Whether this process is the only one at this database: then every lease that it finds at its start is of a process
 /// that is gone.
 pub(super) fn is_exclusive(db: &Db) -> bool {

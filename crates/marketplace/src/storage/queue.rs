@@ -224,6 +224,9 @@ impl Storage {
         let id = job.release.id.to_string();
         let approved = (verdicted.status == Status::Approved).then_some(now.millis());
         let done = write_tx!(&self.db, |tx| {
+            if let Some(lock) = dialect::lock_addon(&self.db) {
+                sqlx::query(lock).bind(&job.release.addon).execute(&mut *tx).await?;
+            }
             let held = sqlx::query(END_JOB).bind(&id).bind(&job.owner).bind(i64::from(job.attempts));
             let held = held.execute(&mut *tx).await?.rows_affected() == 1;
             if held {
@@ -273,8 +276,8 @@ impl Storage {
     pub async fn record_recheck(
         &self,
         job: &Job,
+        checks: &[Check],
         missing_since: Option<Timestamp>,
-        reason: Option<&str>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let id = job.release.id.to_string();
@@ -282,13 +285,20 @@ impl Storage {
             let held = sqlx::query(END_JOB).bind(&id).bind(&job.owner).bind(i64::from(job.attempts));
             let held = held.execute(&mut *tx).await?.rows_affected() == 1;
             if held {
-                let sql = "UPDATE releases SET image_missing_since_ms = $2, reason = $3, changed_at_ms = $4
+                let sql = "UPDATE releases SET image_missing_since_ms = $2, changed_at_ms = $3
                            WHERE id = $1 AND status = 'approved'";
                 sqlx::query(sql)
                     .bind(&id)
                     .bind(missing_since.map(Timestamp::millis))
-                    .bind(reason)
                     .bind(now.millis())
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query(REPORT)
+                    .bind(&id)
+                    .bind(json(&checks))
+                    .bind(i64::from(job.attempts))
+                    .bind(now.millis())
+                    .bind(None::<i64>)
                     .execute(&mut *tx)
                     .await?;
             }

@@ -7,7 +7,7 @@ use service_kit::{read, write_tx};
 use sqlx::FromRow;
 use std::collections::BTreeSet;
 
-use super::{Storage, StorageError};
+use super::{Storage, StorageError, dialect};
 use crate::domain::addon::next_version;
 use crate::domain::release::{Document, Release, Status};
 
@@ -426,6 +426,9 @@ impl Storage {
                    WHERE id = $1 AND digest = $2 AND status = 'under_review' AND verdict = 'pass'
                      AND NOT EXISTS (SELECT 1 FROM verification_jobs WHERE release_id = $1)";
         let done = write_tx!(&self.db, |tx| {
+            if let Some(lock) = dialect::lock_addon(&self.db) {
+                sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
+            }
             let done = sqlx::query(sql)
                 .bind(release.id.to_string())
                 .bind(digest.to_string())
@@ -454,6 +457,9 @@ impl Storage {
             "UPDATE releases SET status = $3, held = '[]', reason = $4, decided_by = $5, changed_at_ms = $6
                    WHERE id = $1 AND status = $2";
         let done = write_tx!(&self.db, |tx| {
+            if let Some(lock) = dialect::lock_addon(&self.db) {
+                sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
+            }
             let done = sqlx::query(sql)
                 .bind(release.id.to_string())
                 .bind(decision.from.as_str())
@@ -482,6 +488,9 @@ impl Storage {
     /// The database.
     pub async fn delete(&self, release: &Release, by: &str, now: Timestamp) -> Result<bool, StorageError> {
         let done = write_tx!(&self.db, |tx| {
+            if let Some(lock) = dialect::lock_addon(&self.db) {
+                sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
+            }
             // Version and digest are copied from the row itself, which nothing but this statement's condition chose.
             let sql = "INSERT INTO tombstones (addon, version_id, version, version_order, digest, deleted_by, deleted_at_ms)
                        SELECT addon, version_id, version, version_order, digest, $3, $4 FROM releases

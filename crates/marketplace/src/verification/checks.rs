@@ -84,7 +84,7 @@ fn image_exists(
         }
         Some(Err(error)) if error.is_no_answer() => (Verdict::NoAnswer, format!("{image}: {error}")),
         Some(Err(error)) => (Verdict::Fail, error.to_string()),
-        None => (Verdict::NoAnswer, format!("{image} was not asked for")),
+        None => (Verdict::NoAnswer, format!("{image}: its registry did not answer in time")),
     };
     check("image-exists", Some(service.service_name.as_str()), verdict, message, evidence, context)
 }

@@ -96,7 +96,7 @@ impl Worker {
             Ok(0) => (),
             Ok(count) => tracing::info!(count, "took up verifications that the last process left"),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be read")
+                tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be read");
             }
         }
         let mut running = JoinSet::new();
@@ -195,14 +195,7 @@ impl Worker {
         let release = &job.release;
         let descriptor = read(job)?;
         let facts = self.in_time(gather(&self.client, &descriptor)).await;
-        let approved_rights = self.storage.approved_rights(&release.addon).await?;
-        let context = Context {
-            reserved: self.rules.reserved.clone(),
-            look_alike: self.storage.look_alike(&release.addon, &skeleton(&release.addon)).await?,
-            approved_rights,
-            attempts: job.attempts,
-            now: self.clock.now(),
-        };
+        let context = self.context(job).await?;
         let findings = judge(&descriptor, &facts, &context);
         let rights: BTreeSet<Right> = addon_descriptor::rights(&descriptor);
         let held = held(&rights, &context.approved_rights, &self.rules.hold);
@@ -211,14 +204,7 @@ impl Worker {
             Decision::Approve => (Status::Approved, Verdict::Pass, Vec::new(), None),
             Decision::Fail(reason) => (Status::VerificationFailed, Verdict::Fail, Vec::new(), Some(reason)),
             Decision::AwaitReviewer => {
-                let reason = if held.is_empty() {
-                    "a reviewer decides: review.mode is manual".to_owned()
-                } else {
-                    format!(
-                        "a reviewer decides about rights that no approved release had: {}",
-                        held.join(", ")
-                    )
-                };
+                let reason = why_waiting(&held);
                 (Status::UnderReview, Verdict::Pass, held, Some(reason))
             }
         };
@@ -226,8 +212,8 @@ impl Worker {
             Verdicted { status, verdict, checks: findings.checks, pins: findings.pins, held, reason };
         let recorded = self.storage.record_verdict(job, &verdicted, self.clock.now()).await?;
         if recorded {
-            let waited = verdicted.status == Status::UnderReview;
-            let outcome = if waited { "held" } else { verdicted.status.as_str() };
+            let waits = verdicted.status == Status::UnderReview;
+            let outcome = if waits { "held" } else { verdicted.status.as_str() };
             metrics::counter!("marketplace_verdicts_total", "verdict" => outcome).increment(1);
             tracing::info!(
                 release.id = %release.id, addon.name = release.addon, attempts = job.attempts,
@@ -239,18 +225,31 @@ impl Worker {
 
     async fn recheck(&self, job: &Job) -> Result<bool, StorageError> {
         let release = &job.release;
+        let descriptor = read(job)?;
         let facts = self.in_time(gather_pinned(&self.client, &release.pins)).await;
+        let findings = judge(&descriptor, &facts, &self.context(job).await?);
         // No facts at all are those of a run that took too long.
         let known =
             if facts.images.is_empty() && !release.pins.is_empty() { None } else { missing_images(&facts) };
-        let Some(missing) = known else { return self.postpone(job, Vec::new(), &facts).await };
+        let Some(missing) = known else { return self.postpone(job, findings.checks, &facts).await };
         let now = self.clock.now();
         let since = (!missing.is_empty()).then(|| release.image_missing_since.unwrap_or(now));
-        let reason = missing.values().next().map(String::as_str);
-        if let Some(reason) = reason {
+        if let Some(reason) = missing.values().next() {
             tracing::warn!(release.id = %release.id, addon.name = release.addon, reason, "an image is gone");
         }
-        self.storage.record_recheck(job, since, reason, now).await
+        self.storage.record_recheck(job, &findings.checks, since, now).await
+    }
+
+    /// What the rules look at beside document and registries.
+    async fn context(&self, job: &Job) -> Result<Context, StorageError> {
+        let addon = &job.release.addon;
+        Ok(Context {
+            reserved: self.rules.reserved.clone(),
+            look_alike: self.storage.look_alike(addon, &skeleton(addon)).await?,
+            approved_rights: self.storage.approved_rights(addon).await?,
+            attempts: job.attempts,
+            now: self.clock.now(),
+        })
     }
 
     /// The facts, or none when they are not there well before the lease ends.
@@ -283,6 +282,13 @@ fn read(job: &Job) -> Result<AddonDescriptor, StorageError> {
         addon_descriptor::read(job.canonical.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
     let violations = reading.violations;
     reading.descriptor.ok_or_else(|| corrupt(format!("its document is not read any more: {violations:?}")))
+}
+
+fn why_waiting(held: &[String]) -> String {
+    if held.is_empty() {
+        return "a reviewer decides: review.mode is manual".to_owned();
+    }
+    format!("a reviewer decides about rights that no approved release had: {}", held.join(", "))
 }
 
 /// When a registry wants to be asked again, from now.

@@ -1,6 +1,9 @@
 //! The marketplace over HTTP: started as `main` starts it, on a port of its own, beside registries that answer, fail and
 //! mislead as a test wants it. One file a resource.
 
+#![allow(clippy::unwrap_used, reason = "the harness is test code as well")]
+
+mod binary;
 mod market;
 mod publish;
 mod read;

@@ -186,7 +186,6 @@ impl Market {
     }
 
     /// Publishes, and gives the new release's id.
-    #[track_caller]
     pub(crate) async fn published(&self, document: &Value) -> String {
         let answer = self.publish(document).await.expect(201);
         answer.json()["_id"].as_str().unwrap().to_owned()

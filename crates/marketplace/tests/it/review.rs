@@ -223,6 +223,7 @@ async fn an_approved_releases_images_can_be_looked_for_again() {
     })
     .await;
     assert_eq!(missing["status"], "approved");
+    assert_eq!(market.report(&id).await.verdict, Verdict::Fail, "the report says what is gone");
     gone.off();
     market.act(&id, "reverify", &json!({})).await.expect(200);
     eventually("the image is back", || async {
@@ -230,4 +231,5 @@ async fn an_approved_releases_images_can_be_looked_for_again() {
         release.get("image_missing_since").is_none().then_some(())
     })
     .await;
+    assert_eq!(market.report(&id).await.verdict, Verdict::Pass);
 }

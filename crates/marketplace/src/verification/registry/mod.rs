@@ -195,7 +195,7 @@ impl RegistryClient {
             match mirrored.facts().await {
                 Ok(facts) => return Ok(facts),
                 Err(error) => {
-                    tracing::debug!(image.reference = %image, %error, "the mirror has nothing to say")
+                    tracing::debug!(image.reference = %image, %error, "the mirror has nothing to say");
                 }
             }
         }

@@ -1,0 +1,161 @@
+//! The binary as users run it: its command line, its signals, and what a killed process leaves behind.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use wiremock::ResponseTemplate;
+
+use crate::market::{ADDONS, document, eventually};
+use crate::registry::Registry;
+
+fn marketplace(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_marketplace"));
+    command.env_clear().env("MARKETPLACE__STATE_DIR", folder);
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// A process that ends with its test.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Process {
+    async fn start(folder: &Path, registry: &Registry) -> Self {
+        let config = folder.join("marketplace.toml");
+        let host = registry.host();
+        std::fs::write(&config, format!("[registries.\"{host}\"]\ninsecure = true\n")).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = marketplace(folder)
+            .arg("--config")
+            .arg(&config)
+            .env("MARKETPLACE__SERVER__PORT", port.to_string())
+            .env("MARKETPLACE__VERIFICATION__RETRY_BASE_MS", "50")
+            .env("MARKETPLACE__LOG__LEVEL", "warn")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let process = Self { child, url: format!("http://127.0.0.1:{port}") };
+        eventually("it is ready", || async {
+            let answer = reqwest::get(format!("{}/readyz", process.url)).await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        process
+    }
+
+    async fn release(&self, id: &str) -> Value {
+        reqwest::get(format!("{}{ADDONS}/{id}", self.url)).await.unwrap().json().await.unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_was_verifying_is_verified() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let slow = registry.switch(ResponseTemplate::new(500).set_delay(Duration::from_secs(5))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), &registry).await;
+    let token = std::fs::read_to_string(folder.path().join("admin-token")).unwrap();
+    let mut ids = Vec::new();
+    for n in 0..12 {
+        let request =
+            reqwest::Client::new().post(format!("{}{ADDONS}", process.url)).bearer_auth(token.trim());
+        let answer = request.json(&document(&format!("probe-{n}"), &image)).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        ids.push(answer.json::<Value>().await.unwrap()["_id"].as_str().unwrap().to_owned());
+    }
+    eventually("it is asking", || async { (registry.requests().await.len() >= 8).then_some(()) }).await;
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    slow.off();
+    let process = Process::start(folder.path(), &registry).await;
+    for id in &ids {
+        eventually("it is approved", || async {
+            (process.release(id).await["status"] == "approved").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_stops_it_in_order_and_in_time() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let _slow = registry.switch(ResponseTemplate::new(500).set_delay(Duration::from_secs(30))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), &registry).await;
+    let token = std::fs::read_to_string(folder.path().join("admin-token")).unwrap();
+    let request = reqwest::Client::new().post(format!("{}{ADDONS}", process.url)).bearer_auth(token.trim());
+    assert_eq!(request.json(&document("probe", &image)).send().await.unwrap().status(), 201);
+    eventually("it is asking", || async { (!registry.requests().await.is_empty()).then_some(()) }).await;
+    let begun = Instant::now();
+    let pid = process.child.id().to_string();
+    assert!(run(Command::new("kill").args(["-TERM", &pid])).status.success());
+    let status = process.child.wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_command_line_is_good() {
+    let registry = Registry::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &registry).await;
+    let made =
+        run(marketplace(folder.path()).args(["token", "create", "--account", "ci", "--scope", "publish"]));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let token = String::from_utf8(made.stdout).unwrap();
+    let request = reqwest::Client::new().post(format!("{}{ADDONS}", process.url)).bearer_auth(token.trim());
+    let answer = request.json(&document("probe", "registry.invalid/a:1")).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    assert_eq!(answer.json::<Value>().await.unwrap()["publisher"], json!("ci"));
+    let wrong =
+        run(marketplace(folder.path()).args(["token", "create", "--account", "ci", "--scope", "operate"]));
+    assert!(!wrong.status.success());
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("operate"));
+}
+
+#[test]
+fn settings_are_shown_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = run(marketplace(folder.path())
+        .arg("--print-config")
+        .env("HTTPS_PROXY", "http://me:geheim@proxy.example:3128")
+        .env("ADDON_MARKETPLACE_PORT", "4711"));
+    assert!(shown.status.success());
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains("port = 4711") && text.contains("retry_base_ms = 2000"), "{text}");
+    assert!(!text.contains("geheim"), "{text}");
+}
+
+#[test]
+fn settings_that_cannot_be_used_end_it_with_what_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("x.toml");
+    std::fs::write(&config, "[registries.\"localhost:5000\"]\ninsecure = true\n").unwrap();
+    let argument = config.to_str().unwrap();
+    for (variable, value, expected) in [
+        ("MARKETPLACE__SERVR__PORT", "1", "did you mean server?"),
+        ("MARKETPLACE__VERIFICATION__PARALLEL", "0", "verification.parallel"),
+        ("MARKETPLACE__SERVER__ADDRESS", "0.0.0.0", "server.address"),
+        ("MARKETPLACE__DOCKER_CONFIG", "/nowhere/config.json", "/nowhere/config.json"),
+    ] {
+        let ended = run(marketplace(folder.path()).args(["--config", argument]).env(variable, value));
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success() && said.contains(expected), "{variable}: {said}");
+    }
+}
