@@ -69,6 +69,7 @@ struct Engine {
     health_at_start: Option<Health>,
     exit_on_stop: i64,
     spoils_creates: Option<String>,
+    hidden_ports: BTreeMap<String, ListedPort>,
 }
 
 #[derive(Clone)]
@@ -214,6 +215,13 @@ impl MemoryRuntime {
         engine.images.insert(id, Image { inspected, labels, tags: BTreeSet::new() });
     }
 
+    /// What a pull of the digest would find; not counted as a call.
+    pub fn inspect_published(&self, digest: &str) -> Option<InspectedImage> {
+        let engine = self.engine();
+        let id = engine.registry.get(digest)?.as_ref().ok()?;
+        Some(engine.images.get(id)?.inspected.clone())
+    }
+
     /// A pull of the digest fails.
     pub fn unpublish(&self, digest: &str, error: RuntimeError) {
         self.engine().registry.insert(digest.to_owned(), Err(error));
@@ -294,6 +302,12 @@ impl MemoryRuntime {
         };
         engine.containers.insert(id.clone(), container);
         id
+    }
+
+    /// A port that no listing shows, as a process of the host has it.
+    pub fn hidden_port(&self, id: &str, port: ListedPort) {
+        let mut engine = self.engine();
+        engine.hidden_ports.insert(id.to_owned(), port);
     }
 
     /// Somebody else makes a network.
@@ -615,14 +629,18 @@ impl Engine {
             return Err(change_needed(operation, message, ChangeNeeded::NameTaken));
         }
         let Some(image) = self.image(&meant.image_tag).cloned() else {
-            return Err(RuntimeError::Never { operation, message: format!("No such image: {}", meant.image_tag) });
+            return Err(RuntimeError::Gone { operation });
         };
+        // Another's namespace is looked for when it is joined at create.
+        if meant.namespace_containers.values().any(|needed| !self.containers.contains_key(needed)) {
+            return Err(RuntimeError::Gone { operation });
+        }
         let mut networks = BTreeMap::new();
         if let NetworkMode::Networks(attachments) = &specification.network {
             for attachment in attachments {
                 let id = meant.network_ids.get(&attachment.network).cloned().unwrap_or_default();
                 if !self.networks.contains_key(&id) {
-                    return Err(change_needed(operation, format!("network {id} not found"), ChangeNeeded::Configuration));
+                    return Err(RuntimeError::Gone { operation });
                 }
                 let mut aliases: BTreeSet<String> = attachment.aliases.iter().cloned().collect();
                 aliases.extend(meant.courtesy_aliases.get(&attachment.network).cloned());
@@ -641,15 +659,17 @@ impl Engine {
         for (target, name) in &meant.image_volumes {
             volume(target, name, false);
         }
-        let covered: BTreeSet<String> = specification.mounts.iter().map(|mount| mount.target.clone()).chain(meant.image_volumes.keys().cloned()).collect();
-        for path in image.inspected.volumes.iter().filter(|path| !covered.contains(*path)) {
+        let plain = |path: &str| path.trim_end_matches('/').to_owned();
+        let covered: BTreeSet<String> =
+            specification.mounts.iter().map(|mount| plain(&mount.target)).chain(meant.image_volumes.keys().map(|path| plain(path))).collect();
+        for path in image.inspected.volumes.iter().filter(|path| !covered.contains(&plain(path))) {
             self.counter += 1;
             mounts.push(ListedMount { target: path.clone(), volume: Some(format!("{:064x}", self.counter)), host_path: None, read_only: false });
         }
         // A volume that is not there is made, without labels.
         for name in mounts.iter().filter_map(|mount| mount.volume.clone()) {
-            let plain = || ListedVolume { name: name.clone(), driver: "local".to_owned(), options: BTreeMap::new(), labels: BTreeMap::new() };
-            self.volumes.entry(name.clone()).or_insert_with(plain);
+            let unlabelled = || ListedVolume { name: name.clone(), driver: "local".to_owned(), options: BTreeMap::new(), labels: BTreeMap::new() };
+            self.volumes.entry(name.clone()).or_insert_with(unlabelled);
         }
         let paths = specification.mounts.iter().filter_map(|mount| match &mount.source {
             MountSource::HostPath(path) => Some((mount.target.clone(), path.clone(), mount.read_only)),
@@ -699,34 +719,51 @@ impl Engine {
 
     fn start(&mut self, clock: &SharedClock, id: &str) -> Result<(), RuntimeError> {
         let operation = format!("start container {id}");
+        let retry = |operation, message: &str| RuntimeError::Retry {
+            operation,
+            message: message.to_owned(),
+            after: None,
+            engine_unreachable: false,
+        };
         let container = self.containers.get(id).ok_or_else(|| gone("start container", id))?.clone();
         match container.state {
             ContainerState::Running | ContainerState::Restarting => return Ok(()),
-            ContainerState::Paused => {
-                return Err(change_needed(operation, "cannot start a paused container".to_owned(), ChangeNeeded::Configuration));
-            }
+            ContainerState::Paused => return Err(retry(operation, "cannot start a paused container, try unpause instead")),
             _ => {}
         }
+        let mut failure = None;
         if let Some(needed) = container.needs.iter().find(|needed| !self.is_running(needed)) {
-            let message = format!("cannot join the namespace of container {needed}: it does not run");
-            return Err(change_needed(operation, message, ChangeNeeded::Configuration));
+            failure = Some(match self.containers.contains_key(needed) {
+                true => retry(operation.clone(), "cannot join network of a non running container"),
+                false => gone("start container", id),
+            });
+        } else if container.networks.keys().any(|network| !self.networks.contains_key(network)) {
+            failure = Some(gone("start container", id));
+        } else if let Some(port) = self.taken_port(id, &container) {
+            let message = format!("Bind for 0.0.0.0:{port} failed: port is already allocated");
+            failure = Some(change_needed(operation, message, ChangeNeeded::PortTaken));
         }
-        if let Some(network) = container.networks.keys().find(|network| !self.networks.contains_key(*network)) {
-            return Err(change_needed(operation, format!("network {network} not found"), ChangeNeeded::Configuration));
-        }
-        let others = self.containers.iter().filter(|(other, _)| *other != id && self.is_running(other));
-        let taken = others.flat_map(|(_, other)| &other.ports).find(|theirs| {
-            container.ports.iter().any(|ours| {
-                ours.host_port == theirs.host_port && ours.protocol == theirs.protocol && addresses_overlap(ours.host_ip, theirs.host_ip)
-            })
-        });
-        if let Some(port) = taken {
-            let message = format!("Bind for 0.0.0.0:{} failed: port is already allocated", port.host_port);
-            return Err(change_needed(operation, message, ChangeNeeded::PortTaken));
+        if let Some(failure) = failure {
+            // The engine writes down that it failed, also over how the last run ended.
+            self.change(id, |container| container.exit_code = 128);
+            return Err(failure);
         }
         self.change(id, |container| container.restart_count = 0);
         self.begin(clock, id);
         Ok(())
+    }
+
+    fn taken_port(&self, id: &str, container: &Container) -> Option<u16> {
+        let others = self.containers.iter().filter(|(other, _)| *other != id && self.is_running(other));
+        let hidden = self.hidden_ports.iter().filter(|(id, _)| self.containers.contains_key(*id)).map(|(_, port)| port);
+        let taken = others.flat_map(|(_, other)| &other.ports).chain(hidden).find(|theirs| {
+            container.ports.iter().any(|ours| {
+                ours.host_port == theirs.host_port
+                    && ours.protocol == theirs.protocol
+                    && addresses_overlap(ours.host_ip, theirs.host_ip)
+            })
+        });
+        taken.map(|port| port.host_port)
     }
 }
 
@@ -895,7 +932,7 @@ impl ContainerRuntime for MemoryRuntime {
     async fn stop(&self, id: &OwnContainerId, _grace_s: Option<i64>) -> Result<(), RuntimeError> {
         let (mut engine, lost) = self.call("stop", &id.0, true)?;
         if !engine.containers.contains_key(&id.0) {
-            return unless_lost(lost, ());
+            return Err(gone("stop container", &id.0));
         }
         if engine.is_running(&id.0) || engine.containers[&id.0].state == ContainerState::Restarting {
             let code = engine.exit_on_stop;

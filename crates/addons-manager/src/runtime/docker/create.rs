@@ -155,7 +155,7 @@ fn labels(own: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> Ha
 }
 
 /// Network mode and, for networks of its own, the first one's endpoint. Engines before API 1.44 take one endpoint at create and refuse
-/// more, so the others are connected afterwards on every engine: one way that is always taken is a way that is always tested.
+/// more, so the others are connected right after it on every engine: one way that is always taken is a way that is always tested.
 fn network(
     specification: &ServiceSpecification,
     meant: &ContainerMeant,

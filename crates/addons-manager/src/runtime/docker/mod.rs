@@ -42,8 +42,8 @@ use super::{
     ListedVolume, Listing, OwnContainerId, OwnNetworkId, OwnVolumeName, PullProgress, RuntimeError,
 };
 use crate::domain::specification::{
-    NetworkAttachment, NetworkSpecification, PinnedImage, Resources, RestartPolicy, ServiceSpecification,
-    VolumeSpecification,
+    NetworkAttachment, NetworkMode, NetworkSpecification, PinnedImage, Resources, RestartPolicy,
+    ServiceSpecification, VolumeSpecification,
 };
 
 /// Where the engine is when nobody says.
@@ -499,7 +499,15 @@ impl ContainerRuntime for DockerRuntime {
         for warning in &created.warnings {
             tracing::warn!(container.name = %meant.name, warning, "the engine made a container with a warning");
         }
-        Ok(created.id)
+        // The further networks, before anybody can start it. What fails here leaves a container that is found again by its name and nonce.
+        let id = OwnContainerId(created.id);
+        if let NetworkMode::Networks(attachments) = &specification.network {
+            for attachment in attachments.iter().skip(1) {
+                let courtesy = meant.courtesy_aliases.get(&attachment.network).map(String::as_str);
+                self.connect(&id, create::network_id(attachment, meant)?, attachment, courtesy).await?;
+            }
+        }
+        Ok(id.0)
     }
 
     async fn create_network(
