@@ -203,3 +203,26 @@ pub fn references(text: &str) -> impl Iterator<Item = &str> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_names_in_braces() {
+        let found = |text: &'static str| references(text).collect::<Vec<_>>();
+        assert_eq!(found("${a} and ${b_1}${c}"), ["a", "b_1", "c"]);
+        assert_eq!(found("$${a} $$${b}"), ["b"], "two dollars are one");
+        assert_eq!(found("$a ${ ${} ${1} ${a b} ${a-b} $"), Vec::<&str>::new());
+        assert_eq!(found("${${a}}"), ["a"]);
+    }
+
+    #[test]
+    fn a_default_has_a_text() {
+        let text = |kind: ParameterKind| kind.default_text();
+        assert_eq!(text(ParameterKind::Boolean { default: Some(true) }).as_deref(), Some("true"));
+        let bounds = Bounds { default: "1.50".parse::<Decimal>().ok(), ..Bounds::default() };
+        assert_eq!(text(ParameterKind::Number(bounds)).as_deref(), Some("1.5"));
+        assert_eq!(text(ParameterKind::Secret(SecretRules::default())), None);
+    }
+}

@@ -41,21 +41,21 @@ pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
         let (number, after) = rest.split_at(number_len);
         let unit_len = after.bytes().take_while(|b| !(b.is_ascii_digit() || *b == b'.')).count();
         let (unit, after) = after.split_at(unit_len);
-        let number = Decimal::parse_unsigned(number).ok_or_else(fault)?;
+        let written = number;
+        let number = Decimal::parse_unsigned(written).ok_or_else(fault)?;
         let Some((_, factor)) =
             NANOS.iter().find(|(name, _)| *name == unit || (unit == "µs" && *name == "us"))
         else {
             return Err(match (unit, number.times(24).and_then(Decimal::whole)) {
                 ("d", Some(hours)) => Invalid::new("`d` is no unit of a duration").suggest(text.replacen(
-                    &format!("{number}d"),
+                    &format!("{written}d"),
                     &format!("{hours}h"),
                     1,
                 )),
                 _ => fault(),
             });
         };
-        let nanos = number.times(*factor).ok_or_else(fault)?;
-        let nanos = nanos.whole().ok_or_else(|| Invalid::new("a duration has no parts of a nanosecond"))?;
+        let nanos = number.times(*factor).and_then(Decimal::floor).ok_or_else(fault)?;
         total += u128::from(nanos);
         rest = after;
     }
@@ -84,10 +84,11 @@ pub fn format_duration(duration: Duration) -> String {
     text
 }
 
-/// Reads a size as Compose writes them: `512m`, `1.5gb`, `64KiB`, `1024`. Units count in powers of 1024.
+/// Reads a size as Compose writes them: `512m`, `1.5gb`, `64KiB`, `1024`. Units count in powers of 1024, and parts of a
+/// byte are dropped, as Compose does it.
 ///
 /// # Errors
-/// Anything else (`512Mi` with a suggestion), parts of a byte, more than 2^53 - 1 bytes.
+/// Anything else (`512Mi` with a suggestion), parts of a byte without a unit, more than 2^53 - 1 bytes.
 pub fn parse_size(text: &str) -> Result<u64, Invalid> {
     let fault =
         || Invalid::new("a size is a number with b, k, m, g, t (or kb, KiB, ...), or bytes").suggest("64m");
@@ -107,12 +108,14 @@ pub fn parse_size(text: &str) -> Result<u64, Invalid> {
         }
         _ => return Err(fault()),
     };
-    let bytes = number.times(factor).ok_or_else(|| Invalid::new("the size is too large"))?;
-    let bytes = bytes.whole().ok_or_else(|| Invalid::new("a size has no parts of a byte"))?;
-    if bytes > MAX_INTEGER {
-        return Err(Invalid::new("the size is too large"));
+    if factor == 1 && number.scale > 0 {
+        return Err(Invalid::new("a size has no parts of a byte"));
     }
-    Ok(bytes)
+    number
+        .times(factor)
+        .and_then(Decimal::floor)
+        .filter(|bytes| *bytes <= MAX_INTEGER)
+        .ok_or_else(|| Invalid::new("the size is too large"))
 }
 
 /// An exact decimal number, kept as its shortest text (`1.5`, `-0.25`, `3`), without an exponent.
@@ -159,7 +162,12 @@ impl Decimal {
     }
 
     fn whole(self) -> Option<u64> {
-        if self.scale > 0 || self.negative { None } else { u64::try_from(self.digits).ok() }
+        if self.scale > 0 { None } else { u64::try_from(self.digits).ok() }
+    }
+
+    /// The whole part of a number that is not negative.
+    fn floor(self) -> Option<u64> {
+        u64::try_from(self.digits / 10_u128.checked_pow(self.scale)?).ok()
     }
 
     /// Whether it is 0.
@@ -269,5 +277,121 @@ impl Ord for Decimal {
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_compose_writes_them() {
+        for (text, nanos, canonical) in [
+            ("1h30m", 5_400_000_000_000, "1h30m"),
+            ("90m", 5_400_000_000_000, "1h30m"),
+            ("500ms", 500_000_000, "500ms"),
+            ("1.5s", 1_500_000_000, "1s500ms"),
+            ("0.1s", 100_000_000, "100ms"),
+            ("7us", 7_000, "7us"),
+            ("7\u{b5}s", 7_000, "7us"),
+            ("1.9ns", 1, "1ns"),
+            ("0s", 0, "0s"),
+        ] {
+            let duration = parse_duration(text).unwrap();
+            assert_eq!(duration, Duration::from_nanos(nanos), "{text}");
+            assert_eq!(format_duration(duration), canonical, "{text}");
+            assert_eq!(parse_duration(canonical), Ok(duration), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_says_what_is() {
+        for (text, suggestion) in [
+            ("", Some("30s")),
+            ("30", Some("30s")),
+            ("1d", Some("24h")),
+            ("1.50d", Some("36h")),
+            ("1d12h", Some("24h12h")),
+            ("-1s", None),
+            ("1 s", None),
+            ("s", None),
+            ("1.s", None),
+            (".5s", None),
+            ("1w", None),
+            ("999999999999h", None),
+        ] {
+            let fault = parse_duration(text).unwrap_err();
+            assert_eq!(fault.suggestion.as_deref(), suggestion, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_compose_writes_them() {
+        for (text, bytes) in [
+            ("1024", 1024),
+            ("0", 0),
+            ("1b", 1),
+            ("64k", 65_536),
+            ("64KiB", 65_536),
+            ("512m", 536_870_912),
+            ("1.5gb", 1_610_612_736),
+            ("1.1g", 1_181_116_006),
+            ("2TB", 2_199_023_255_552),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_says_what_is() {
+        for (text, suggestion) in [
+            ("512Mi", Some("512m")),
+            ("1.5Gi", Some("1.5g")),
+            ("", Some("64m")),
+            ("m", Some("64m")),
+            ("-1m", Some("64m")),
+            ("1.5", None),
+            ("9007199254740992", None),
+            ("99999p", None),
+        ] {
+            let fault = parse_size(text).unwrap_err();
+            assert_eq!(fault.suggestion.as_deref(), suggestion, "{text}");
+        }
+    }
+
+    #[test]
+    fn decimals_have_one_text() {
+        for (text, shortest) in [
+            ("1.50", "1.5"),
+            ("15e-1", "1.5"),
+            ("1e2", "100"),
+            ("-0", "0"),
+            ("-0.0e5", "0"),
+            ("0.001", "0.001"),
+            ("-2.5", "-2.5"),
+            ("1E+1", "10"),
+            ("007", "7"),
+        ] {
+            let number: Decimal = text.parse().unwrap();
+            assert_eq!(number.to_string(), shortest, "{text}");
+            assert_eq!(shortest.parse(), Ok(number), "{text}");
+        }
+        for text in
+            ["", "-", "+1", "1.", ".5", "1e", "1e99999", "1e30", "1234567890123456789", "0x1", "1 ", "NaN"]
+        {
+            assert!(text.parse::<Decimal>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn decimals_compare_by_value() {
+        let mut numbers: Vec<Decimal> =
+            ["1.25", "-3", "0", "1.3", "100", "-2.999"].iter().map(|text| text.parse().unwrap()).collect();
+        numbers.sort();
+        let texts: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["-3", "-2.999", "0", "1.25", "1.3", "100"]);
+        assert_eq!("0.5".parse::<Decimal>().unwrap().nano(), Some(500_000_000));
+        assert_eq!("3.0".parse::<Decimal>().unwrap().to_integer(), Some(3));
+        assert_eq!("9007199254740992".parse::<Decimal>().unwrap().to_integer(), None);
     }
 }

@@ -262,7 +262,7 @@ fn parameter(name: &str) -> (Value, &'static str) {
         "max" => (bound, "Highest value; of a text, its longest length."),
         "pattern" => (reference("text"), "A regular expression against the whole value."),
         "values" => (
-            json!({ "type": "array", "minItems": 1, "maxItems": MAX_THINGS, "items": { "type": "string" } }),
+            json!({ "type": "array", "minItems": 1, "maxItems": 256, "items": { "type": "string" } }),
             "What may be chosen (enum).",
         ),
         "generate" => (object(&fields::GENERATE, generate), "A secret is made at random when none is given."),

@@ -62,14 +62,14 @@ pub(super) fn plain(map: BTreeMap<String, (String, At<'_>)>) -> BTreeMap<String,
 }
 
 /// Variables: a key holds no `=`.
-pub(super) fn environment(at: At<'_>) -> BTreeMap<String, String> {
+pub(super) fn environment(at: At<'_>) -> BTreeMap<String, (String, At<'_>)> {
     let found = map_or_list(at);
     for (key, (_, place)) in &found {
         if key.contains(['=', '\n']) {
             place.fault(rules::INVALID_KEY, format!("the name of a variable has no `=`: `{}`", shown(key)));
         }
     }
-    plain(found)
+    found
 }
 
 /// Labels: not those of the platform and of Compose.

@@ -85,7 +85,13 @@ fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
             })
         };
         let suggestion = match (value("source").or(value("src")), value("target").or(value("destination"))) {
-            (Some(source), Some(target)) => Some(format!("{}:{}", shown(source), shown(target))),
+            (Some(source), Some(target)) => {
+                let is_read_only = members.iter().any(|member| {
+                    member.key == "read_only" && matches!(member.value.kind, Kind::Boolean(true))
+                });
+                let options = if is_read_only { ":ro" } else { "" };
+                Some(format!("{}:{}{options}", shown(source), shown(target)))
+            }
             (None, Some(target)) => Some(shown(target).into_owned()),
             _ => Some("name:/path".to_owned()),
         };

@@ -15,6 +15,8 @@ use crate::violation::Invalid;
 
 /// Most networks, aliases, name servers and hosts of a service.
 const MAX_ENTRIES: usize = 64;
+/// Most lines of `extra_hosts`.
+const MAX_HOSTS: usize = 256;
 
 /// A network's name, which is no mode of the engine.
 pub(crate) fn network_name(at: At<'_>, text: &str) -> Option<NetworkName> {
@@ -139,8 +141,10 @@ fn host_name(at: At<'_>, text: &str) -> bool {
 pub(crate) fn hostname(at: At<'_>, scope: &Scope) -> Option<String> {
     let text = at.text()?;
     scope.note(at, text);
-    let is_template = scope.declares_parameters() && text.contains('$');
-    if !is_template && !host_name(at, text) {
+    // What a parameter puts in is checked when it is there; what stands around it is checked now.
+    let is_template = scope.declares_parameters() && text.contains("${");
+    let shape = if is_template { scope.shape(text) } else { text.to_owned() };
+    if !host_name(at, &shape) {
         return None;
     }
     if !is_template && text.len() > 63 {
@@ -196,7 +200,7 @@ pub(crate) fn dns_search(at: At<'_>) -> Vec<String> {
 pub(crate) fn extra_hosts(at: At<'_>) -> BTreeMap<String, Vec<HostAddress>> {
     let mut entries: Vec<(String, HostAddress, At<'_>)> = Vec::new();
     if let Kind::Object(_) = at.node.kind {
-        for (member, value) in at.members(MAX_ENTRIES) {
+        for (member, value) in at.members(MAX_HOSTS) {
             let addresses = match value.node.kind {
                 Kind::List(_) => value.items(MAX_ENTRIES),
                 _ => vec![value],
@@ -213,7 +217,7 @@ pub(crate) fn extra_hosts(at: At<'_>) -> BTreeMap<String, Vec<HostAddress>> {
             }
         }
     } else {
-        for item in at.items(MAX_ENTRIES) {
+        for item in at.items(MAX_HOSTS) {
             let Some(text) = item.text() else { continue };
             let Some((host, address)) = text.split_once(':') else {
                 let message = format!("`{}` is not written host:ip", shown(text));

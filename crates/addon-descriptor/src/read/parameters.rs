@@ -1,6 +1,6 @@
 //! `parameters`: their declarations, and whether each allows its own default.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use regex::RegexBuilder;
 
@@ -14,8 +14,10 @@ use crate::quantity::{Decimal, MAX_INTEGER};
 use crate::rules;
 use crate::violation::Invalid;
 
-/// Most parameters of a document, and values of an enum.
+/// Most parameters of a document.
 const MAX_PARAMETERS: usize = 64;
+/// Most values of an enum.
+const MAX_VALUES: usize = 256;
 /// Largest compiled pattern, in bytes: bounds the time and memory that a document can ask for.
 const MAX_PATTERN: usize = 64 * 1024;
 
@@ -250,13 +252,14 @@ fn choice(fields: &Fields<'_>) -> ParameterKind {
             );
         }
         Some(at) => {
-            let items = at.items(MAX_PARAMETERS);
+            let items = at.items(MAX_VALUES);
             if items.is_empty() && matches!(at.node.kind, Kind::List(_)) {
                 at.fault(rules::TEXT_EMPTY, "at least one value");
             }
+            let mut seen = HashSet::new();
             for item in items {
                 let Some(text) = item.text() else { continue };
-                if values.iter().any(|value| value == text) {
+                if !seen.insert(text) {
                     item.fault(rules::REPEATED_ENTRY, format!("`{}` stands here twice", shown(text)));
                 }
                 values.push(text.to_owned());

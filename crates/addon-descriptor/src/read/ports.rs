@@ -117,8 +117,9 @@ fn host_side(
             &number
         }
         Kind::Object(_) => {
+            let published = long_form(at).map_or_else(|| container.to_string(), |(_, host)| host);
             let message = "the long form of a port is not read here";
-            at.fault_suggesting(rules::LONG_FORM, message, format!("\"{container}\": \"{container}\""));
+            at.fault_suggesting(rules::LONG_FORM, message, published);
             return None;
         }
         _ => {
@@ -223,6 +224,25 @@ fn parameter(at: At<'_>, name: &str, scope: &Scope) -> Option<HostPort> {
     Some(HostPort::Parameter(parsed))
 }
 
+/// The container's and the host's side that Compose's long form means.
+fn long_form(at: At<'_>) -> Option<(String, String)> {
+    let value = |name: &str| match &at.entry(name).node.kind {
+        Kind::Text(text) => Some(shown(text).into_owned()),
+        Kind::Number(number) => Some((*number).to_owned()),
+        _ => None,
+    };
+    let host = match (value("host_ip"), value("published").unwrap_or_default()) {
+        (Some(ip), port) if ip.contains(':') => format!("[{ip}]:{port}"),
+        (Some(ip), port) => format!("{ip}:{port}"),
+        (None, port) => port,
+    };
+    let container = value("target").unwrap_or_default();
+    match value("protocol") {
+        Some(protocol) if protocol != "tcp" => Some((format!("{container}/{protocol}"), host)),
+        _ => Some((container, host)),
+    }
+}
+
 /// The map that is meant by a list of `[ip:]host:container`.
 fn as_map(at: At<'_>) -> Option<String> {
     let mut map = serde_json::Map::new();
@@ -230,6 +250,12 @@ fn as_map(at: At<'_>) -> Option<String> {
         let text = match &item.node.kind {
             Kind::Text(text) => text.to_string(),
             Kind::Number(number) => (*number).to_owned(),
+            Kind::Object(_) => {
+                let (container, host) = long_form(item)?;
+                container_port(&container).ok()?;
+                map.insert(container, host.into());
+                continue;
+            }
             _ => return None,
         };
         let (ports, protocol) = match text.split_once('/') {

@@ -225,6 +225,21 @@ impl<'t> At<'t> {
         })
     }
 
+    /// The entry of that key: the member of a map, the `K=V` of a list, else the value itself.
+    pub(crate) fn entry(self, key: &str) -> At<'t> {
+        let is_of_key = |text: &str| text.strip_prefix(key).is_some_and(|rest| rest.starts_with('='));
+        match &self.node.kind {
+            Kind::Object(members) => {
+                members.iter().find(|member| member.key == key).map(|member| self.at_member(member))
+            }
+            Kind::List(_) => {
+                self.all_items().find(|item| matches!(&item.node.kind, Kind::Text(text) if is_of_key(text)))
+            }
+            _ => None,
+        }
+        .unwrap_or(self)
+    }
+
     /// The value of a member.
     pub(crate) fn at_member(self, member: &'t Member<'t>) -> At<'t> {
         let path = self.report.extend(self.path, Step::Key(&member.key));

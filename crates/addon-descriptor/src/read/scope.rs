@@ -42,6 +42,13 @@ impl Scope {
         None
     }
 
+    /// The text with an `x` in place of each declared parameter.
+    pub(crate) fn shape(&self, text: &str) -> String {
+        references(text)
+            .filter(|name| self.parameters.contains_key(*name))
+            .fold(text.to_owned(), |text, name| text.replacen(&format!("${{{name}}}"), "x", 1))
+    }
+
     /// Notes the references in a text in which they are replaced. One that nobody declares stays as it is.
     pub(crate) fn note(&self, at: At<'_>, text: &str) {
         if !self.declares_parameters() {

@@ -21,6 +21,8 @@ pub(crate) struct ServiceRead<'t> {
     pub(crate) spec: ServiceSpec,
     /// The name that was given, valid or not; empty when there was none.
     pub(crate) name: &'t str,
+    /// Whether the image is the one of the document.
+    pub(crate) is_image_readable: bool,
     pub(crate) fields: Fields<'t>,
     pub(crate) ports: Vec<(PortMapping, At<'t>)>,
     pub(crate) volumes: Vec<(Mount, At<'t>)>,
@@ -43,10 +45,9 @@ pub(crate) fn read<'t>(at: At<'t>, scope: &Scope) -> Option<ServiceRead<'t>> {
     let service_name = name_at
         .and_then(|at| at.parse::<ServiceName>(rules::INVALID_NAME))
         .unwrap_or_else(|| "unreadable".parse().expect("a valid name"));
-    let image = fields
-        .get("image")
-        .and_then(|at| image(at, scope))
-        .unwrap_or_else(|| "unreadable".parse().expect("a valid reference"));
+    let image = fields.get("image").and_then(|at| image(at, scope));
+    let is_image_readable = image.is_some();
+    let image = image.unwrap_or_else(|| "unreadable".parse().expect("a valid reference"));
 
     let ports = fields.get("ports").map(|at| ports::read(at, scope)).unwrap_or_default();
     let volumes = fields.get("volumes").map(|at| mounts::volumes(at, scope)).unwrap_or_default();
@@ -109,7 +110,19 @@ pub(crate) fn read<'t>(at: At<'t>, scope: &Scope) -> Option<ServiceRead<'t>> {
         gpus: fields.get("gpus").and_then(modes::gpus),
         privileged: fields.boolean("privileged"),
     };
-    Some(ServiceRead { spec, name, fields, ports, volumes, tmpfs, files, devices, networks, depends_on })
+    Some(ServiceRead {
+        spec,
+        name,
+        is_image_readable,
+        fields,
+        ports,
+        volumes,
+        tmpfs,
+        files,
+        devices,
+        networks,
+        depends_on,
+    })
 }
 
 fn values<T: Clone>(entries: &[(T, At<'_>)]) -> Vec<T> {
@@ -167,10 +180,10 @@ fn words(at: At<'_>, scope: &Scope) -> Vec<String> {
 
 fn environment(at: At<'_>, scope: &Scope) -> BTreeMap<String, String> {
     let found = maps::environment(at);
-    for value in found.values() {
-        scope.note(at, value);
+    for (value, place) in found.values() {
+        scope.note(*place, value);
     }
-    found
+    maps::plain(found)
 }
 
 fn working_dir(at: At<'_>) -> Option<String> {

@@ -231,8 +231,8 @@ fn update(name: &str) -> (Value, &'static str) {
 
 fn extra_hosts() -> Value {
     json!({ "anyOf": [
-        list_of(&json!({ "type": "string", "pattern": "^[^:]+:." }), MOST),
-        { "type": "object", "maxProperties": MOST, "additionalProperties": { "anyOf": [
+        list_of(&json!({ "type": "string", "pattern": "^[^:]+:." }), 256),
+        { "type": "object", "maxProperties": 256, "additionalProperties": { "anyOf": [
             { "type": "string" },
             { "type": "array", "minItems": 1, "maxItems": MOST, "items": { "type": "string" } }
         ] } }

@@ -1,6 +1,6 @@
 //! What works and is unwise: warnings.
 
-use crate::descriptor::{HealthTest, ServiceSpec};
+use crate::descriptor::{FileSource, HealthTest};
 use crate::parameters::references;
 use crate::read::document::DocumentRead;
 use crate::read::service::ServiceRead;
@@ -19,6 +19,9 @@ pub(super) fn check(document: &DocumentRead<'_>) {
 
 fn image(service: &ServiceRead<'_>) {
     let image = &service.spec.image;
+    if !service.is_image_readable {
+        return;
+    }
     if image.digest().is_none() && image.tag().is_none_or(|tag| tag == "latest") {
         let message = match image.tag() {
             Some(_) => "what `latest` means changes; a version's own tag does not",
@@ -71,12 +74,15 @@ fn secrets(service: &ServiceRead<'_>, has_parameters: bool) {
         if !is_reference && looks_like_secret(key, value) {
             let message = format!("`{key}` looks like a secret, and a descriptor is public");
             let suggestion = "a parameter of type `secret`, which may be generated".to_owned();
-            service.fields.place("environment").warn(rules::LOOKS_LIKE_SECRET, message, Some(suggestion));
+            service.fields.place("environment").entry(key).warn(
+                rules::LOOKS_LIKE_SECRET,
+                message,
+                Some(suggestion),
+            );
         }
     }
-    let ServiceSpec { files, .. } = &service.spec;
-    for file in files {
-        if let crate::descriptor::FileSource::Content(content) = &file.source
+    for file in &service.spec.files {
+        if let FileSource::Content(content) = &file.source
             && is_private_key(content)
         {
             let message = format!("the file `{}` holds a private key, and a descriptor is public", file.path);

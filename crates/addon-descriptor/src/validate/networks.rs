@@ -59,8 +59,14 @@ fn addresses(document: &DocumentRead<'_>) {
     let mut addresses = Addresses::default();
     for service in &document.services {
         for (name, (attachment, at)) in &service.networks {
-            for (_, address) in attachment.fixed_addresses() {
-                addresses.claim(*at, name, subnets.get(name.as_str()).copied(), address, service.name);
+            for (field, address) in attachment.fixed_addresses() {
+                addresses.claim(
+                    at.entry(field),
+                    name,
+                    subnets.get(name.as_str()).copied(),
+                    address,
+                    service.name,
+                );
             }
         }
     }

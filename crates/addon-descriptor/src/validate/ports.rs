@@ -18,16 +18,20 @@ struct Entry<'d, 't> {
 }
 
 pub(super) fn check(document: &DocumentRead<'_>) {
-    let mut by_protocol: HashMap<Protocol, Vec<Entry<'_, '_>>> = HashMap::new();
+    let mut by_protocol: HashMap<(Protocol, Option<&str>), Vec<Entry<'_, '_>>> = HashMap::new();
     let all = document
         .services
         .iter()
         .flat_map(|service| service.ports.iter().map(move |(mapping, at)| (service.name, mapping, *at)));
     for (order, (service, mapping, at)) in all.enumerate() {
-        if let HostPort::Fixed(range) = mapping.host {
-            let entry = Entry { order, first: range.first, last: range.last, mapping, at, service };
-            by_protocol.entry(mapping.protocol).or_default().push(entry);
-        }
+        let (first, last, parameter) = match &mapping.host {
+            HostPort::Any => continue,
+            HostPort::Fixed(range) => (range.first, range.last, None),
+            // One parameter is one port, whichever it is.
+            HostPort::Parameter(name) => (0, 0, Some(name.as_str())),
+        };
+        let entry = Entry { order, first, last, mapping, at, service };
+        by_protocol.entry((mapping.protocol, parameter)).or_default().push(entry);
     }
     for entries in by_protocol.values_mut() {
         // In rising order of their first ports, an entry overlaps one before it exactly when that one reaches it.

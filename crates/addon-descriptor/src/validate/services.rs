@@ -7,6 +7,7 @@ use crate::descriptor::{Condition, HealthTest, IpcMode, NetworkMode, PidMode, Se
 use crate::read::document::DocumentRead;
 use crate::read::report::{At, shown};
 use crate::read::service::ServiceRead;
+use crate::read::tree::Kind;
 use crate::rules;
 use crate::violation::Invalid;
 
@@ -68,7 +69,11 @@ fn condition(at: At<'_>, condition: Condition, target: &ServiceRead<'_>) {
     match condition {
         Condition::Started => (),
         Condition::Completed => {
-            if !target.spec.restart.is_job() {
+            // A policy that could not be read has been reported.
+            let is_read = target.fields.get("restart").is_none_or(|at| {
+                matches!(&at.node.kind, Kind::Text(text) if matches!(text.as_ref(), "always" | "unless-stopped"))
+            });
+            if is_read && !target.spec.restart.is_job() {
                 let message =
                     format!("`{name}` never completes: its restart policy is `{}`", target.spec.restart);
                 at.fault_suggesting(
