@@ -613,7 +613,8 @@ pub fn observe(
     inspected: &BTreeMap<String, Option<InspectedContainer>>,
 ) -> ObservedState {
     let mut ours = Ours::default();
-    let mut own = BTreeSet::new();
+    // One of ours that is gone by now may still be in the listing: it is not somebody else's for that.
+    let mut own: BTreeSet<String> = desired.containers.iter().filter_map(|row| row.engine_id.clone()).collect();
     for row in &desired.containers {
         let listed = match &row.engine_id {
             Some(id) => world.container(id).cloned().or_else(|| inspected.get(id)?.as_ref().map(|found| found.listed.clone())),

@@ -632,7 +632,8 @@ impl Engine {
             return Err(RuntimeError::Gone { operation });
         };
         // Another's namespace is looked for when it is joined at create.
-        if meant.namespace_containers.values().any(|needed| !self.containers.contains_key(needed)) {
+        let unknown = matches!(&specification.network, NetworkMode::Service(service) if !meant.namespace_containers.contains_key(service));
+        if unknown || meant.namespace_containers.values().any(|needed| !self.containers.contains_key(needed)) {
             return Err(RuntimeError::Gone { operation });
         }
         let mut networks = BTreeMap::new();
