@@ -378,6 +378,31 @@ async fn the_managers_calls_go_where_they_belong() {
 
     answer(&server, "POST", &format!("/api/v1/addons/{ID}/restart"), ResponseTemplate::new(202)).await;
     client.restart(installation_id()).await.unwrap();
+    let why = json!([{"at": "2026-11-21T10:00:00.000Z", "cause": "c", "operation": "o", "result": "r"}]);
+    answer(
+        &server,
+        "GET",
+        &format!("/api/v1/addons/{ID}/why"),
+        ResponseTemplate::new(200).set_body_json(&why),
+    )
+    .await;
+    assert_eq!(serde_json::to_value(client.why(installation_id()).await.unwrap().unwrap()).unwrap(), why);
+    let revisions = json!([{"revision": 1, "current": true, "marketplace_id": ID, "version": "1.0.0",
+        "digest": Digest::of(b"x").to_string(), "created_at": "2026-11-21T10:00:00.000Z"}]);
+    let at = format!("/api/v1/addons/{ID}/revisions");
+    answer(&server, "GET", &at, ResponseTemplate::new(200).set_body_json(&revisions)).await;
+    assert_eq!(
+        serde_json::to_value(client.revisions(installation_id()).await.unwrap().unwrap()).unwrap(),
+        revisions
+    );
+    Mock::given(path(format!("/api/v1/addons/{ID}/logs")))
+        .and(query_param("service", "a"))
+        .and(query_param("tail", "5"))
+        .respond_with(ResponseTemplate::new(200).set_body_string("one\ntwo"))
+        .mount(&server)
+        .await;
+    assert_eq!(client.logs(installation_id(), Some("a"), 5).await.unwrap().as_deref(), Some("one\ntwo"));
+    assert_eq!(client.logs(installation_id(), Some("b"), 5).await.unwrap(), None);
     answer(&server, "POST", "/api/v1/host/foreign/abc/adopt", ResponseTemplate::new(202)).await;
     client.adopt("abc", &AdoptRequest { installation: installation_id() }).await.unwrap();
     answer(&server, "DELETE", "/api/v1/host/volumes/web_data", ResponseTemplate::new(204)).await;

@@ -476,6 +476,7 @@ mod tests {
         ],
     };
 
+    #[expect(clippy::needless_pass_by_value, reason = "the cases read better")]
     fn read(file: &str, environment: Environment) -> Result<Settings, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.toml");

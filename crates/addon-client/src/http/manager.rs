@@ -7,7 +7,7 @@ use super::transport::{Transport, next_cursor, read_json, with_query};
 use super::{ClientError, ClientOptions, Page};
 use crate::{
     AdoptRequest, CreatedToken, HostView, InstallRequest, Installation, InstallationId, ListInstallations,
-    PatchInstallation, TokenRequest, TokenView,
+    PatchInstallation, RevisionView, TokenRequest, TokenView, WhyEntry,
 };
 
 const ADDONS: [&str; 3] = ["api", "v1", "addons"];
@@ -81,6 +81,32 @@ impl ManagerClient {
     pub async fn restart(&self, id: InstallationId) -> Result<(), ClientError> {
         let request = self.transport.request(Method::POST, self.addon(id, &["restart"]));
         self.transport.bytes(request).await.map(|_| ())
+    }
+
+    /// What the engine was asked for, newest first; `None` when there is no such installation.
+    pub async fn revisions(&self, id: InstallationId) -> Result<Option<Vec<RevisionView>>, ClientError> {
+        found(self.transport.json(self.transport.request(Method::GET, self.addon(id, &["revisions"]))).await)
+    }
+
+    /// What was done for an installation and why, newest first; `None` when there is no such installation.
+    pub async fn why(&self, id: InstallationId) -> Result<Option<Vec<WhyEntry>>, ClientError> {
+        found(self.transport.json(self.transport.request(Method::GET, self.addon(id, &["why"]))).await)
+    }
+
+    /// The last lines of a service's log, or of every service's; `None` when there is none.
+    pub async fn logs(
+        &self,
+        id: InstallationId,
+        service: Option<&str>,
+        tail: u32,
+    ) -> Result<Option<String>, ClientError> {
+        let mut url = self.addon(id, &["logs"]);
+        url.query_pairs_mut().append_pair("tail", &tail.to_string());
+        if let Some(service) = service {
+            url.query_pairs_mut().append_pair("service", service);
+        }
+        let answer = self.transport.bytes(self.transport.request(Method::GET, url)).await;
+        Ok(found(answer)?.map(|(_, _, bytes)| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// The host: engine, disk, foreign objects, kept volumes.

@@ -316,8 +316,8 @@ impl Auth {
         self.unless_open(identity)
     }
 
-    /// 401 that names both ways on.
-    pub(crate) fn unauthorized(&self, what: &str) -> Problem {
+    /// 401 that names both ways on: `what` is wrong, here is where the token is, and this is how to do without.
+    pub fn unauthorized(&self, what: &str) -> Problem {
         let detail = format!(
             "{what}. Send \"Authorization: Bearer <token>\"; the administrator's token is in the file {} on the \
              service's host. A service that is to ask for no tokens is configured with auth.mode = \"open\"",
