@@ -350,6 +350,11 @@ impl MemoryRuntime {
         engine.end(&self.clock, id, 137, false);
     }
 
+    /// The engine is in the middle of something with it.
+    pub fn set_state(&self, id: &str, state: ContainerState) {
+        self.engine().change(id, |container| container.state = state);
+    }
+
     /// `docker kill -s HUP`, after which the process goes on.
     pub fn hang_up(&self, id: &str) {
         self.engine().event(&self.clock, EventObject::Container, id, "kill", &[("signal", "1")]);
@@ -1006,15 +1011,24 @@ impl ContainerRuntime for MemoryRuntime {
         let network_name = engine.networks.get(network_id).ok_or_else(|| gone("connect to", network_id))?.name.clone();
         let container = engine.containers.get_mut(&id.0).ok_or_else(|| gone("connect", &id.0))?;
         let aliases = attachment.aliases.iter().cloned().chain(courtesy_alias.map(str::to_owned)).collect();
-        container.networks.entry(network_id.to_owned()).or_insert(Attachment { network_name, aliases });
+        if matches!(container.state, ContainerState::Running | ContainerState::Paused) {
+            container.networks.entry(network_id.to_owned()).or_insert(Attachment { network_name, aliases });
+        } else {
+            // What does not run is written down anew, one network of a name.
+            container.networks.retain(|_, attached| attached.network_name != network_name);
+            container.networks.insert(network_id.to_owned(), Attachment { network_name, aliases });
+        }
         engine.event(&self.clock, EventObject::Network, network_id, "connect", &[("container", &id.0)]);
         unless_lost(lost, ())
     }
 
     async fn disconnect(&self, id: &OwnContainerId, network_id: &str) -> Result<(), RuntimeError> {
         let (mut engine, lost) = self.call("disconnect", &id.0, true)?;
+        // What does not run is written down by the network's name only.
+        let name = engine.networks.get(network_id).map(|network| network.name.clone());
         engine.change(&id.0, |container| {
-            container.networks.remove(network_id);
+            let runs = matches!(container.state, ContainerState::Running | ContainerState::Paused);
+            container.networks.retain(|id, attached| id != network_id && (runs || Some(&attached.network_name) != name.as_ref()));
         });
         engine.event(&self.clock, EventObject::Network, network_id, "disconnect", &[("container", &id.0)]);
         unless_lost(lost, ())
