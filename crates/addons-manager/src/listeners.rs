@@ -20,16 +20,23 @@ pub fn of_host(engine: &Listing) -> Vec<TakenPort> {
     if shares_network(engine) { read(Path::new("/proc/net")) } else { Vec::new() }
 }
 
-/// Whether an interface of one of the engine's bridges is seen from here.
+/// Whether an interface of one of the engine's bridges is seen from here. `/proc/net` is that of this process's network; `/sys/class/net`
+/// may be that of whoever mounted it.
 fn shares_network(engine: &Listing) -> bool {
+    let devices = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    has_bridge_of(engine, &devices)
+}
+
+/// The table of devices names one in each line: `docker0: 1234 …`.
+fn has_bridge_of(engine: &Listing, devices: &str) -> bool {
+    let seen: Vec<&str> = devices.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect();
     engine.networks.iter().filter(|network| network.driver == "bridge").any(|network| {
         let interface = match network.options.get("com.docker.network.bridge.name") {
             Some(name) => name.clone(),
             // The engine names a bridge by the first 12 digits of the network's id.
             None => format!("br-{}", network.id.get(..12).unwrap_or(&network.id)),
         };
-        let plain = !interface.is_empty() && interface.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        plain && Path::new("/sys/class/net").join(interface).exists()
+        seen.contains(&interface.as_str())
     })
 }
 
@@ -80,6 +87,7 @@ fn listener(line: &str, protocol: Protocol, state: &str) -> Option<TakenPort> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::ListedNetwork;
 
     #[test]
     fn listening_sockets_are_read_and_others_are_not() {
@@ -120,5 +128,23 @@ mod tests {
     #[test]
     fn without_an_interface_of_the_engine_nothing_is_told() {
         assert_eq!(of_host(&Listing::default()), []);
+    }
+
+    #[test]
+    fn an_interface_of_the_engine_is_known_by_its_name_or_its_networks_id() {
+        let devices = "Inter-|   Receive\n face |bytes    packets\n    lo: 1 2\nbr-0123456789ab: 0 0\ndocker0: 3 4\n";
+        let network = |id: &str, driver: &str, name: Option<&str>| Listing {
+            networks: vec![ListedNetwork {
+                id: id.to_owned(),
+                driver: driver.to_owned(),
+                options: name.map(|name| ("com.docker.network.bridge.name".to_owned(), name.to_owned())).into_iter().collect(),
+                ..ListedNetwork::default()
+            }],
+            ..Listing::default()
+        };
+        assert!(has_bridge_of(&network("ffff", "bridge", Some("docker0")), devices));
+        assert!(has_bridge_of(&network("0123456789abcdef", "bridge", None), devices));
+        assert!(!has_bridge_of(&network("fedcba9876543210", "bridge", None), devices));
+        assert!(!has_bridge_of(&network("0123456789abcdef", "macvlan", None), devices));
     }
 }

@@ -50,10 +50,10 @@ pub fn logins(registries: &Registries, config_file: Option<&Path>) -> Result<BTr
         None => BTreeMap::new(),
     };
     for (host, settings) in registries {
-        if settings.mirror.is_some() || settings.insecure {
+        if settings.mirror.is_some() {
             tracing::warn!(
                 registry.host = host,
-                "`mirror` and `insecure` of a registry are the engine's own business for pulls: set them in its daemon.json"
+                "`mirror` of a registry is the engine's own business for pulls: set registry-mirrors in its daemon.json"
             );
         }
         match (&settings.user, &settings.password_file) {

@@ -1,0 +1,110 @@
+//! What somebody else has is found before anything is made, and who has it is said.
+
+use addons_manager::domain::specification::Protocol;
+use addons_manager::runtime::ListedPort;
+use serde_json::{Value, json};
+
+use crate::manager::{Manager, addon};
+
+/// Installs a document and holds the answer to a conflict with these parts; nothing was made for it.
+async fn refused(manager: &Manager, document: Value, parts: &[&str]) {
+    let name = document["name"].as_str().unwrap().to_owned();
+    let release = manager.publish(document).await;
+    let before = manager.engine.snapshot();
+    manager.install(json!({"marketplace_id": release})).await.refused(409, "conflict", parts);
+    assert_eq!(manager.engine.snapshot(), before);
+    let listed = manager.get(&format!("/api/v1/addons?name={name}")).await.json();
+    assert_eq!(listed, json!([]));
+}
+
+fn port(ip: Option<&str>, host_port: u16) -> ListedPort {
+    ListedPort { host_ip: ip.map(|ip| ip.parse().unwrap()), host_port, container_port: 80, protocol: Protocol::Tcp }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_of_other_addons_and_containers() {
+    let manager = Manager::start().await;
+    let first = manager.installed(addon("first", json!({"ports": {"80": "127.0.0.1:8080", "81": "8081"}}))).await;
+    manager.until(&first, "active").await;
+    manager.engine.foreign_container("somebody", &[], &[port(Some("10.0.0.1"), 9_000)]);
+    refused(&manager, addon("a", json!({"ports": {"80": "8080"}})), &["host port 8080/tcp", "`first`", &first]).await;
+    refused(&manager, addon("b", json!({"ports": {"80": "192.168.0.1:8081"}})), &["`first`"]).await;
+    refused(&manager, addon("c", json!({"ports": {"80": "9000"}})), &["container `somebody`"]).await;
+    // Another address, another transport.
+    let free = manager.installed(addon("d", json!({"ports": {"80": "127.0.0.2:8080", "81/udp": "8081", "82": "10.0.0.2:9000"}}))).await;
+    manager.until(&free, "active").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_conflict_is_said_at_once() {
+    let manager = Manager::start().await;
+    let first = manager.installed(addon("first", json!({"ports": {"80": "8080"}}))).await;
+    manager.until(&first, "active").await;
+    manager.engine.foreign_container("second-web", &[], &[]);
+    manager.engine.foreign_volume("second_data", &[]);
+    let document = addon("second", json!({"ports": {"80": "8080"}, "volumes": ["data:/d"]}));
+    refused(&manager, document.clone(), &["8080", "second-web", "second_data", "host-port", "container-name", "volume"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_containers_networks_and_volumes_that_are_there() {
+    let manager = Manager::start_with(|config| config.platform.prefix = "root_".to_owned()).await;
+    manager.engine.foreign_container("root_a-web", &[], &[]);
+    refused(&manager, addon("a", json!({})), &["container `root_a-web`", "did not make"]).await;
+    manager.engine.foreign_network("b_back", &[]);
+    let mut document = addon("b", json!({"networks": ["back"]}));
+    document["networks"] = json!([{"name": "back"}]);
+    refused(&manager, document, &["network `b_back`"]).await;
+    // A look-alike label proves nothing.
+    manager.engine.foreign_volume("c_data", &[("oak.create", "x"), ("oak.installation.id", "6b00fc9223516c5e37bee27c")]);
+    refused(&manager, addon("c", json!({"volumes": ["data:/d"]})), &["`c_data`"]).await;
+    // Names that two addons would make of different parts.
+    let mut first = addon("x_y", json!({"networks": ["z"]}));
+    first["networks"] = json!([{"name": "z"}]);
+    let id = manager.installed(first).await;
+    manager.until(&id, "active").await;
+    let mut second = addon("x", json!({"networks": ["y_z"]}));
+    second["networks"] = json!([{"name": "y_z"}]);
+    refused(&manager, second, &["`x_y_z`", &id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_on_shared_networks_that_a_descriptor_asks_for() {
+    let manager = Manager::start_with(|config| config.platform.prefix = "root_".to_owned()).await;
+    let asks = |name: &str, alias: &str| addon(name, json!({"networks": {"oakestra": {"aliases": [alias]}}}));
+    let first = manager.installed(asks("first", "db")).await;
+    manager.until(&first, "active").await;
+    refused(&manager, asks("second", "db"), &["the name `db` on network `oakestra`", &first]).await;
+    refused(&manager, asks("third", "root_first-web"), &[&first]).await;
+    // The alias that nobody asked for refuses nobody.
+    let plain = manager.installed(addon("plain", json!({}))).await;
+    manager.until(&plain, "active").await;
+
+    let foreign = manager.engine.foreign_container("redis", &[], &[]);
+    let network = manager.engine.snapshot().networks.iter().find(|network| network.name == "oakestra").unwrap().id.clone();
+    manager.engine.connect_by_hand(&foreign, &network, &["cache"]);
+    refused(&manager, asks("fourth", "cache"), &["container `redis`"]).await;
+    refused(&manager, asks("fifth", "redis"), &["container `redis`"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subnets_that_a_descriptor_fixes() {
+    let manager = Manager::start().await;
+    let with_subnet = |name: &str, subnet: &str| {
+        let mut document = addon(name, json!({"networks": ["lan"]}));
+        document["networks"] = json!([{"name": "lan", "subnets": [subnet]}]);
+        document
+    };
+    let first = manager.installed(with_subnet("first", "10.50.0.0/24")).await;
+    manager.until(&first, "active").await;
+    refused(&manager, with_subnet("second", "10.50.0.128/25"), &["the subnet 10.50.0.128/25", &first]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_of_another_addon() {
+    let manager = Manager::start().await;
+    let first = manager.installed(addon("first", json!({}))).await;
+    let release = manager.publish(addon("second", json!({}))).await;
+    let taken = manager.install(json!({"marketplace_id": release, "name": "First"})).await;
+    taken.refused(409, "name-taken", &["addon `first`", &first]);
+}

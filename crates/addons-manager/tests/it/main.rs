@@ -1,0 +1,10 @@
+//! The manager over HTTP: `App::build` on a free port, an engine in memory, a marketplace that says what a test wants.
+
+mod conflicts;
+mod host;
+mod install;
+mod list;
+mod manager;
+mod remove;
+mod start;
+mod wire;
