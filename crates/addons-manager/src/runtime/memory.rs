@@ -1009,13 +1009,14 @@ impl ContainerRuntime for MemoryRuntime {
     ) -> Result<(), RuntimeError> {
         let (mut engine, lost) = self.call("connect", &id.0, true)?;
         let network_name = engine.networks.get(network_id).ok_or_else(|| gone("connect to", network_id))?.name.clone();
+        let known: BTreeSet<String> = engine.networks.keys().cloned().collect();
         let container = engine.containers.get_mut(&id.0).ok_or_else(|| gone("connect", &id.0))?;
         let aliases = attachment.aliases.iter().cloned().chain(courtesy_alias.map(str::to_owned)).collect();
-        if matches!(container.state, ContainerState::Running | ContainerState::Paused) {
-            container.networks.entry(network_id.to_owned()).or_insert(Attachment { network_name, aliases });
-        } else {
-            // What does not run is written down anew, one network of a name.
-            container.networks.retain(|_, attached| attached.network_name != network_name);
+        // What is there already stays as it is; of a container that does not run, one of that name that has gone makes room.
+        if !matches!(container.state, ContainerState::Running | ContainerState::Paused) {
+            container.networks.retain(|id, attached| attached.network_name != network_name || known.contains(id));
+        }
+        if container.networks.values().all(|attached| attached.network_name != network_name) {
             container.networks.insert(network_id.to_owned(), Attachment { network_name, aliases });
         }
         engine.event(&self.clock, EventObject::Network, network_id, "connect", &[("container", &id.0)]);

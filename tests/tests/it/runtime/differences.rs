@@ -195,20 +195,12 @@ fn pairs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
     list.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Creates, connects the further networks, and says what differs.
 async fn made(
     docker: &DockerRuntime,
     specification: &ServiceSpecification,
     meant: &ContainerMeant,
 ) -> anyhow::Result<OwnContainerId> {
-    let id = OwnContainerId::proved(docker.create_container(specification, meant).await?);
-    if let NetworkMode::Networks(attachments) = &specification.network {
-        for attachment in attachments.iter().skip(1) {
-            let courtesy = meant.courtesy_aliases.get(&attachment.network).map(String::as_str);
-            docker.connect(&id, &meant.network_ids[&attachment.network], attachment, courtesy).await?;
-        }
-    }
-    Ok(id)
+    Ok(OwnContainerId::proved(docker.create_container(specification, meant).await?))
 }
 
 async fn differences(

@@ -2,6 +2,7 @@
 //! relies on.
 
 mod differences;
+mod differential;
 mod errors;
 mod events;
 mod listing;

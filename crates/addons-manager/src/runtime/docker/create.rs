@@ -163,6 +163,10 @@ fn network(
     let mode = match &specification.network {
         NetworkMode::Networks(attachments) => {
             let Some(first) = attachments.first() else { return Ok(("none".to_owned(), None)) };
+            // Before anything is made: those that are connected afterwards must be known as well.
+            for attachment in attachments {
+                network_id(attachment, meant)?;
+            }
             let id = network_id(first, meant)?;
             let courtesy = meant.courtesy_aliases.get(&first.network).map(String::as_str);
             let endpoints = HashMap::from([(id.clone(), endpoint(id, first, courtesy))]);
