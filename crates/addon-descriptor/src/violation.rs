@@ -13,7 +13,7 @@ pub struct Violation {
     pub rule: &'static str,
     /// What is wrong, for people.
     pub message: String,
-    /// What to write instead, where that can be said.
+    /// What to write instead, where that can be said: of a text the text, of anything else JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
     /// Line in the text, from 1. Of a missing member, that of the object which lacks it.

@@ -107,7 +107,9 @@ fn test(at: At<'_>) -> Option<HealthTest> {
         [] => return None,
         ["NONE"] => return Some(HealthTest::Disabled),
         ["NONE", ..] => Invalid::new("nothing follows `NONE`").suggest("[\"NONE\"]"),
-        ["CMD-SHELL", line] if !line.is_empty() => return Some(HealthTest::Shell((*line).to_owned())),
+        ["CMD-SHELL", line] if !line.trim_matches(' ').is_empty() => {
+            return Some(HealthTest::Shell((*line).to_owned()));
+        }
         ["CMD-SHELL", ..] => Invalid::new("one line for the shell follows `CMD-SHELL`"),
         ["CMD", program, ..] if !program.is_empty() => {
             return Some(HealthTest::Command(words[1..].iter().map(|word| (*word).to_owned()).collect()));

@@ -38,10 +38,15 @@ pub(super) fn license(at: At<'_>) -> Option<String> {
         at.fault(rules::INVALID_LICENSE, "a license expression has at most 1024 bytes");
         return None;
     }
-    if let Err(fault) = spdx::Expression::parse(text) {
-        let suggestion = spdx::imprecise_license_id(text)
-            .map(|(id, _)| id.name.to_owned())
-            .or_else(|| spdx::Expression::canonicalize(text).ok().flatten());
+    // Deprecated identifiers (`GPL-3.0`) are on the list still, and stand on much software.
+    let mode = spdx::ParseMode { allow_deprecated: true, ..spdx::ParseMode::STRICT };
+    if let Err(fault) = spdx::Expression::parse_mode(text, mode) {
+        let is_valid = |text: &String| spdx::Expression::parse(text).is_ok();
+        let suggestion = spdx::Expression::canonicalize(text)
+            .ok()
+            .flatten()
+            .filter(is_valid)
+            .or_else(|| spdx::imprecise_license_id(text).map(|(id, _)| id.name.to_owned()));
         let message = format!("`{}` is no SPDX expression: {}", shown(text), fault.reason);
         at.record(rules::INVALID_LICENSE, Invalid { message, suggestion });
         return None;

@@ -18,8 +18,9 @@ use crate::violation::Invalid;
 const MAX_PARAMETERS: usize = 64;
 /// Most values of an enum.
 const MAX_VALUES: usize = 256;
-/// Largest compiled pattern, in bytes: bounds the time and memory that a document can ask for.
-const MAX_PATTERN: usize = 64 * 1024;
+/// Largest compiled pattern, in bytes: bounds the time and memory that a document can ask for, and leaves room for
+/// `.{1,255}`.
+const MAX_PATTERN: usize = 512 * 1024;
 
 /// What was declared: the parameters that could be read, and the names of all.
 pub(super) struct Declared<'t> {

@@ -134,7 +134,11 @@ fn host_side(
     let (address, port) = match split_address(text) {
         Ok(parts) => parts,
         Err(message) => {
-            at.record(rules::INVALID_PORT, fault(message.to_owned()));
+            // `8080:80` says again what the key says.
+            let key = container.to_string();
+            let host = text.strip_suffix(key.as_str()).and_then(|rest| rest.strip_suffix(':'));
+            let suggestion = host.filter(|host| port_range(host).is_some()).map(str::to_owned);
+            at.record(rules::INVALID_PORT, Invalid { suggestion, ..fault(message.to_owned()) });
             return None;
         }
     };

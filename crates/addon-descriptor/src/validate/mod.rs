@@ -14,7 +14,7 @@ pub(crate) use networks::DEFAULT_PLATFORM_NETWORK;
 
 use crate::names::fold;
 use crate::read::document::DocumentRead;
-use crate::read::report::At;
+use crate::read::report::{At, shown};
 use crate::rules;
 
 /// Checks the document, and declares the volumes that only services name.
@@ -46,6 +46,7 @@ fn requirements(document: &DocumentRead<'_>) {
 
 /// Reports a name that is read like one that stands before it.
 fn repeated_name(at: At<'_>, seen: &mut HashMap<String, String>, key: String, name: &str) {
+    let name = &*shown(name);
     if let Some(other) = seen.insert(key, name.to_owned()) {
         let message = if other == name {
             format!("`{name}` stands here twice")

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::repeated_name;
 use crate::read::document::DocumentRead;
 use crate::read::networks::Addresses;
+use crate::read::report::shown;
 use crate::rules;
 
 /// The platform's network where nothing else is configured.
@@ -65,7 +66,7 @@ fn addresses(document: &DocumentRead<'_>) {
                     name,
                     subnets.get(name.as_str()).copied(),
                     address,
-                    service.name,
+                    &shown(service.name),
                 );
             }
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::descriptor::{HostPort, PortMapping, Protocol};
 use crate::read::document::DocumentRead;
-use crate::read::report::At;
+use crate::read::report::{At, shown};
 use crate::rules;
 
 struct Entry<'d, 't> {
@@ -44,7 +44,7 @@ pub(super) fn check(document: &DocumentRead<'_>) {
                 let message = format!(
                     "port {} of the host is that of `{}` already ({})",
                     earlier.mapping.host_text(),
-                    earlier.service,
+                    shown(earlier.service),
                     earlier.mapping.container_text()
                 );
                 later.at.fault(rules::PORT_OVERLAP, message);
