@@ -7,7 +7,7 @@ use clap::Parser;
 use marketplace::app::{self, App};
 use marketplace::config::Config;
 use service_kit::auth::TokenStore;
-use service_kit::cli::{CommonArgs, CommonCommand, print};
+use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, print};
 use service_kit::clock::SystemClock;
 use service_kit::config::{Environment, show};
 use service_kit::telemetry;
@@ -39,6 +39,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.common.print_config {
         print(&show(&config));
         return Ok(());
+    }
+    if let Some(CommonCommand::Healthcheck) = arguments.command {
+        return healthcheck(&config.server).await;
     }
     let clock = SystemClock::shared();
     if let Some(CommonCommand::Token(command)) = arguments.command {

@@ -1,11 +1,10 @@
 //! Use case: a valid descriptor becomes a release under review.
 
 use addon_client::Finding;
-use addon_descriptor::{AddonDescriptor, Digest, Version, Violation};
+use addon_descriptor::{AddonDescriptor, Digest, Violation};
 use service_kit::clock::SharedClock;
 use service_kit::random;
 
-use crate::domain::release::Document;
 use crate::storage::{InsertError, NewRelease, Published, Storage, StorageError};
 use crate::verification::checks::skeleton;
 use crate::verification::worker::Bell;
@@ -77,19 +76,10 @@ impl Publisher<'_> {
     ) -> Result<Published, PublishError> {
         let now = self.clock.now();
         let findings: Vec<Finding> = warnings.iter().map(Finding::from).collect();
-        let folded = descriptor.name.folded();
-        let new = NewRelease {
-            id: addon_client::ReleaseId::new(now.seconds(), random::bytes()),
-            addon: &folded,
-            name: descriptor.name.as_str(),
-            skeleton: &skeleton(&folded),
-            version: descriptor.version.as_ref(),
-            document: &|version: Version| Document::of(descriptor, version),
-            warnings: &serde_json::to_string(&findings).expect("findings are plain JSON"),
-            publisher: account,
-            now,
-        };
-        let published = self.storage.publish(&new).await.map_err(|error| refusal(descriptor, error))?;
+        let id = addon_client::ReleaseId::new(now.seconds(), random::bytes());
+        let skeleton = skeleton(&descriptor.name.folded());
+        let new = NewRelease::new(id, descriptor.clone(), skeleton, findings, account.to_owned(), now);
+        let published = self.storage.publish(new).await.map_err(|error| refusal(descriptor, error))?;
         let (outcome, release) = match &published {
             Published::New(release) => ("new", release),
             Published::Again(release) => ("again", release),

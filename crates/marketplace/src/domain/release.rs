@@ -87,7 +87,7 @@ pub struct Document {
     /// The canonical form.
     pub canonical: String,
     /// The descriptor's fields as clients get them.
-    pub wire: Value,
+    pub wire: Map<String, Value>,
     /// What the addon may do to its host.
     pub rights: Vec<String>,
     /// Grade of the rights.
@@ -100,6 +100,7 @@ impl Document {
         let descriptor = descriptor.clone().with_version(version.clone());
         let canonical = String::from_utf8(descriptor.canonical()).expect("JSON is UTF-8");
         let rights = rights(&descriptor);
+        let Value::Object(wire) = descriptor.wire_value() else { unreachable!("a descriptor is an object") };
         Self {
             version_id: identity(&version).to_string(),
             version_order: order_key(&version),
@@ -107,7 +108,7 @@ impl Document {
             version,
             digest: Digest::of(canonical.as_bytes()),
             canonical,
-            wire: descriptor.wire_value(),
+            wire,
             risk: risk(&rights),
             rights: rights.iter().map(Right::to_string).collect(),
         }

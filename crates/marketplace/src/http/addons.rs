@@ -14,7 +14,7 @@ use service_kit::problem::Problem;
 use super::cache::Rendered;
 use super::error;
 use super::query::{ListQuery, MAX_LIMIT, fold, next_query};
-use super::{Services, parse_id};
+use super::{ADDONS, Services, parse_id};
 use crate::domain::addon::{identity, resolve};
 use crate::domain::release::Release;
 use crate::publish::Publisher;
@@ -31,11 +31,12 @@ pub(super) async fn list(
     services: web::Data<Services>,
     principal: Principal,
 ) -> Result<HttpResponse, Problem> {
-    let query = ListQuery::read(request.query_string())?;
+    let text = request.query_string();
+    let query = ListQuery::read(text)?;
     let known = request.headers().get(header::IF_NONE_MATCH);
     if query.is_public() {
-        let url = format!("list?{}", request.query_string());
-        let render = || list_page(&services, &request, &query, None);
+        let url = format!("list?{text}");
+        let render = || list_page(&services, text, &query, None);
         return Ok(services
             .answers
             .get(&services.storage, Source::Approved, &url, render)
@@ -43,22 +44,20 @@ pub(super) async fn list(
             .respond(known));
     }
     let own = if principal.allows(Scope::Review) { None } else { Some(services.account(&principal)?) };
-    Ok(list_page(&services, &request, &query, own).await?.respond(known))
+    Ok(list_page(&services, text, &query, own).await?.respond(known))
 }
 
 async fn list_page(
     services: &Services,
-    request: &HttpRequest,
+    text: &str,
     query: &ListQuery,
     publisher: Option<&str>,
 ) -> Result<Rendered, Problem> {
     let mut releases = services.storage.list(query.filter(publisher)).await.map_err(error::storage)?;
     let more = releases.len() > query.limit as usize;
     releases.truncate(query.limit as usize);
-    let next = releases
-        .last()
-        .filter(|_| more)
-        .map(|last| format!("{}?{}", request.path(), next_query(request.query_string(), last.seq)));
+    let next =
+        releases.last().filter(|_| more).map(|last| format!("{ADDONS}?{}", next_query(text, last.seq)));
     let releases: Vec<WireRelease> = releases.into_iter().map(Release::into_wire).collect();
     Ok(Rendered::json(&releases, next))
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use addon_client::{ReleaseId, Timestamp, Verdict};
-use addon_descriptor::{AddonDescriptor, Version};
+use addon_descriptor::AddonDescriptor;
 
 use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, Source, Storage, Verdicted};
-use crate::domain::release::{Document, Release, Status};
+use crate::domain::release::{Release, Status};
 
 /// Runs every test on a database of its own, made by `$open`: an async function that gives a [`Storage`] and what must
 /// be kept while it is used.
@@ -89,19 +89,11 @@ struct Post<'a> {
 impl Post<'_> {
     async fn send(&self, storage: &Storage) -> Result<Published, InsertError> {
         let descriptor = descriptor(self.name, self.description, self.version);
-        let folded = descriptor.name.folded();
-        let new = NewRelease {
-            id: ReleaseId::new(at(self.second).seconds(), service_kit::random::bytes()),
-            addon: &folded,
-            name: self.name,
-            skeleton: &crate::verification::checks::skeleton(&folded),
-            version: descriptor.version.as_ref(),
-            document: &|version: Version| Document::of(&descriptor, version),
-            warnings: "[]",
-            publisher: self.publisher,
-            now: at(self.second),
-        };
-        storage.publish(&new).await
+        let skeleton = crate::verification::checks::skeleton(&descriptor.name.folded());
+        let id = ReleaseId::new(at(self.second).seconds(), service_kit::random::bytes());
+        let publisher = self.publisher.to_owned();
+        let new = NewRelease::new(id, descriptor, skeleton, Vec::new(), publisher, at(self.second));
+        storage.publish(new).await
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod dialect;
 mod epochs;
+mod publish;
 mod queue;
 mod releases;
 
@@ -19,9 +20,12 @@ use secrecy::SecretString;
 use service_kit::db::{Db, OpenError};
 use sqlx::migrate::Migrator;
 
+use self::publish::Publications;
+
 pub use self::epochs::{Epochs, Source};
+pub use self::publish::{InsertError, NewRelease, Published};
 pub use self::queue::{Job, Purpose, Report, Verdicted};
-pub use self::releases::{Decision, Filter, InsertError, NewRelease, Published};
+pub use self::releases::{Decision, Filter};
 
 static SQLITE: Migrator = sqlx::migrate!("../../migrations/marketplace/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("../../migrations/marketplace/postgres");
@@ -31,6 +35,8 @@ static POSTGRES: Migrator = sqlx::migrate!("../../migrations/marketplace/postgre
 pub struct Storage {
     db: Db,
     epochs: Arc<Epochs>,
+    /// On SQLite: documents that share a commit.
+    publications: Option<Publications>,
 }
 
 /// What the database could not do.
@@ -67,7 +73,12 @@ impl Storage {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open_sqlite(path: &Path) -> Result<Self, OpenError> {
-        Ok(Self { db: Db::open_sqlite(path, &SQLITE).await?, epochs: Arc::default() })
+        let db = Db::open_sqlite(path, &SQLITE).await?;
+        let publications = match &db {
+            Db::Sqlite { writer, .. } => Some(Publications::start(writer.clone())),
+            Db::Postgres(_) => None,
+        };
+        Ok(Self { db, epochs: Arc::default(), publications })
     }
 
     /// Connects to a PostgreSQL server.
@@ -75,7 +86,7 @@ impl Storage {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open_postgres(url: &SecretString) -> Result<Self, OpenError> {
-        Ok(Self { db: Db::open_postgres(url, &POSTGRES).await?, epochs: Arc::default() })
+        Ok(Self { db: Db::open_postgres(url, &POSTGRES).await?, epochs: Arc::default(), publications: None })
     }
 
     /// The pools, for what the services share (tokens).

@@ -1,79 +1,14 @@
-//! Releases: published, read, listed, decided about, deleted.
+//! Releases: read, listed, decided about, deleted. Publishing is `publish.rs`.
+
+use std::collections::BTreeSet;
 
 use addon_client::{ReleaseId, Timestamp, Verdict};
 use addon_descriptor::{Digest, Right, Version};
-use service_kit::db::unique_violation;
 use service_kit::{read, write_tx};
 use sqlx::FromRow;
-use std::collections::BTreeSet;
 
 use super::{Storage, StorageError, dialect};
-use crate::domain::addon::next_version;
-use crate::domain::release::{Document, Release, Status};
-
-/// What is inserted when a document is published.
-pub struct NewRelease<'a> {
-    /// The id it gets, if it becomes a release.
-    pub id: ReleaseId,
-    /// The addon's name, folded.
-    pub addon: &'a str,
-    /// The name as it is written in the document.
-    pub name: &'a str,
-    /// See `verification::checks::skeleton`.
-    pub skeleton: &'a str,
-    /// The version that the document has.
-    pub version: Option<&'a Version>,
-    /// What the document comes to with a version: asked once more for each version that is tried.
-    pub document: &'a (dyn Fn(Version) -> Document + Sync),
-    /// Its warnings, as JSON.
-    pub warnings: &'a str,
-    /// The account that publishes.
-    pub publisher: &'a str,
-    /// When.
-    pub now: Timestamp,
-}
-
-/// What publishing came to.
-#[derive(Debug)]
-pub enum Published {
-    /// A release that was not there before.
-    New(Release),
-    /// The same document was there already.
-    Existing(Release),
-    /// It was there, had failed, and is under review again.
-    Again(Release),
-}
-
-/// Why a document did not become a release.
-#[derive(Debug, thiserror::Error)]
-pub enum InsertError {
-    /// The database.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The addon exists under another spelling.
-    #[error("the name is taken by {existing}")]
-    NameTaken {
-        /// The spelling that is there.
-        existing: String,
-    },
-    /// The version has, or had, another document.
-    #[error("the version has another document")]
-    VersionTaken {
-        /// The digest that it has.
-        digest: Digest,
-        /// It was deleted.
-        deleted: bool,
-    },
-    /// There is no number left for a next version.
-    #[error("there is no version after the highest one")]
-    NoVersionLeft,
-}
-
-impl From<sqlx::Error> for InsertError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Storage(error.into())
-    }
-}
+use crate::domain::release::{Release, Status};
 
 /// Which releases a list is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,9 +25,6 @@ pub struct Filter<'a> {
     pub limit: u32,
 }
 
-/// Times that a version is chosen anew because somebody was faster.
-const MAX_RACES: u32 = 8;
-
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -102,6 +34,7 @@ macro_rules! select {
         )
     };
 }
+pub(super) use select;
 
 /// These two mark the newest approved release of addon `$1` as the one in lists; run in the transaction that changed a
 /// status.
@@ -125,151 +58,6 @@ pub struct Decision<'a> {
 }
 
 impl Storage {
-    /// Publishes a document: the whole of it in one transaction, with its place in the verification queue.
-    ///
-    /// # Errors
-    /// See [`InsertError`].
-    pub async fn publish(&self, new: &NewRelease<'_>) -> Result<Published, InsertError> {
-        let mut races = 0;
-        loop {
-            match self.try_publish(new).await {
-                Err(InsertError::Storage(StorageError::Database(error)))
-                    if races < MAX_RACES
-                        && unique_violation(&error).as_deref() == Some("releases_addon_version_id_key") =>
-                {
-                    races += 1;
-                }
-                done => {
-                    if let Ok(Published::Again(release)) = &done {
-                        self.changed(release.id, false);
-                    }
-                    return done;
-                }
-            }
-        }
-    }
-
-    async fn try_publish(&self, new: &NewRelease<'_>) -> Result<Published, InsertError> {
-        let now = new.now.millis();
-        Ok(write_tx!(&self.db, |tx| {
-            // The row of the addon is locked by this: on PostgreSQL too, publishing is serial for one name.
-            let (name,): (String,) = sqlx::query_as(
-                "INSERT INTO addons (addon, name, skeleton, owner, created_at_ms, changed_at_ms)
-                 VALUES ($1, $2, $3, $4, $5, $5)
-                 ON CONFLICT (addon) DO UPDATE SET changed_at_ms = excluded.changed_at_ms RETURNING name",
-            )
-            .bind(new.addon)
-            .bind(new.name)
-            .bind(new.skeleton)
-            .bind(new.publisher)
-            .bind(now)
-            .fetch_one(&mut *tx)
-            .await?;
-            if name != new.name {
-                Err(InsertError::NameTaken { existing: name })?;
-            }
-
-            let (document, there): (Document, Option<Row>) = if let Some(version) = new.version {
-                let document = (new.document)(version.clone());
-                let there: Option<Row> = sqlx::query_as(select!("WHERE addon = $1 AND version_id = $2"))
-                    .bind(new.addon)
-                    .bind(&document.version_id)
-                    .fetch_optional(&mut *tx)
-                    .await?;
-                (document, there)
-            } else {
-                let newest: Option<Row> =
-                    sqlx::query_as(select!("WHERE addon = $1 ORDER BY version_order DESC LIMIT 1"))
-                        .bind(new.addon)
-                        .fetch_optional(&mut *tx)
-                        .await?;
-                let deleted: Option<(String,)> = sqlx::query_as(
-                    "SELECT version FROM tombstones WHERE addon = $1 ORDER BY version_order DESC LIMIT 1",
-                )
-                .bind(new.addon)
-                .fetch_optional(&mut *tx)
-                .await?;
-                let deleted = deleted.map(|(version,)| version_of(new.addon, &version)).transpose()?;
-                let highest = newest.as_ref().map(|row| version_of(&row.id, &row.version)).transpose()?;
-                let same = highest.clone().map(|version| (new.document)(version));
-                match (same, newest) {
-                    (Some(same), Some(newest)) if same.digest.to_string() == newest.digest => {
-                        (same, Some(newest))
-                    }
-                    _ => {
-                        let next =
-                            next_version(highest.max(deleted).as_ref()).ok_or(InsertError::NoVersionLeft)?;
-                        ((new.document)(next), None)
-                    }
-                }
-            };
-
-            let digest = document.digest.to_string();
-            match there {
-                Some(row) if row.digest != digest => {
-                    let digest = row.release()?.digest;
-                    Err(InsertError::VersionTaken { digest, deleted: false })?
-                }
-                Some(row) if row.status == Status::VerificationFailed.as_str() => {
-                    let sql =
-                        "UPDATE releases SET status = 'under_review', verdict = 'pending', reason = NULL,
-                                   changed_at_ms = $2 WHERE id = $1";
-                    sqlx::query(sql).bind(&row.id).bind(now).execute(&mut *tx).await?;
-                    let sql = "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts)
-                               VALUES ($1, 'review', $2, 0) ON CONFLICT (release_id) DO NOTHING";
-                    sqlx::query(sql).bind(&row.id).bind(now).execute(&mut *tx).await?;
-                    let release = row.release()?;
-                    let (status, verdict) = (Status::UnderReview, Verdict::Pending);
-                    Published::Again(Release { status, verdict, reason: None, ..release })
-                }
-                Some(row) => Published::Existing(row.release()?),
-                None => {
-                    let deleted: Option<(String,)> =
-                        sqlx::query_as("SELECT digest FROM tombstones WHERE addon = $1 AND version_id = $2")
-                            .bind(new.addon)
-                            .bind(&document.version_id)
-                            .fetch_optional(&mut *tx)
-                            .await?;
-                    if let Some((other,)) = deleted.filter(|(other,)| *other != digest) {
-                        let digest = digest_of(new.addon, &other)?;
-                        Err(InsertError::VersionTaken { digest, deleted: true })?;
-                    }
-                    let sql = concat!(
-                        "INSERT INTO releases (id, addon, name, version, version_id, version_order, version_rank, ",
-                        "digest, canonical, wire, rights, risk, warnings, publisher, created_at_ms, status, verdict, ",
-                        "held, pins, changed_at_ms) ",
-                        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'under_review', ",
-                        "'pending', '[]', '[]', $15) ",
-                        "RETURNING id, seq, addon, version, digest, wire, rights, risk, warnings, publisher, ",
-                        "created_at_ms, status, verdict, held, pins, reason, approved_at_ms, image_missing_since_ms"
-                    );
-                    let row: Row = sqlx::query_as(sql)
-                        .bind(new.id.to_string())
-                        .bind(new.addon)
-                        .bind(new.name)
-                        .bind(document.version.to_string())
-                        .bind(&document.version_id)
-                        .bind(&document.version_order)
-                        .bind(&document.version_rank)
-                        .bind(&digest)
-                        .bind(&document.canonical)
-                        .bind(document.wire.to_string())
-                        .bind(json(&document.rights))
-                        .bind(i64::from(document.risk))
-                        .bind(new.warnings)
-                        .bind(new.publisher)
-                        .bind(now)
-                        .fetch_one(&mut *tx)
-                        .await?;
-                    let sql = "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts)
-                               VALUES ($1, 'review', $2, 0)";
-                    sqlx::query(sql).bind(&row.id).bind(now).execute(&mut *tx).await?;
-                    Published::New(row.release()?)
-                }
-            }
-        }))
-    }
-
     /// The release of this id, whatever its status.
     ///
     /// # Errors
@@ -522,29 +310,29 @@ impl Storage {
 }
 
 #[derive(FromRow)]
-struct Row {
-    id: String,
-    seq: i64,
-    addon: String,
-    version: String,
-    digest: String,
-    wire: String,
-    rights: String,
-    risk: i64,
-    warnings: String,
-    publisher: String,
-    created_at_ms: i64,
-    status: String,
-    verdict: String,
-    held: String,
-    pins: String,
-    reason: Option<String>,
-    approved_at_ms: Option<i64>,
-    image_missing_since_ms: Option<i64>,
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) seq: i64,
+    pub(super) addon: String,
+    pub(super) version: String,
+    pub(super) digest: String,
+    pub(super) wire: String,
+    pub(super) rights: String,
+    pub(super) risk: i64,
+    pub(super) warnings: String,
+    pub(super) publisher: String,
+    pub(super) created_at_ms: i64,
+    pub(super) status: String,
+    pub(super) verdict: String,
+    pub(super) held: String,
+    pub(super) pins: String,
+    pub(super) reason: Option<String>,
+    pub(super) approved_at_ms: Option<i64>,
+    pub(super) image_missing_since_ms: Option<i64>,
 }
 
 impl Row {
-    fn release(self) -> Result<Release, StorageError> {
+    pub(super) fn release(self) -> Result<Release, StorageError> {
         let id = &self.id;
         let corrupt =
             |what: &str| StorageError::Corrupt { table: "releases", id: id.clone(), what: what.to_owned() };
@@ -571,13 +359,13 @@ impl Row {
     }
 }
 
-fn version_of(id: &str, text: &str) -> Result<Version, StorageError> {
+pub(super) fn version_of(id: &str, text: &str) -> Result<Version, StorageError> {
     let corrupt =
         |_| StorageError::Corrupt { table: "releases", id: id.to_owned(), what: "version".to_owned() };
     text.parse().map_err(corrupt)
 }
 
-fn digest_of(id: &str, text: &str) -> Result<Digest, StorageError> {
+pub(super) fn digest_of(id: &str, text: &str) -> Result<Digest, StorageError> {
     let corrupt =
         |_| StorageError::Corrupt { table: "releases", id: id.to_owned(), what: "digest".to_owned() };
     text.parse().map_err(corrupt)
