@@ -9,7 +9,7 @@ use addons_manager::storage::Storage;
 use anyhow::Context as _;
 use clap::Parser;
 use service_kit::auth::TokenStore;
-use service_kit::cli::{CommonArgs, CommonCommand, print};
+use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, print};
 use service_kit::clock::SystemClock;
 use service_kit::config::{Environment, load, prepare_state_dir, show};
 use service_kit::telemetry;
@@ -43,6 +43,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.common.print_config {
         print(&show(&config));
         return Ok(());
+    }
+    if let Some(CommonCommand::Healthcheck) = arguments.command {
+        return healthcheck(&config.server.0).await;
     }
     let folder = state_dir(&config, &environment);
     let clock = SystemClock::shared();
