@@ -87,7 +87,7 @@ fn invalid_documents_have_exactly_their_violations() {
 }
 
 #[test]
-fn the_first_violation_of_a_rule_s_own_fixture_is_that_rule() {
+fn each_fixture_breaks_the_rule_that_it_is_named_after() {
     for (name, text) in documents("invalid") {
         let known = rules::VIOLATIONS.iter().map(|(rule, _)| *rule);
         let rule = known.filter(|rule| name.starts_with(rule)).max_by_key(|rule| rule.len());

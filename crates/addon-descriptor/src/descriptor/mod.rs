@@ -2,13 +2,14 @@
 //!
 //! Deriving `Serialize` here makes the canonical form: one notation for each thing, every field that equals its default
 //! left out. There is no `Deserialize`: [`read`](crate::read()) is the only way in, and a test holds the two together.
-//! Read on in `service` for what runs, in `ports`, `mounts`, `health`, `modes` and `limits` for its settings.
+//! Read on in `service` for what runs; `ports`, `mounts`, `health`, `limits`, `privileges` and `modes` hold its settings.
 
 mod health;
 mod limits;
 mod modes;
 mod mounts;
 mod ports;
+mod privileges;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +24,11 @@ use crate::parameters::Parameter;
 pub use health::{HealthTest, Healthcheck};
 pub use limits::{Cpus, MemorySwap, Resources, Ulimit};
 pub use modes::{
-    Capability, Condition, Device, Gpus, IpcMode, LogDriver, Logging, NetworkMode, PidMode, Platform,
-    RestartPolicy, SecurityOptions, UpdateOrder,
+    Condition, IpcMode, LogDriver, Logging, NetworkMode, PidMode, Platform, RestartPolicy, UpdateOrder,
 };
 pub use mounts::{FileSource, FileSpec, Mount, MountOptions, MountSource, Propagation, SelinuxLabel, Tmpfs};
 pub use ports::{HostPort, PortMapping, PortRange, Protocol};
+pub use privileges::{Capability, Device, Gpus, SecurityOptions};
 pub use service::{Dependency, HostAddress, NetworkAttachment, ServiceSpec, Update};
 
 /// A whole `addon.json`.

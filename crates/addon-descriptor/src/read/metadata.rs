@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::report::{At, shown};
+use super::report::{At, Fields, shown};
 use super::texts::MAX_ICON;
 use crate::descriptor::{Change, ChangeKind};
 use crate::fields;
@@ -16,11 +16,45 @@ use crate::violation::Invalid;
 const MAX_DESCRIPTION: usize = 1000;
 /// Longest keyword or category, in characters.
 const MAX_KEYWORD: usize = 30;
+/// Most keywords.
+const MAX_KEYWORDS: usize = 20;
+/// Most categories.
+const MAX_CATEGORIES: usize = 5;
 /// Most lines of changes.
 const MAX_CHANGES: usize = 256;
 
+/// What was read; what is absent or unreadable is empty.
+pub(super) struct Metadata {
+    pub(super) title: Option<String>,
+    pub(super) description: String,
+    pub(super) readme: String,
+    pub(super) license: Option<String>,
+    pub(super) homepage: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) icon: Option<String>,
+    pub(super) keywords: Vec<String>,
+    pub(super) categories: Vec<String>,
+    pub(super) changes: Vec<Change>,
+}
+
+/// Reads all of it.
+pub(super) fn read(fields: &Fields<'_>) -> Metadata {
+    Metadata {
+        title: fields.get("title").and_then(At::text).map(str::to_owned),
+        description: fields.get("description").and_then(description).unwrap_or_default(),
+        readme: fields.get("readme").and_then(At::text).unwrap_or_default().to_owned(),
+        license: fields.get("license").and_then(license),
+        homepage: fields.get("homepage").and_then(web_address),
+        source: fields.get("source").and_then(web_address),
+        icon: fields.get("icon").and_then(icon),
+        keywords: fields.get("keywords").map(|at| keywords(at, MAX_KEYWORDS)).unwrap_or_default(),
+        categories: fields.get("categories").map(|at| keywords(at, MAX_CATEGORIES)).unwrap_or_default(),
+        changes: fields.get("changes").map(changes).unwrap_or_default(),
+    }
+}
+
 /// `description`.
-pub(super) fn description(at: At<'_>) -> Option<String> {
+fn description(at: At<'_>) -> Option<String> {
     let text = at.text()?;
     let length = text.chars().count();
     if length > MAX_DESCRIPTION {
@@ -32,7 +66,7 @@ pub(super) fn description(at: At<'_>) -> Option<String> {
 }
 
 /// An SPDX expression.
-pub(super) fn license(at: At<'_>) -> Option<String> {
+fn license(at: At<'_>) -> Option<String> {
     let text = at.text()?;
     if text.len() > 1024 {
         at.fault(rules::INVALID_LICENSE, "a license expression has at most 1024 bytes");
@@ -55,7 +89,7 @@ pub(super) fn license(at: At<'_>) -> Option<String> {
 }
 
 /// An `http` or `https` URL.
-pub(super) fn web_address(at: At<'_>) -> Option<String> {
+fn web_address(at: At<'_>) -> Option<String> {
     let text = at.text()?;
     let has_blank = text.chars().any(|c| c.is_whitespace() || c.is_control());
     match url::Url::parse(text) {
@@ -77,7 +111,7 @@ pub(super) fn web_address(at: At<'_>) -> Option<String> {
 }
 
 /// A PNG or WebP image as a data URL.
-pub(super) fn icon(at: At<'_>) -> Option<String> {
+fn icon(at: At<'_>) -> Option<String> {
     let text = at.text()?;
     if text.len() > MAX_ICON {
         // The check of all texts has said so.
@@ -104,7 +138,7 @@ pub(super) fn icon(at: At<'_>) -> Option<String> {
 }
 
 /// `keywords` and `categories`: so many texts of 1 to 30 characters, no two alike.
-pub(super) fn keywords(at: At<'_>, most: usize) -> Vec<String> {
+fn keywords(at: At<'_>, most: usize) -> Vec<String> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     for item in at.items(most) {
@@ -123,7 +157,7 @@ pub(super) fn keywords(at: At<'_>, most: usize) -> Vec<String> {
 }
 
 /// `changes`.
-pub(super) fn changes(at: At<'_>) -> Vec<Change> {
+fn changes(at: At<'_>) -> Vec<Change> {
     const KINDS: [(&str, ChangeKind); 5] = [
         ("added", ChangeKind::Added),
         ("changed", ChangeKind::Changed),

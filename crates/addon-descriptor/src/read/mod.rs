@@ -3,6 +3,7 @@
 //! `tree` makes values with positions of the text, `report` walks them and collects faults, `document` and `service`
 //! read the fields, the other files one family of fields each. Rules across fields are in `validate`.
 
+mod declarations;
 pub(crate) mod document;
 mod health;
 pub(crate) mod limits;
@@ -16,8 +17,9 @@ mod ports;
 pub(crate) mod report;
 pub(crate) mod scope;
 pub(crate) mod service;
-mod texts;
+pub(crate) mod texts;
 pub(crate) mod tree;
+mod values;
 
 use crate::descriptor::AddonDescriptor;
 use crate::violation::{Malformed, Violation};

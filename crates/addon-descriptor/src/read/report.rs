@@ -1,16 +1,14 @@
 //! Where in the document the reader stands, and what it found wrong there.
 //!
 //! An [`At`] is a value of the tree with its path; it is cheap to copy and hands faults to the one [`Report`]. Paths are
-//! written out only for a fault, so that reading stays linear.
+//! written out only for a fault, so that reading stays linear. What single values are read as is in `values`.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::str::FromStr;
 
 use super::tree::{Kind, Member, Node, Positions};
 use crate::fields::{Presence, Table};
-use crate::quantity::Decimal;
 use crate::rules;
 use crate::violation::{Invalid, Violation};
 
@@ -282,115 +280,6 @@ impl<'t> At<'t> {
             .filter_map(|name| Some((distance(&folded, &name.to_ascii_lowercase())?, name)))
             .min_by_key(|(distance, _)| *distance)
             .map(|(_, name)| name.to_owned())
-    }
-
-    /// A string.
-    pub(crate) fn text(self) -> Option<&'t str> {
-        match &self.node.kind {
-            Kind::Text(text) => Some(text),
-            kind => {
-                match kind {
-                    Kind::Number(number) => self.wrong_type_suggesting("a string", format!("\"{number}\"")),
-                    Kind::Boolean(value) => self.wrong_type_suggesting("a string", format!("\"{value}\"")),
-                    _ => self.wrong_type("a string"),
-                }
-                None
-            }
-        }
-    }
-
-    /// A string that has a form.
-    pub(crate) fn parse<T: FromStr<Err = Invalid>>(self, rule: &'static str) -> Option<T> {
-        let text = self.text()?;
-        match text.parse() {
-            Ok(value) => Some(value),
-            Err(fault) => {
-                self.record(rule, about(text, fault));
-                None
-            }
-        }
-    }
-
-    /// A string out of a closed set, told by its nearest name.
-    pub(crate) fn one_of<T: Copy>(self, rule: &'static str, values: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
-        if let Some((_, value)) = values.iter().find(|(name, _)| *name == text) {
-            return Some(*value);
-        }
-        let names: Vec<String> = values.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let suggestion = self.nearest(text, values.iter().map(|(name, _)| *name));
-        let message = format!("`{}` is none of {}", shown(text), names.join(", "));
-        self.record(rule, Invalid { message, suggestion });
-        None
-    }
-
-    pub(crate) fn boolean(self) -> Option<bool> {
-        match &self.node.kind {
-            Kind::Boolean(value) => Some(*value),
-            Kind::Text(text) => {
-                let meant = match text.to_ascii_lowercase().as_str() {
-                    "true" | "yes" | "on" | "1" => Some("true"),
-                    "false" | "no" | "off" | "0" => Some("false"),
-                    _ => None,
-                };
-                match meant {
-                    Some(meant) => self.wrong_type_suggesting("`true` or `false`", meant),
-                    None => self.wrong_type("`true` or `false`"),
-                }
-                None
-            }
-            _ => {
-                self.wrong_type("`true` or `false`");
-                None
-            }
-        }
-    }
-
-    /// A number literal as an exact decimal.
-    pub(crate) fn decimal(self, literal: &str) -> Option<Decimal> {
-        match literal.parse() {
-            Ok(number) => Some(number),
-            Err(_) => {
-                self.fault(rules::INVALID_NUMBER, "the number has more digits than are kept exactly");
-                None
-            }
-        }
-    }
-
-    /// A whole number within the bounds; `3.0` and `1e2` are whole.
-    pub(crate) fn integer(self, min: i64, max: i64) -> Option<i64> {
-        let Kind::Number(literal) = &self.node.kind else {
-            match &self.node.kind {
-                Kind::Text(text) if text.parse::<i64>().is_ok() => {
-                    self.wrong_type_suggesting("a whole number", text.as_ref());
-                }
-                _ => self.wrong_type("a whole number"),
-            }
-            return None;
-        };
-        let value = self.decimal(literal)?;
-        match value.to_integer() {
-            Some(value) if (min..=max).contains(&value) => Some(value),
-            _ => {
-                let suggestion = value.to_integer().map(|value| value.clamp(min, max).to_string());
-                let message = format!("a whole number from {min} to {max} is needed, not {}", shown(literal));
-                self.record(rules::INVALID_NUMBER, Invalid { message, suggestion });
-                None
-            }
-        }
-    }
-
-    /// A string, number or boolean, written out: numbers in their shortest form.
-    pub(crate) fn scalar(self) -> Option<String> {
-        match &self.node.kind {
-            Kind::Text(text) => Some(text.clone().into_owned()),
-            Kind::Boolean(value) => Some(value.to_string()),
-            Kind::Number(literal) => self.decimal(literal).map(|number| number.to_string()),
-            _ => {
-                self.wrong_type("a string, a number or a boolean");
-                None
-            }
-        }
     }
 
     /// The values of a list of at most `limit`.

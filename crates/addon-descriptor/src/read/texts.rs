@@ -13,7 +13,7 @@ const MAX_README: usize = 128 * 1024;
 /// Longest icon, in bytes of its data URL.
 pub(super) const MAX_ICON: usize = 32 * 1024;
 /// All contents of files together, and so also of one, in bytes.
-pub(super) const MAX_FILES: usize = 64 * 1024;
+pub(crate) const MAX_FILES: usize = 64 * 1024;
 
 /// Where a text stands, as far as it matters here.
 #[derive(Clone, Copy)]

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::repeated_name;
-use crate::descriptor::{MountSource, VolumeSpec};
+use crate::descriptor::{FileSource, MountSource, VolumeSpec};
 use crate::names::VolumeName;
 use crate::read::document::{DocumentRead, MAX_THINGS};
 use crate::read::report::{At, shown};
+use crate::read::texts::MAX_FILES;
 use crate::rules;
 
 /// Most mounts of a service, file systems in memory included.
@@ -71,16 +72,14 @@ fn targets(service: &crate::read::service::ServiceRead<'_>) {
 
 /// All contents together.
 fn files(document: &DocumentRead<'_>) {
-    /// In bytes: the manager keeps them in its database and writes them at each create.
-    const MAX_CONTENTS: usize = 64 * 1024;
     let mut total = 0;
     for service in &document.services {
         for (file, at) in &service.files {
             let before = total;
-            if let crate::descriptor::FileSource::Content(content) = &file.source {
+            if let FileSource::Content(content) = &file.source {
                 total += content.len();
             }
-            if before <= MAX_CONTENTS && total > MAX_CONTENTS {
+            if before <= MAX_FILES && total > MAX_FILES {
                 at.fault(rules::FILES_TOO_LARGE, "the contents of all files together exceed 64 KiB");
             }
         }

@@ -13,7 +13,7 @@ use crate::parameters::ParameterKind;
 use crate::read::document::MAX_THINGS;
 
 /// The schema as it is committed and served.
-pub const SCHEMA_TEXT: &str = include_str!("../schema/addon.schema.json");
+pub const SCHEMA_TEXT: &str = include_str!("../../schema/addon.schema.json");
 
 /// Builds the schema.
 pub fn schema() -> Value {
