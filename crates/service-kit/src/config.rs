@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use config::Source as _;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
@@ -129,7 +130,11 @@ where
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let tree: Value = toml::from_str(&text).map_err(|fault| ConfigError::Syntax {
+        let tree = config::File::from_str(&text, config::FileFormat::Toml).collect();
+        let tree = tree.and_then(|tree| {
+            config::Value::new(None, config::ValueKind::Table(tree)).try_deserialize::<Value>()
+        });
+        let tree = tree.map_err(|fault| ConfigError::Syntax {
             path: path.to_owned(),
             message: fault.to_string().trim_end().to_owned(),
         })?;
@@ -149,14 +154,7 @@ where
         let path: Vec<String> = key.to_ascii_lowercase().split("__").map(str::to_owned).collect();
         layers.push(variable_layer::<T>(&defaults, path, variable, text)?);
     }
-    let mut merged = defaults.clone();
-    for layer in &layers {
-        layer.put_into(&mut merged);
-    }
-    match serde_json::from_value(merged) {
-        Ok(settings) => Ok(settings),
-        Err(fault) => Err(culprit::<T>(&defaults, &layers, &fault)),
-    }
+    settle(&layers).map_err(|fault| culprit::<T>(&layers, &fault))
 }
 
 /// The settings as TOML, with secrets hidden: what `--print-config` shows.
@@ -173,22 +171,35 @@ struct Layer {
     value: Value,
 }
 
-impl Layer {
-    fn put_into(&self, tree: &mut Value) {
-        let mut place = tree;
-        for part in &self.path {
-            if !place.is_object() {
-                *place = Value::Object(Map::new());
-            }
-            let Value::Object(members) = place else { unreachable!("it was made an object above") };
-            place = members.entry(part.clone()).or_insert(Value::Null);
-        }
-        match (&mut *place, &self.value) {
-            // A map of ours is added to, so that a file and a variable can each have a part of it.
-            (Value::Object(old), Value::Object(new)) => old.extend(new.clone()),
-            (place, value) => *place = value.clone(),
-        }
+/// The defaults with these values over them, later ones over earlier ones.
+fn settle<'a, T>(layers: impl IntoIterator<Item = &'a Layer>) -> Result<T, config::ConfigError>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    let mut builder = config::Config::builder().add_source(config::Config::try_from(&T::default())?);
+    for layer in layers {
+        builder = builder.set_override(layer.path.join("."), value(&layer.value))?;
     }
+    builder.build()?.try_deserialize()
+}
+
+fn value(json: &Value) -> config::Value {
+    use config::ValueKind;
+    let kind = match json {
+        Value::Null => ValueKind::Nil,
+        Value::Bool(value) => ValueKind::Boolean(*value),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => ValueKind::I64(number),
+            (None, Some(number)) => ValueKind::U64(number),
+            (None, None) => ValueKind::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => ValueKind::String(text.clone()),
+        Value::Array(items) => ValueKind::Array(items.iter().map(value).collect()),
+        Value::Object(members) => {
+            ValueKind::Table(members.iter().map(|(key, member)| (key.clone(), value(member))).collect())
+        }
+    };
+    config::Value::new(None, kind)
 }
 
 fn file_layers(
@@ -221,7 +232,7 @@ fn variable_layer<T>(
     text: &str,
 ) -> Result<Layer, ConfigError>
 where
-    T: DeserializeOwned,
+    T: Default + Serialize + DeserializeOwned,
 {
     let place = format!("environment variable {variable}");
     let mut at = known;
@@ -260,10 +271,8 @@ where
             let scalar = boolean(text).map(Value::Bool).or_else(|| Some(Value::Number(text.parse().ok()?)));
             let candidates = [Some(Value::String(text.to_owned())), scalar].into_iter().flatten();
             let fits = |value: &Value| {
-                let layer = Layer { place: String::new(), path: path.clone(), value: value.clone() };
-                let mut tree = known.clone();
-                layer.put_into(&mut tree);
-                serde_json::from_value::<T>(tree).is_ok()
+                settle::<T>([&Layer { place: String::new(), path: path.clone(), value: value.clone() }])
+                    .is_ok()
             };
             let mut candidates = candidates.filter(fits);
             candidates.next().unwrap_or_else(|| Value::String(text.to_owned()))
@@ -295,15 +304,12 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 /// Which of the values it is that makes the settings unreadable.
-fn culprit<T: DeserializeOwned>(
-    defaults: &Value,
-    layers: &[Layer],
-    fault: &serde_json::Error,
-) -> ConfigError {
+fn culprit<T>(layers: &[Layer], fault: &config::ConfigError) -> ConfigError
+where
+    T: Default + Serialize + DeserializeOwned,
+{
     for layer in layers {
-        let mut tree = defaults.clone();
-        layer.put_into(&mut tree);
-        if let Err(fault) = serde_json::from_value::<T>(tree) {
+        if let Err(fault) = settle::<T>([layer]) {
             let (place, key) = (layer.place.clone(), layer.path.join("."));
             return ConfigError::Invalid { place, key, reason: fault.to_string() };
         }

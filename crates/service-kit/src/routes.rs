@@ -140,7 +140,7 @@ impl RouteTable {
 
     /// Leaves what stands at a path out of the OpenAPI document: pages and their assets.
     #[must_use]
-    pub(crate) fn hidden(mut self, path: &str) -> Self {
+    pub fn hidden(mut self, path: &str) -> Self {
         for entry in self.paths.iter_mut().filter(|entry| entry.path == path) {
             entry.hidden = true;
         }
