@@ -20,7 +20,7 @@ lint: ## formatting, clippy and rustdoc, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 test: ## unit, property, conformance, HTTP and system tests; the last against Docker Engines of their own (takes root)
-	scripts/setup.sh engine registry faketime nextest
+	scripts/setup.sh engine registry faketime compose nextest
 	scripts/demo-addon.sh
 	cargo build --locked --bin marketplace --bin addons-manager
 ifeq ($(NEXTEST),yes)

@@ -1,15 +1,15 @@
-# The addons manager: one static binary. scripts/images.sh makes the folder that this is built in.
+# The addons manager: one binary and the certificates of public authorities. No shell, no packages.
 #
-# Its state folder has to be mounted at the same path as on the host: the engine binds the small files of services from there.
+# `make images` prepares the context, with a static binary, and builds this:
+#   docker build -f deploy/addons-manager.Dockerfile -t oak-addons-manager target/images/addons-manager
+#
+# It is root in its container: whoever may use the engine's socket is root on the host anyway. Its state folder has to be
+# mounted from the same path on the host, since files of addons lie in it and the engine binds them from there. So there
+# is no VOLUME here, which would hide a forgotten mount.
 FROM scratch
-COPY passwd /etc/passwd
-COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY addons-manager /addons-manager
+COPY rootfs /
 ENV ADDONS_MANAGER__STATE_DIR=/var/lib/addons-manager \
-    ADDONS_MANAGER__SERVER__ADDRESS=0.0.0.0 \
-    ADDONS_MANAGER__LOG__FORMAT=json
-# As root, without its capabilities: who may use the engine's socket is root on the host in any case.
-USER 0:0
+    ADDONS_MANAGER__SERVER__ADDRESS=0.0.0.0
 EXPOSE 11101
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/addons-manager", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/addons-manager", "healthcheck"]
 ENTRYPOINT ["/addons-manager"]

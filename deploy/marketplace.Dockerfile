@@ -1,15 +1,16 @@
-# The marketplace: one static binary. scripts/images.sh makes the folder that this is built in.
+# The marketplace: one binary, the certificates of public authorities, and a user of its own. No shell, no packages.
+#
+# `make images` prepares the context, with a static binary, and builds this:
+#   docker build -f deploy/marketplace.Dockerfile -t oak-marketplace target/images/marketplace
 FROM scratch
-COPY passwd /etc/passwd
-COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --chown=65532:65532 state /var/lib/marketplace
-COPY marketplace /marketplace
+COPY rootfs /
+# The state folder with its owner, so that a new volume that is mounted there is that user's.
+COPY --chown=10001:10001 state /var/lib/marketplace
+USER 10001:10001
 ENV MARKETPLACE__STATE_DIR=/var/lib/marketplace \
-    MARKETPLACE__SERVER__ADDRESS=0.0.0.0 \
-    MARKETPLACE__LOG__FORMAT=json
-# It needs no right of the host at all.
-USER 65532:65532
+    MARKETPLACE__SERVER__ADDRESS=0.0.0.0
 VOLUME /var/lib/marketplace
 EXPOSE 11102
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/marketplace", "healthcheck"]
+# There is no shell to run a probe with: the binary asks itself.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/marketplace", "healthcheck"]
 ENTRYPOINT ["/marketplace"]

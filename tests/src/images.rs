@@ -16,6 +16,8 @@ use crate::wait::eventually;
 use crate::world::demo_addon;
 
 const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 5000);
+/// The gateway of the engine's default bridge, as every engine has it that is not told otherwise.
+const BRIDGE: ([u8; 4], u16) = ([172, 17, 0, 1], 5000);
 const START_LIMIT: Duration = Duration::from_secs(30);
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -146,12 +148,12 @@ impl Registry {
         );
         let config = folder.join("registry.yml");
         let data = folder.join("registry");
-        let address = SocketAddr::from(ADDRESS);
+        let port = SocketAddr::from(ADDRESS).port();
         fs::write(
             &config,
             format!(
                 "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-                 http: {{addr: '{address}'}}\n",
+                 http: {{addr: ':{port}'}}\n",
                 data.display()
             ),
         )?;
@@ -166,6 +168,11 @@ impl Registry {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(ADDRESS)
+    }
+
+    /// Where containers reach it.
+    pub fn bridge_address(&self) -> SocketAddr {
+        SocketAddr::from(BRIDGE)
     }
 
     /// Ends the registry; its images stay on its disk.

@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use addon_client::{
-    ClientOptions, InstallRequest, Installation, InstallationId, InstallationStatus, ManagerClient,
-    MarketplaceClient, Release, ReleaseId, ReleaseStatus,
+    ClientError, ClientOptions, InstallRequest, Installation, InstallationId, InstallationStatus,
+    ManagerClient, MarketplaceClient, Release, ReleaseId, ReleaseStatus,
 };
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal;
@@ -320,6 +320,10 @@ impl Drop for Service {
     }
 }
 
+fn waiting_helps(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ClientError::Problem { retry_after_s: Some(_), .. }))
+}
+
 fn faketime() -> anyhow::Result<PathBuf> {
     let folders =
         fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
@@ -461,13 +465,21 @@ impl Manager {
         .await
     }
 
-    /// Installs a release and waits until it is active.
+    /// Installs a release and waits until it is active. While the answer is that waiting helps, because something of
+    /// that name is still being removed, it is asked for again.
     pub async fn installed(&self, release: &Release) -> anyhow::Result<Installation> {
-        let installation = self.install(release).await?;
+        let (asked, _) = eventually("the installation is accepted", STATUS_LIMIT, async || {
+            match self.install(release).await {
+                Err(error) if waiting_helps(&error) => Err(error),
+                answer => Ok(answer),
+            }
+        })
+        .await?;
+        let installation = asked?;
         Ok(self.reaches(installation.id, InstallationStatus::Active).await?.0)
     }
 
-    /// Removes an installation, disabled or not, and waits until its name is free again.
+    /// Removes an installation, disabled or not, and waits until its containers and networks are gone.
     pub async fn uninstalled(
         &self,
         world: &World,

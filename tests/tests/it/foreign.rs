@@ -51,6 +51,7 @@ fn objects_that_look_like_ours_are_never_touched() {
         let ours = world.container("hello-web").await?;
         let labels = ours.config.context("an inspected container has one")?.labels.unwrap_or_default();
         assert!(labels.contains_key("oak.create"), "{labels:?}");
+        crate::world::pull(world, &image.reference).await?;
         start(world, "hello-web-1", &image.reference, labels.clone()).await?;
         start(world, "hello-web.r1", &image.reference, HashMap::new()).await?;
         start(world, "xhello-web", &image.reference, HashMap::new()).await?;

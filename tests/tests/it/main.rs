@@ -1,6 +1,7 @@
 //! The system tests: one binary, since each further one links 40 MB again. One module a part of what users rely on.
 
 mod demo;
+mod deploy;
 mod foreign;
 mod install;
 mod jobs;

@@ -29,7 +29,9 @@ fn one_of_two_addons_goes_without_a_trace() {
         let before = world.snapshot(&kept.0, &kept.1, &kept.2).await?;
         manager.uninstalled(world, &going, true).await?;
         assert!(manager.client.get(going.id).await?.is_none());
-        assert!(manager.client.delete(going.id).await.is_err(), "404 from then on");
+        let path = format!("/api/v1/addons/{}", going.id);
+        let again = manager.service.send(manager.service.request(reqwest::Method::DELETE, &path)).await?;
+        assert_eq!(again.status, 404, "from then on");
         eventually("its volume, images and files are gone", LIMIT, async || {
             ensure!(world.volume_names().await? == ["stays_data"], "{:?}", world.volume_names().await?);
             let images = world.docker.list_images(None::<ListImagesOptions>).await?;

@@ -1,0 +1,154 @@
+//! What `deploy/` offers is what runs: both images, the Compose file, and the example settings.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bollard::models::HealthStatusEnum;
+use serde_json::json;
+use system_tests::{Image, World, demo_service, eventually, target_folder};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Fetching Compose the first time, from a slow index.
+const SETUP_LIMIT: Duration = Duration::from_secs(240);
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The `docker` of the machine, or the files that name another one, must not come in: only this world's engine.
+fn command(world: &World, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(repository()).env("DOCKER_HOST", world.engine.host());
+    command
+}
+
+async fn output(mut command: Command) -> anyhow::Result<Output> {
+    let shown = format!("{command:?}");
+    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{shown} ended with {}:\n{said}", output.status);
+    Ok(output)
+}
+
+#[test]
+fn the_example_settings_are_the_defaults() {
+    for service in ["marketplace", "addons-manager"] {
+        let show = |arguments: &[&str]| {
+            let binary = target_folder().unwrap().join(service);
+            let output =
+                Command::new(binary).args(arguments).arg("--print-config").current_dir(repository()).output();
+            let output = output.unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let example = format!("deploy/{service}.toml");
+        assert_eq!(show(&["--config", &example]), show(&[]), "{example}");
+        let text = fs::read_to_string(repository().join(&example)).unwrap();
+        for line in show(&[]).lines().filter(|line| !line.is_empty() && !line.starts_with("state_dir")) {
+            let key = line.split(" =").next().unwrap();
+            assert!(text.contains(key), "{example} says nothing about {key}");
+        }
+    }
+}
+
+#[test]
+fn the_compose_file_starts_both_services_and_an_addon_installs_through_them() {
+    system_tests::run_for(SETUP_LIMIT, async |world| {
+        let folder = world.folder("compose")?;
+        let mut images = command(world, "scripts/images.sh");
+        images.arg("--from").arg(target_folder()?).env("OAK_CONTEXTS", folder.join("contexts"));
+        output(images).await?;
+        let mut setup = command(world, "scripts/setup.sh");
+        setup.arg("compose");
+        let found = String::from_utf8(output(setup).await?.stdout)?;
+        let compose: Vec<&str> = found.split_whitespace().collect();
+
+        let secret = |name: &str, owner: u32| -> anyhow::Result<PathBuf> {
+            let path = folder.join(name);
+            fs::write(&path, format!("{name}-0123456789abcdef0123456789"))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o400))?;
+            std::os::unix::fs::chown(&path, Some(owner), None)?;
+            Ok(path)
+        };
+        let market_token = secret("marketplace-admin-token", 10001)?;
+        let manager_token = secret("manager-admin-token", 0)?;
+        let state = world.folder("manager-state")?;
+        // The one thing that this world has and others have not: a registry without TLS, at the bridge's address.
+        let registry = world.registry.bridge_address();
+        let settings = folder.join("settings.toml");
+        fs::write(&settings, format!("[registries.\"{registry}\"]\ninsecure = true\n"))?;
+        let extra = folder.join("extra.yaml");
+        let mount = format!("{}:/settings.toml:ro", settings.display());
+        let service = |name: &str| json!({"command": ["--config", "/settings.toml"], "volumes": [mount], "image": format!("oak-{name}")});
+        let services =
+            json!({"marketplace": service("marketplace"), "addons-manager": service("addons-manager")});
+        fs::write(&extra, json!({"services": services}).to_string())?;
+        let compose = |arguments: &[&str]| {
+            let mut command = command(world, compose[0]);
+            command.args(&compose[1..]).args(["-f", "deploy/compose.yaml", "-f"]).arg(&extra).args(arguments);
+            command.env("DOCKER_SOCKET", world.engine.socket()).env("MANAGER_STATE", &state);
+            command.env("MARKETPLACE_TOKEN_FILE", &market_token).env("MANAGER_TOKEN_FILE", &manager_token);
+            command
+        };
+        output(compose(&["up", "-d", "--wait", "--wait-timeout", "60"])).await?;
+        for name in ["oak-addons-marketplace-1", "oak-addons-addons-manager-1"] {
+            let health = world
+                .container(name)
+                .await?
+                .state
+                .and_then(|state| state.health)
+                .and_then(|health| health.status);
+            assert_eq!(health, Some(HealthStatusEnum::HEALTHY), "{name}");
+        }
+
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        let call =
+            async |method: reqwest::Method, url: &str, token: &Path, body: Option<serde_json::Value>| {
+                let mut request = http.request(method, url).bearer_auth(fs::read_to_string(token)?);
+                if let Some(body) = &body {
+                    request = request.json(body);
+                }
+                let answer = request.send().await?;
+                let status = answer.status();
+                let text = answer.text().await?;
+                ensure!(status.is_success(), "{url} answered {status}: {text}");
+                Ok(serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default())
+            };
+        let image = world.registry.push(&Image::demo("hello", "1")).await?;
+        let mut web = demo_service("web", &image.by_way_of(registry));
+        web["ports"] = json!({"8080": "8080"});
+        web["files"] = json!([{"path": "/etc/hello.conf", "content": "greeting"}]);
+        let releases = "http://127.0.0.1:11102/api/v1/marketplace/addons";
+        let document = json!({"name": "hello", "services": [web]});
+        let release = call(reqwest::Method::POST, releases, &market_token, Some(document)).await?;
+        let id = release["_id"].as_str().context("a release has an _id")?;
+        eventually("it is approved", LIMIT, async || {
+            let release =
+                call(reqwest::Method::GET, &format!("{releases}/{id}"), &market_token, None).await?;
+            ensure!(release["status"] == "approved", "{}", release["status"]);
+            Ok(())
+        })
+        .await?;
+        let addons = "http://127.0.0.1:11101/api/v1/addons";
+        let installed =
+            call(reqwest::Method::POST, addons, &manager_token, Some(json!({"marketplace_id": id}))).await?;
+        let installation = installed["_id"].as_str().context("an installation has an _id")?;
+        eventually("it is active", LIMIT, async || {
+            let url = format!("{addons}/{installation}");
+            let installation = call(reqwest::Method::GET, &url, &manager_token, None).await?;
+            ensure!(installation["status"] == "active", "{}", installation["service_states"]);
+            Ok(())
+        })
+        .await?;
+        // The file is bound from the state folder, which is at the same path inside and outside.
+        assert_eq!(world.fetch(8080, "/fs?path=/etc/hello.conf").await?, "greeting");
+
+        output(compose(&["down", "-v"])).await?;
+        assert_eq!(world.container_names().await?, ["hello-web"], "the addon runs on without its manager");
+        Ok(())
+    });
+}
