@@ -113,4 +113,27 @@ mod tests {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn a_version_that_is_filled_in_is_as_one_that_was_written() {
+        let document = |version: &str| {
+            let text =
+                format!(r#"{{"name":"a",{version}"services":[{{"service_name":"a","image":"b:1"}}]}}"#);
+            crate::read(text.as_bytes()).unwrap().descriptor.unwrap()
+        };
+        let plain = document("");
+        let written = document(r#""version":"1.2.3","#);
+        assert_ne!(plain.digest(), written.digest());
+        let filled = plain.with_version(semver::Version::new(1, 2, 3));
+        assert_eq!(filled.digest(), written.digest());
+    }
+
+    #[test]
+    fn the_canonical_form_is_sorted_and_has_no_blanks() {
+        let text =
+            br#"{ "services": [{ "service_name": "a", "image": "b:1", "init": false }], "name": "a" }"#;
+        let canonical = crate::read(text).unwrap().descriptor.unwrap().canonical();
+        let expected = r#"{"name":"a","services":[{"image":"b:1","service_name":"a"}]}"#;
+        assert_eq!(String::from_utf8(canonical).unwrap(), expected);
+    }
 }

@@ -76,7 +76,8 @@ impl<'t> At<'t> {
         match literal.parse() {
             Ok(number) => Some(number),
             Err(_) => {
-                self.fault(rules::INVALID_NUMBER, "the number has more digits than are kept exactly");
+                let message = "the number has more digits than are kept exactly; a text keeps them all";
+                self.fault_suggesting(rules::INVALID_NUMBER, message, format!("\"{}\"", shown(literal)));
                 None
             }
         }
