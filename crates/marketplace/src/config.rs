@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use addon_descriptor::{AddonName, Level};
+use addon_descriptor::{AddonName, DEFAULT_REGISTRY, Level};
 use serde::{Deserialize, Serialize};
 use service_kit::auth::AuthSettings;
 use service_kit::config::{
@@ -325,6 +325,9 @@ impl ProxyConfig {
 fn checked_host(text: &str) -> Option<String> {
     let host = text.to_ascii_lowercase();
     let url = Url::parse(&format!("https://{host}/")).ok()?;
+    // Docker Hub under its other names: image references have this one.
+    let hub = matches!(host.as_str(), "index.docker.io" | "registry-1.docker.io");
+    let host = if hub { DEFAULT_REGISTRY.to_owned() } else { host };
     let plain =
         url.username().is_empty() && url.path() == "/" && url.query().is_none() && !host.contains('@');
     (plain && url.host_str().is_some_and(|host| !host.is_empty())).then_some(host)
@@ -409,6 +412,9 @@ mod tests {
         let mirrored =
             RegistrySettings { mirror: Some("https://m/".to_owned()), ..RegistrySettings::default() };
         assert!(with("a.b", mirrored).unwrap_err().to_string().contains("mirror"));
+
+        let hub = with("index.docker.io", RegistrySettings::default()).unwrap();
+        assert!(hub.registries.contains_key("docker.io"));
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");

@@ -242,6 +242,15 @@ async fn a_registry_that_the_configuration_does_not_name_is_not_reached_inside()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_named_is_reached_by_its_name() {
+    let registry = Registry::start().await;
+    registry.push("a", "1").await;
+    let host = format!("localhost:{}", registry.server.address().port());
+    let market = Market::start(|config| _ = config.registries.insert(host.clone(), insecure())).await;
+    market.approved(&document("probe", &format!("{host}/a:1"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn naming_one_port_opens_no_other() {
     let (named, other) = (Registry::start().await, Registry::start().await);
     let image = other.push("a", "1").await.image;
