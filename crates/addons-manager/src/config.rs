@@ -109,7 +109,7 @@ pub struct MarketplaceConfig {
     pub url: Url,
     /// File with the token that is sent to it.
     pub token_file: Option<PathBuf>,
-    /// Install also what the marketplace pins no digests for (Oakestra's own): the first pull pins them.
+    /// Install also what the marketplace pins no digests for (Oakestra's own): they are pinned to what their registries have at install.
     pub allow_unpinned: bool,
 }
 
@@ -309,6 +309,17 @@ impl Config {
         if let Some(project) = project.as_ref().filter(|project| !is_project(project)) {
             return Err(invalid("platform.project", format!("is {project:?}: a Compose project is written with a-z, 0-9, `_` and `-`")));
         }
+        let host = &self.docker.host;
+        let is_host = host.strip_prefix("unix://").unwrap_or(host).starts_with('/')
+            || ["tcp://", "http://", "https://"].iter().any(|scheme| host.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+        if !is_host {
+            return Err(invalid("docker.host", format!("is {host:?}: write unix:///path/docker.sock or tcp://host:port")));
+        }
+        for file in ["ca.pem", "cert.pem", "key.pem"] {
+            if let Some(path) = self.docker.tls_dir.as_ref().map(|folder| folder.join(file)).filter(|path| !path.is_file()) {
+                return Err(invalid("docker.tls_dir", format!("names a folder without {}", path.display())));
+            }
+        }
         if !matches!(self.marketplace.url.scheme(), "http" | "https") || self.marketplace.url.host_str().is_none() {
             let reason = format!("is {:?}: write http://host:port or https://host", self.marketplace.url.as_str());
             return Err(invalid("marketplace.url", reason));
@@ -407,11 +418,11 @@ mod tests {
 
     use super::*;
 
-    fn from(file: &str, environment: Environment) -> Result<Config, String> {
+    fn from(file: &str, environment: &Environment) -> Result<Config, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("manager.toml");
         std::fs::write(&path, file).unwrap();
-        load(&PROFILE, Some(&path), &environment).map_err(|error| error.to_string())
+        load(&PROFILE, Some(&path), environment).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -432,7 +443,7 @@ mod tests {
             ("ORCHESTRATION_PLANE", "cluster"),
             ("DEFAULT_PROJECT_NAME", "cluster_orchestrator"),
         ];
-        let config = from("", environment.into()).unwrap();
+        let config = from("", &environment.into()).unwrap();
         assert_eq!(config.server.0.port, 11201);
         assert_eq!(config.marketplace.url.as_str(), "http://marketplace_manager:11102/");
         assert_eq!(config.platform.prefix, "cluster_");
@@ -442,13 +453,13 @@ mod tests {
 
     #[test]
     fn an_empty_network_is_none() {
-        let config = from("[platform]\nnetwork = \"\"", Environment::default()).unwrap();
+        let config = from("[platform]\nnetwork = \"\"", &Environment::default()).unwrap();
         assert_eq!(config.check().unwrap().defaults.platform_network, None);
     }
 
     #[test]
     fn log_options_are_added_to() {
-        let config = from("[containers.log_options]\nmax-size = \"50m\"\ntag = \"x\"", Environment::default()).unwrap();
+        let config = from("[containers.log_options]\nmax-size = \"50m\"\ntag = \"x\"", &Environment::default()).unwrap();
         let logging = config.check().unwrap().defaults.logging;
         assert_eq!((logging.options["max-size"].as_str(), logging.options["max-file"].as_str()), ("50m", "3"));
         assert_eq!(logging.options["tag"], "x");
@@ -462,6 +473,9 @@ mod tests {
             ("[platform]\nnetwork = \"host\"", "platform.network"),
             ("[platform]\nnetwork = \"a b\"", "platform.network"),
             ("[platform]\nproject = \"Root\"", "platform.project"),
+            ("[docker]\nhost = \"unix://relative\"", "docker.host"),
+            ("[docker]\nhost = \"ssh://host\"", "docker.host"),
+            ("[docker]\nhost = \"tcp://h:2376\"\ntls_dir = \"/nowhere\"", "docker.tls_dir names a folder without /nowhere/ca.pem"),
             ("[marketplace]\nurl = \"ftp://x\"", "marketplace.url"),
             ("[marketplace]\ntoken_file = \"/nowhere/token\"", "marketplace.token_file names /nowhere/token"),
             ("[ports]\nrange = \"20000\"", "ports.range"),
@@ -477,9 +491,9 @@ mod tests {
             ("[containers]\npids = 1", "containers.pids"),
             ("[containers]\nlog_driver = \"papyrus\"", "containers.log_driver"),
         ] {
-            let fault = from(file, Environment::default()).unwrap().check().unwrap_err().to_string();
+            let fault = from(file, &Environment::default()).unwrap().check().unwrap_err().to_string();
             assert!(fault.contains(expected), "{file}: {fault}");
         }
-        assert!(from("[platfrom]\nprefix = \"a\"", Environment::default()).unwrap_err().contains("did you mean platform?"));
+        assert!(from("[platfrom]\nprefix = \"a\"", &Environment::default()).unwrap_err().contains("did you mean platform?"));
     }
 }

@@ -10,10 +10,10 @@ use crate::storage::{Storage, StorageError};
 ///
 /// # Errors
 /// [`StorageError`] when the database does not answer.
-pub async fn set_status(storage: &Storage, id: InstallationId, status: PatchStatus, now: Timestamp) -> Result<bool, StorageError> {
+pub async fn set_status(storage: &Storage, id: InstallationId, status: PatchStatus, by: &str, now: Timestamp) -> Result<bool, StorageError> {
     match status {
-        PatchStatus::Active => storage.enable(id, now).await,
-        PatchStatus::Disabled => storage.disable(id, now).await,
+        PatchStatus::Active => storage.enable(id, by, now).await,
+        PatchStatus::Disabled => storage.disable(id, by, now).await,
     }
 }
 
@@ -35,9 +35,9 @@ pub enum RestartError {
 ///
 /// # Errors
 /// [`RestartError`]: then nothing was written.
-pub async fn restart(storage: &Storage, id: InstallationId, now: Timestamp) -> Result<(), RestartError> {
+pub async fn restart(storage: &Storage, id: InstallationId, by: &str, now: Timestamp) -> Result<(), RestartError> {
     let before = storage.installation(id).await?.filter(|installation| installation.listed).ok_or(RestartError::NotFound)?;
-    if !storage.request_restart(id, now).await? {
+    if !storage.request_restart(id, by, now).await? {
         return Err(RestartError::NotFound);
     }
     let after = storage.installation(id).await?.ok_or(RestartError::NotFound)?;

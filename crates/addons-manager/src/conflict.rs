@@ -260,44 +260,47 @@ mod tests {
     }
 
     /// Holders of `wanted`, given these claims of others and the engine above.
-    fn check(wanted: Claim, held: Vec<Claim>, expected: Option<Holder>) {
+    fn check(wanted: &Claim, held: Vec<Claim>, expected: Option<&Holder>) {
         let (occupied, listing) = (occupied(held, Desired::Active), engine());
         let aliases = [(("oakestra".to_owned(), "db".to_owned()), "root_web".to_owned())].into();
         let listeners = [TakenPort { ip: None, port: 22, protocol: Protocol::Tcp }];
         let world = World { occupied: &occupied, listing: &listing, aliases: &aliases, listeners: &listeners };
-        let found = conflicts(std::slice::from_ref(&wanted), &BTreeSet::new(), world);
-        assert_eq!(found.into_iter().next().map(|conflict| conflict.holder), expected, "{wanted:?}");
-    }
-
-    fn other() -> Option<Holder> {
-        Some(Holder::Installation { id: id(1), name: "other".to_owned(), addon: "store".to_owned(), going: false })
+        let found = conflicts(std::slice::from_ref(wanted), &BTreeSet::new(), world);
+        assert_eq!(found.first().map(|conflict| &conflict.holder), expected, "{wanted:?}");
     }
 
     #[test]
     fn what_an_installation_has_names_it() {
-        check(port(None, 443), vec![port(Some("10.0.0.1"), 443)], other());
-        check(port(Some("10.0.0.2"), 443), vec![port(Some("10.0.0.1"), 443)], None);
+        let other = Holder::Installation { id: id(1), name: "other".to_owned(), addon: "store".to_owned(), going: false };
         let subnet = |text: &str| Claim::Subnet(text.parse().unwrap());
-        check(subnet("10.9.0.0/26"), vec![subnet("10.9.0.0/24")], other());
-        check(Claim::Volume("x".into()), vec![Claim::Volume("x".into())], other());
-        check(Claim::Volume("x".into()), vec![Claim::Network("x".into())], None);
+        let volume = || Claim::Volume("x".into());
+        check(&port(None, 443), vec![port(Some("10.0.0.1"), 443)], Some(&other));
+        check(&port(Some("10.0.0.2"), 443), vec![port(Some("10.0.0.1"), 443)], None);
+        check(&subnet("10.9.0.0/26"), vec![subnet("10.9.0.0/24")], Some(&other));
+        check(&volume(), vec![volume()], Some(&other));
+        check(&volume(), vec![Claim::Network("x".into())], None);
     }
 
     #[test]
     fn what_the_engine_has_names_the_object() {
-        let web = || Some(Holder::Container("root_web".to_owned()));
-        check(Claim::ContainerName("root_web".into()), vec![], web());
-        check(Claim::ContainerName("root_we".into()), vec![], None);
-        check(port(None, 80), vec![], web());
-        check(port(Some("127.0.0.2"), 80), vec![], None);
+        let web = Holder::Container("root_web".to_owned());
         let alias = |alias: &str| Claim::Alias { network: "oakestra".into(), alias: alias.into() };
-        check(alias("root_web"), vec![], web());
-        check(alias("db"), vec![], web());
-        check(alias("free"), vec![], None);
-        check(Claim::Subnet("10.20.1.0/26".parse().unwrap()), vec![], Some(Holder::Network("oakestra".to_owned())));
-        check(Claim::Network("oakestra".into()), vec![], Some(Holder::Network("oakestra".to_owned())));
-        check(Claim::Volume("shop_data".into()), vec![], Some(Holder::Volume("shop_data".to_owned())));
-        check(port(None, 22), vec![], Some(Holder::Process));
+        let network = Holder::Network("oakestra".to_owned());
+        for (wanted, expected) in [
+            (Claim::ContainerName("root_web".into()), Some(&web)),
+            (Claim::ContainerName("root_we".into()), None),
+            (port(None, 80), Some(&web)),
+            (port(Some("127.0.0.2"), 80), None),
+            (alias("root_web"), Some(&web)),
+            (alias("db"), Some(&web)),
+            (alias("free"), None),
+            (Claim::Subnet("10.20.1.0/26".parse().unwrap()), Some(&network)),
+            (Claim::Network("oakestra".into()), Some(&network)),
+            (Claim::Volume("shop_data".into()), Some(&Holder::Volume("shop_data".to_owned()))),
+            (port(None, 22), Some(&Holder::Process)),
+        ] {
+            check(&wanted, vec![], expected);
+        }
     }
 
     #[test]
@@ -332,7 +335,7 @@ mod tests {
 
     /// What becomes of one kept volume `shop_data` when `store` is installed as `shop`: taken back, gone, in the way.
     fn check_kept(
-        volume: KeptVolume,
+        volume: &KeptVolume,
         choice: Option<VolumesChoice>,
         nonce_on_engine: Option<&str>,
         wanted: VolumeSpecification,
@@ -361,18 +364,18 @@ mod tests {
     #[test]
     fn a_kept_volume_comes_back_to_the_same_addon_under_the_same_name_only() {
         let own = || kept("store", "shop");
-        check_kept(own(), None, Some("n1"), specification(), (1, 0, 0));
-        check_kept(own(), Some(VolumesChoice::Kept), Some("n1"), specification(), (1, 0, 0));
-        check_kept(own(), Some(VolumesChoice::New), Some("n1"), specification(), (0, 0, 1));
-        check_kept(kept("store", "other"), None, Some("n1"), specification(), (0, 0, 1));
-        check_kept(kept("other", "shop"), None, Some("n1"), specification(), (0, 0, 1));
+        check_kept(&own(), None, Some("n1"), specification(), (1, 0, 0));
+        check_kept(&own(), Some(VolumesChoice::Kept), Some("n1"), specification(), (1, 0, 0));
+        check_kept(&own(), Some(VolumesChoice::New), Some("n1"), specification(), (0, 0, 1));
+        check_kept(&kept("store", "other"), None, Some("n1"), specification(), (0, 0, 1));
+        check_kept(&kept("other", "shop"), None, Some("n1"), specification(), (0, 0, 1));
         let otherwise = VolumeSpecification { driver: "nfs".to_owned(), ..specification() };
-        check_kept(own(), None, Some("n1"), otherwise, (0, 0, 1));
+        check_kept(&own(), None, Some("n1"), otherwise, (0, 0, 1));
     }
 
     #[test]
     fn a_kept_volume_that_is_gone_is_made_anew() {
-        check_kept(kept("store", "shop"), None, None, specification(), (0, 1, 0));
-        check_kept(kept("store", "shop"), None, Some("somebody's"), specification(), (0, 1, 0));
+        check_kept(&kept("store", "shop"), None, None, specification(), (0, 1, 0));
+        check_kept(&kept("store", "shop"), None, Some("somebody's"), specification(), (0, 1, 0));
     }
 }

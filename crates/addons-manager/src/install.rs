@@ -18,7 +18,7 @@ use service_kit::random;
 use crate::conflict::{self, Conflict, Holder, World};
 use crate::consent;
 use crate::domain::claim::{Claim, claims};
-use crate::domain::installation::{Consent, Desired, Installation, InstallationId, Revision, folded_name};
+use crate::domain::installation::{Consent, Desired, Installation, InstallationId, Pin, Revision, folded_name};
 use crate::domain::specification::{NetworkMode, RevisionSpecification};
 use crate::listeners;
 use crate::marketplace::{ApprovedRelease, Marketplace, MarketplaceError, Wanted};
@@ -125,13 +125,12 @@ impl Installer {
     pub async fn install(&self, request: &InstallRequest, who: &Principal) -> Result<Installation, InstallError> {
         let wanted = wanted(request)?;
         let chosen_name = chosen_name(request)?;
-        let release = self.marketplace.approved(&wanted).await?;
-        let descriptor = &release.descriptor;
-        let name = chosen_name.unwrap_or_else(|| descriptor.name.to_string());
-        who.require_name(descriptor.name.as_str()).map_err(InstallError::Forbidden)?;
-        resolve::not_supported(descriptor)?;
+        let mut release = self.marketplace.approved(&wanted).await?;
+        let name = chosen_name.unwrap_or_else(|| release.descriptor.name.to_string());
+        who.require_name(release.descriptor.name.as_str()).map_err(InstallError::Forbidden)?;
+        resolve::not_supported(&release.descriptor)?;
         let granted = granted(&release, request, who)?;
-        let required: Vec<Requirement> = descriptor.requires.addons.iter().map(Requirement::from).collect();
+        let required: Vec<Requirement> = release.descriptor.requires.addons.iter().map(Requirement::from).collect();
         // Said early and again in the transaction: who cannot be installed at all is told so also while the engine is away.
         let present = self.storage.present().await?;
         name_is_free(&name, &release, &present)?;
@@ -143,6 +142,10 @@ impl Installer {
         if release.image_missing {
             self.has_every_image(&release).await?;
         }
+        if release.pins.is_empty() {
+            release.pins = self.pins_of_today(&release).await?;
+        }
+        let descriptor = &release.descriptor;
         let aliases = self.aliases_of_others(&release, &listing).await?;
         let listening = tokio::task::spawn_blocking({
             let listing = listing.clone();
@@ -215,6 +218,35 @@ impl Installer {
             missing.push(MissingAddon { requirement, would_do });
         }
         if missing.is_empty() { Ok(()) } else { Err(InstallError::Requires(missing)) }
+    }
+
+    /// What the images are in their registries now, where the marketplace does not say what they were when they were reviewed. From here on
+    /// they are what they are.
+    async fn pins_of_today(&self, release: &ApprovedRelease) -> Result<Vec<Pin>, InstallError> {
+        let mut pins = Vec::new();
+        for service in &release.descriptor.services {
+            let image = &service.image;
+            let digest = match image.digest() {
+                Some(digest) => digest,
+                None => {
+                    let tag = image.reference();
+                    let text = self.runtime.registry_digest(&image.name(), &tag).await.map_err(InstallError::Engine)?;
+                    text.parse().map_err(|_| {
+                        let operation = format!("look up {image}", image = image.as_written());
+                        InstallError::Engine(RuntimeError::Never { operation, message: format!("{text:?} is no digest") })
+                    })?
+                }
+            };
+            pins.push(Pin {
+                service_name: service.service_name.to_string(),
+                image: image.as_written().to_owned(),
+                digest,
+                platforms: Vec::new(),
+                bytes: 0,
+                manifests: Vec::new(),
+            });
+        }
+        Ok(pins)
     }
 
     async fn has_every_image(&self, release: &ApprovedRelease) -> Result<(), InstallError> {

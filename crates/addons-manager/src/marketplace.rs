@@ -42,7 +42,7 @@ pub struct ApprovedRelease {
     pub canonical: String,
     /// SHA-256 of `canonical`.
     pub digest: Digest,
-    /// The images as they were reviewed; empty only with `marketplace.allow_unpinned`.
+    /// The images as they were reviewed; empty only with `marketplace.allow_unpinned`: then they are pinned when it is installed.
     pub pins: Vec<Pin>,
     /// An image has gone from its registry: only a host that has all of them can install.
     pub image_missing: bool,

@@ -1,12 +1,12 @@
 //! Use case: an installation is disabled first, then removed. Its row stays, unlisted, until the reconciler has removed what is left.
 
+use addon_client::InstallationStatus;
 use service_kit::clock::Timestamp;
 
 use crate::domain::installation::{Desired, Installation, InstallationId};
 use crate::requirement;
 use crate::storage::installations::ListFilter;
 use crate::storage::{Storage, StorageError};
-use addon_client::InstallationStatus;
 
 /// How it is removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum RemoveError {
 ///
 /// # Errors
 /// [`RemoveError`]: then nothing was written.
-pub async fn remove(storage: &Storage, id: InstallationId, how: Removal, now: Timestamp) -> Result<Removed, RemoveError> {
+pub async fn remove(storage: &Storage, id: InstallationId, how: Removal, by: &str, now: Timestamp) -> Result<Removed, RemoveError> {
     let listed = storage.installations(&ListFilter::default()).await?;
     let installation = listed.iter().find(|installation| installation.id == id).ok_or(RemoveError::NotFound)?;
     if !how.force {
@@ -56,11 +56,11 @@ pub async fn remove(storage: &Storage, id: InstallationId, how: Removal, now: Ti
     }
     let is_disabled = installation.desired == Desired::Disabled && installation.status == InstallationStatus::Disabled;
     if (how.force || is_disabled) && storage.uninstall(id, how.force, how.delete_volumes, now).await? {
-        tracing::info!(installation.id = %id, addon.name = %installation.addon, volumes.delete = how.delete_volumes, "uninstalling");
+        tracing::info!(installation.id = %id, addon.name = %installation.addon, volumes.delete = how.delete_volumes, account = by, "uninstalling");
         return Ok(Removed::Gone);
     }
     // Not disabled, or enabled by somebody in between: the first step.
-    if !storage.disable(id, now).await? {
+    if !storage.disable(id, by, now).await? {
         return Err(RemoveError::NotFound);
     }
     match storage.installation(id).await? {

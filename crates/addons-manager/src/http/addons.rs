@@ -96,7 +96,7 @@ pub(crate) async fn patch(
     who.require_name(&installation.addon)?;
     let status = wanted_status(&body.into_inner())?;
     let now = api.clock.now();
-    if !configure::set_status(&api.storage, installation.id, status, now).await.map_err(error::storage)? {
+    if !configure::set_status(&api.storage, installation.id, status, who.account_or_anonymous(), now).await.map_err(error::storage)? {
         return Err(error::no_installation());
     }
     api.reconciler.wake(installation.id);
@@ -134,7 +134,7 @@ pub(crate) async fn delete(
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
     let now = api.clock.now();
-    let removed = uninstall::remove(&api.storage, installation.id, how, now).await.map_err(error::remove)?;
+    let removed = uninstall::remove(&api.storage, installation.id, how, who.account_or_anonymous(), now).await.map_err(error::remove)?;
     api.reconciler.wake(installation.id);
     match removed {
         Removed::Gone => Ok(HttpResponse::NoContent().finish()),
@@ -150,7 +150,7 @@ pub(crate) async fn delete(
 pub(crate) async fn restart(api: web::Data<Api>, who: Principal, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
-    configure::restart(&api.storage, installation.id, api.clock.now()).await.map_err(error::restart)?;
+    configure::restart(&api.storage, installation.id, who.account_or_anonymous(), api.clock.now()).await.map_err(error::restart)?;
     api.reconciler.wake(installation.id);
     let installation = listed(&api, &id).await?;
     Ok(HttpResponse::Accepted().json(api.answer(installation).await?))

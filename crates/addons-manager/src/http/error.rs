@@ -60,7 +60,7 @@ pub(super) fn install(error: InstallError) -> Problem {
         }
         InstallError::Forbidden(problem) => problem,
         InstallError::Marketplace(error) => marketplace(error),
-        InstallError::Resolve(error) => resolve(error),
+        InstallError::Resolve(error) => resolve(&error),
         InstallError::Rights(rights) => {
             let detail = format!("the addon asks for rights that have to be granted by name: send them in `rights`: {}", rights.join(", "));
             let missing = rights.iter().map(|right| {
@@ -140,8 +140,8 @@ fn marketplace(error: MarketplaceError) -> Problem {
     }
 }
 
-fn resolve(error: ResolveError) -> Problem {
-    match &error {
+fn resolve(error: &ResolveError) -> Problem {
+    match error {
         ResolveError::NotSupported { field, path } => {
             let message = format!("`{field}` is not supported by this version of the manager yet");
             Problem::unprocessable("not-supported", message.clone()).with_errors([finding(path, "not-supported", message)])

@@ -10,7 +10,7 @@ pub mod wire;
 
 use std::sync::Arc;
 
-use addon_client::{Installation as Wire, WhyEntry};
+use addon_client::{Condition, Installation as Wire, WhyEntry};
 use service_kit::auth::Scope;
 use service_kit::clock::SharedClock;
 use service_kit::problem::Problem;
@@ -82,7 +82,13 @@ impl Api {
     /// An installation as its clients see it.
     async fn answer(&self, installation: Installation) -> Result<Wire, Problem> {
         let progress = self.reconciler.progress(installation.id);
-        self.answers.installation(installation, progress).await.map_err(error::storage)
+        let mut answer = self.answers.installation(installation, progress).await.map_err(error::storage)?;
+        // No pass is made while the engine is away, so that the stored ones do not say it.
+        if let Some(since) = self.reconciler.engine_unreachable() {
+            let message = "the container engine does not answer: everything is shown as it was seen last".to_owned();
+            answer.conditions.push(Condition { kind: "engine_unreachable".to_owned(), service_name: None, message, since });
+        }
+        Ok(answer)
     }
 
     /// The newest entries of an installation's why-log.

@@ -111,7 +111,7 @@ impl Parts {
             services: list("services"),
             volumes: list("volumes"),
             networks: list("networks"),
-            description: descriptor.description.clone(),
+            description: descriptor.description,
             by_service: revision
                 .specification
                 .services

@@ -44,7 +44,7 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// What was reviewed.
     pub descriptor: &'a AddonDescriptor,
-    /// The images as they were reviewed; empty for a marketplace that pins none.
+    /// The images as they were reviewed, one a service.
     pub pins: &'a [Pin],
 }
 

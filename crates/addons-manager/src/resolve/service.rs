@@ -10,6 +10,7 @@ use addon_descriptor::ImageRef;
 use super::choose::{Choices, TakenPort};
 use super::network::Layout;
 use super::{HostDefaults, ResolveError, Subject};
+use crate::domain::installation::Pin;
 use crate::domain::naming;
 use crate::domain::specification::{
     Dependency, DependencyCondition, Device, FileSpecification, HealthcheckSpecification, Logging, MountSource, MountSpecification,
@@ -161,7 +162,7 @@ pub(super) fn resolve(
     })
 }
 
-/// The image by the digest that was reviewed; without any pins by its name, to be pinned by the first pull.
+/// The image by the digest that was reviewed.
 fn pinned(
     service: &str,
     image: &ImageRef,
@@ -169,28 +170,23 @@ fn pinned(
     subject: Subject<'_>,
     host: &HostDefaults,
 ) -> Result<PinnedImage, ResolveError> {
-    let platform = platform.map(ToString::to_string);
-    let unpinned = PinnedImage {
-        reference: image.as_written().to_owned(),
-        repository: image.name(),
-        digest: image.digest().map(|digest| digest.to_string()).unwrap_or_default(),
-        platform,
-        bytes: None,
-    };
-    if subject.pins.is_empty() {
-        return Ok(unpinned);
-    }
-    let fits = |pin: &&crate::domain::installation::Pin| pin.service_name == service && pin.image == image.as_written();
+    let fits = |pin: &&Pin| pin.service_name == service && pin.image == image.as_written();
     let pin = subject
         .pins
         .iter()
         .find(fits)
         .ok_or_else(|| ResolveError::NoPin { service: service.to_owned(), image: image.as_written().to_owned() })?;
-    let platform = unpinned.platform.as_deref().unwrap_or(&host.platform);
-    let of_platform = pin.manifests.iter().find(|manifest| manifest.platform == platform).map(|manifest| manifest.bytes);
-    // The pin's own figure is that of its largest platform: an upper bound where ours is not told.
-    let bytes = of_platform.or_else(|| (pin.bytes > 0).then_some(pin.bytes));
-    Ok(PinnedImage { digest: pin.digest.to_string(), bytes, ..unpinned })
+    let platform = platform.map(ToString::to_string);
+    let wanted = platform.as_deref().unwrap_or(&host.platform);
+    let of_platform = pin.manifests.iter().find(|manifest| manifest.platform == wanted).map(|manifest| manifest.bytes);
+    Ok(PinnedImage {
+        reference: image.as_written().to_owned(),
+        repository: image.name(),
+        digest: pin.digest.to_string(),
+        // The pin's own figure is that of its largest platform: an upper bound where ours is not told.
+        bytes: of_platform.or_else(|| (pin.bytes > 0).then_some(pin.bytes)),
+        platform,
+    })
 }
 
 /// Every published port, ranges spelled out; a free one is chosen where the descriptor takes any.
@@ -380,7 +376,8 @@ fn security_options(options: descriptor::SecurityOptions, host_no_new_privileges
         (label_disable, "label=disable"),
     ]
     .into_iter()
-    .filter_map(|(set, word)| set.then(|| word.to_owned()))
+    .filter(|(set, _)| *set)
+    .map(|(_, word)| word.to_owned())
     .collect()
 }
 

@@ -34,9 +34,22 @@ fn read(document: &Value) -> AddonDescriptor {
     reading.descriptor.unwrap_or_else(|| panic!("{:#?}", reading.violations))
 }
 
+/// A pin for each service.
+fn pins(descriptor: &AddonDescriptor) -> Vec<Pin> {
+    let pin = |service: &addon_descriptor::ServiceSpec| Pin {
+        service_name: service.service_name.to_string(),
+        image: service.image.as_written().to_owned(),
+        digest: Digest::of(service.image.as_written().as_bytes()),
+        platforms: Vec::new(),
+        bytes: 0,
+        manifests: Vec::new(),
+    };
+    descriptor.services.iter().map(pin).collect()
+}
+
 fn resolved_on(host: &HostDefaults, document: &Value) -> RevisionSpecification {
     let descriptor = read(document);
-    resolve(Subject { name: "shop", descriptor: &descriptor, pins: &[] }, host, &mut choices()).unwrap()
+    resolve(Subject { name: "shop", descriptor: &descriptor, pins: &pins(&descriptor) }, host, &mut choices()).unwrap()
 }
 
 /// One service `web` with these fields.
@@ -191,7 +204,7 @@ fn a_range_that_is_used_up_is_an_error() {
     let descriptor = read(&json!({"name": "store", "services": [{"service_name": "a", "image": "x", "ports": {"80": ""}}]}));
     let taken = TakenPort { ip: None, port: 20_000, protocol: Protocol::Tcp };
     let mut choices = Choices::new(20_000..=20_000, "10.209.0.0/16".parse().unwrap(), ula_prefix([0; 5]), [taken], []);
-    let refused = resolve(Subject { name: "shop", descriptor: &descriptor, pins: &[] }, &host(), &mut choices);
+    let refused = resolve(Subject { name: "shop", descriptor: &descriptor, pins: &pins(&descriptor) }, &host(), &mut choices);
     assert_eq!(refused, Err(ResolveError::NoFreePort { service: "a".to_owned(), container_port: 80, protocol: "tcp" }));
 }
 
@@ -409,13 +422,6 @@ fn images_are_pinned_by_what_was_reviewed() {
 }
 
 #[test]
-fn without_pins_an_image_is_its_name() {
-    let digest = format!("sha256:{}", "a".repeat(64));
-    assert_eq!(service(json!({})).image.digest, "");
-    assert_eq!(service(json!({"image": format!("x@{digest}")})).image.digest, digest);
-}
-
-#[test]
 fn what_later_versions_do_is_refused_by_its_name() {
     for (document, field, path) in [
         (
@@ -444,7 +450,7 @@ fn two_names_of_one_addon_have_nothing_in_common() {
     let mut choices = choices();
     let mut claimed = std::collections::BTreeSet::new();
     for name in ["one", "two"] {
-        let revision = resolve(Subject { name, descriptor: &descriptor, pins: &[] }, &host(), &mut choices).unwrap();
+        let revision = resolve(Subject { name, descriptor: &descriptor, pins: &pins(&descriptor) }, &host(), &mut choices).unwrap();
         for claim in crate::domain::claim::claims(name, &revision) {
             assert!(claimed.insert(claim.clone()), "{claim:?} is claimed by both");
         }

@@ -58,6 +58,8 @@ struct Engine {
     volumes: BTreeMap<String, ListedVolume>,
     images: BTreeMap<String, Image>,
     /// Images by digest that a pull finds; an error where it does not.
+    /// Names that a registry knows, and the digests that they stand for.
+    registry_names: BTreeMap<String, String>,
     registry: BTreeMap<String, Result<String, RuntimeError>>,
     facts: EngineFacts,
     calls: Vec<Call>,
@@ -213,6 +215,11 @@ impl MemoryRuntime {
         let mut engine = self.engine();
         engine.registry.insert(digest.to_owned(), Ok(id.clone()));
         engine.images.insert(id, Image { inspected, labels, tags: BTreeSet::new() });
+    }
+
+    /// Gives a digest a name in the registry: `docker.io/library/nginx:1.27`.
+    pub fn publish_name(&self, name: &str, digest: &str) {
+        self.engine().registry_names.insert(name.to_owned(), digest.to_owned());
     }
 
     /// What a pull of the digest would find; not counted as a call.
@@ -825,6 +832,14 @@ impl ContainerRuntime for MemoryRuntime {
     async fn inspect_image(&self, reference: &str) -> Result<Option<InspectedImage>, RuntimeError> {
         let (engine, lost) = self.call("inspect_image", reference, false)?;
         unless_lost(lost, engine.image(reference).map(|image| image.inspected.clone()))
+    }
+
+    async fn registry_digest(&self, repository: &str, tag: &str) -> Result<String, RuntimeError> {
+        let name = format!("{repository}:{tag}");
+        let (engine, lost) = self.call("registry_digest", &name, false)?;
+        let never = || RuntimeError::Never { operation: format!("look up {name}"), message: "the registry has no such image".to_owned() };
+        let digest = engine.registry_names.get(&name).cloned().ok_or_else(never)?;
+        unless_lost(lost, digest)
     }
 
     async fn engine(&self) -> Result<EngineFacts, RuntimeError> {

@@ -366,6 +366,8 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     ) -> Result<Option<InspectedContainer>, RuntimeError>;
     /// An image by tag, id or digest reference; `None` when it is not there.
     async fn inspect_image(&self, reference: &str) -> Result<Option<InspectedImage>, RuntimeError>;
+    /// The digest that a name (`docker.io/library/nginx:1.27`) has in its registry now, as the engine sees that registry; nothing is pulled.
+    async fn registry_digest(&self, repository: &str, tag: &str) -> Result<String, RuntimeError>;
     /// The engine's version, platform and root.
     async fn engine(&self) -> Result<EngineFacts, RuntimeError>;
     /// The last lines of both streams of a container, oldest first.

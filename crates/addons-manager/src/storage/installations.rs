@@ -205,6 +205,8 @@ impl Storage {
         for name in &new.gone {
             kept::drop_row(&mut tx, name).await?;
         }
+        let installation = &new.installation;
+        note(&mut tx, installation.id, &installation.consent.by, "install", installation.created_at).await?;
         for volume in &new.taken_back {
             kept::take_back(&mut tx, volume, new.installation.id, new.installation.created_at.millis()).await?;
         }
@@ -212,44 +214,46 @@ impl Storage {
         Ok(Ok(new.installation))
     }
 
-    /// Wants an installation to run; `false` when it is not listed. One that is wanted already is left as it is.
+    /// Wants an installation to run, as `by` asked for; `false` when it is not listed. One that is wanted already is left as it is.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn enable(&self, id: InstallationId, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn enable(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
                    SET desired = 'active', status = 'installing', status_since_ms = $2, generation = generation + 1, epoch = epoch + 1,
                        been_up = '[]', conditions = '[]', service_states = '[]', updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND desired = 'disabled'";
-        self.change_listed(id, sql, now, "enable").await
+        self.change_listed(id, sql, by, now, "enable").await
     }
 
-    /// Wants an installation to have no containers; `false` when it is not listed. One that is wanted so already is left as it is.
+    /// Wants an installation to have no containers, as `by` asked for; `false` when it is not listed. One that is wanted so already is left as it is.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn disable(&self, id: InstallationId, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn disable(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
                    SET desired = 'disabled', status = 'disabling', status_since_ms = $2, generation = generation + 1, updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND desired = 'active'";
-        self.change_listed(id, sql, now, "disable").await
+        self.change_listed(id, sql, by, now, "disable").await
     }
 
-    /// Wants every service of an active installation to be started afresh, completed jobs too; `false` when it is not listed.
+    /// Wants every service of an active installation to be started afresh, completed jobs too, as `by` asked for; `false` when it is not
+    /// listed.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn request_restart(&self, id: InstallationId, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn request_restart(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
                    SET restart_generation = restart_generation + 1, epoch = epoch + 1, generation = generation + 1, updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND desired = 'active'";
-        self.change_listed(id, sql, now, "restart").await
+        self.change_listed(id, sql, by, now, "restart").await
     }
 
     async fn change_listed(
         &self,
         id: InstallationId,
         sql: &'static str,
+        by: &str,
         now: Timestamp,
         operation: &'static str,
     ) -> Result<bool, StorageError> {
@@ -262,6 +266,7 @@ impl Storage {
             .await
             .map_err(StorageError::query(operation))?;
         if done.rows_affected() == 1 {
+            note(&mut tx, id, by, operation, now).await?;
             tx.commit().await.map_err(StorageError::query(operation))?;
         }
         Ok(listed.is_some())
@@ -333,6 +338,26 @@ impl Storage {
         tx.commit().await.map_err(failed())?;
         Ok(true)
     }
+}
+
+/// An entry of the why-log, in the transaction of the change: who asked for it.
+async fn note(
+    connection: &mut SqliteConnection,
+    id: InstallationId,
+    by: &str,
+    operation: &str,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let sql = "INSERT INTO events (installation_id, at_ms, service, cause, operation, result) VALUES ($1, $2, '', $3, $4, 'done')";
+    sqlx::query(sql)
+        .bind(id.to_string())
+        .bind(now.millis())
+        .bind(format!("{by} asked for it"))
+        .bind(operation)
+        .execute(connection)
+        .await
+        .map_err(StorageError::query("write event"))?;
+    Ok(())
 }
 
 async fn present(connection: &mut SqliteConnection) -> Result<Vec<Present>, StorageError> {

@@ -160,23 +160,23 @@ async fn enabling_and_disabling_change_what_is_wanted_once() {
     install(&storage, new(&shop, vec![])).await;
     let read = async || storage.installation(shop.id).await.unwrap().unwrap();
 
-    assert!(storage.enable(shop.id, at(10)).await.unwrap(), "it is there");
+    assert!(storage.enable(shop.id, "me", at(10)).await.unwrap(), "it is there");
     assert_eq!(read().await, shop, "and was wanted already");
-    assert!(storage.disable(shop.id, at(11)).await.unwrap());
+    assert!(storage.disable(shop.id, "me", at(11)).await.unwrap());
     let disabled = read().await;
     assert_eq!((disabled.desired, disabled.status, disabled.generation), (Desired::Disabled, InstallationStatus::Disabling, 2));
     assert_eq!((disabled.status_since, disabled.updated_at), (at(11), at(11)));
-    assert!(storage.disable(shop.id, at(12)).await.unwrap());
+    assert!(storage.disable(shop.id, "me", at(12)).await.unwrap());
     assert_eq!(read().await, disabled);
-    assert!(storage.request_restart(shop.id, at(13)).await.unwrap());
+    assert!(storage.request_restart(shop.id, "me", at(13)).await.unwrap());
     assert_eq!(read().await, disabled, "there is nothing to restart");
-    assert!(storage.enable(shop.id, at(14)).await.unwrap());
+    assert!(storage.enable(shop.id, "me", at(14)).await.unwrap());
     let enabled = read().await;
     assert_eq!((enabled.desired, enabled.status, enabled.epoch), (Desired::Active, InstallationStatus::Installing, 1));
-    assert!(storage.request_restart(shop.id, at(15)).await.unwrap());
+    assert!(storage.request_restart(shop.id, "me", at(15)).await.unwrap());
     assert_eq!((read().await.restart_generation, read().await.epoch), (1, 2));
     let nobody = InstallationId::new(9, [9; 8]);
-    assert!(!storage.enable(nobody, at(1)).await.unwrap() && !storage.disable(nobody, at(1)).await.unwrap());
+    assert!(!storage.enable(nobody, "me", at(1)).await.unwrap() && !storage.disable(nobody, "me", at(1)).await.unwrap());
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn uninstalling_waits_for_disabled_unless_it_is_forced_and_hides_the_row()
     assert_eq!((gone.desired, gone.listed, gone.delete_volumes), (Desired::Absent, false, true));
     assert!(storage.installations(&ListFilter::default()).await.unwrap().is_empty());
     assert_eq!(storage.claims().await.unwrap().len(), 1, "its claims are held until everything of it is gone");
-    for change in [storage.enable(shop.id, at(12)).await, storage.disable(shop.id, at(12)).await] {
+    for change in [storage.enable(shop.id, "me", at(12)).await, storage.disable(shop.id, "me", at(12)).await] {
         assert!(!change.unwrap());
     }
     assert!(!storage.uninstall(shop.id, true, false, at(13)).await.unwrap(), "once is enough");

@@ -22,6 +22,25 @@ async fn the_host_is_shown_also_while_its_engine_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_keeps_its_last_status_while_the_engine_is_away() {
+    let manager = Manager::start().await;
+    let id = manager.installed(addon("shop", json!({}))).await;
+    manager.until(&id, "active").await;
+    manager.engine.set_away(true);
+    manager.app.reconciler().wake(id.parse().unwrap());
+    let answer = manager
+        .eventually("the condition is there", async || {
+            let answer = manager.get(&format!("/api/v1/addons/{id}")).await.json();
+            if answer["conditions"][0]["type"] == "engine_unreachable" { Ok(answer) } else { Err(answer.to_string()) }
+        })
+        .await;
+    assert_eq!(answer["status"], "active");
+    assert!(answer["conditions"][0]["since"].is_string());
+    let host = manager.get("/api/v1/host").await.json();
+    assert_eq!(host["engine"]["unreachable_since"], answer["conditions"][0]["since"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_looks_like_ours_is_listed_and_adopted_on_request() {
     let manager = Manager::start().await;
     let id = manager.installed(addon("shop", json!({}))).await;

@@ -244,9 +244,16 @@ async fn what_is_not_pinned_is_installed_only_where_that_is_allowed() {
 
     let lenient = Manager::start_with(|config| config.marketplace.allow_unpinned = true).await;
     let release = lenient.publish_with(addon("shop", json!({})), unpinned).await;
+    let unknown = lenient.install(json!({"marketplace_id": release})).await;
+    unknown.refused(409, "engine-refuses", &["no such image"]);
+    let digest = format!("sha256:{}", "b".repeat(64));
+    lenient.engine.publish(&digest, &[], false);
+    lenient.engine.publish_name("registry.example/web:1", &digest);
     let answer = lenient.install(json!({"marketplace_id": release})).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     assert_eq!(answer.json()["digest"], read(&addon("shop", json!({}))).digest().to_string());
+    let active = lenient.until(&answer.id(), "active").await;
+    assert_eq!(active["service_states"][0]["image_digest"], digest.as_str(), "pinned to what the registry had at install");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

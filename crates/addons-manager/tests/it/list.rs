@@ -52,6 +52,8 @@ async fn revisions_events_and_logs_of_an_installation() {
     let why = below("why").await.json();
     let entries = why.as_array().unwrap();
     assert!(entries.iter().any(|entry| entry["service_name"] == "web" && entry["result"] == "done"), "{why}");
+    let first = entries.last().unwrap();
+    assert_eq!((&first["operation"], &first["cause"]), (&json!("install"), &json!("admin asked for it")));
     assert!(entries.iter().all(|entry| entry["at"].is_string() && entry["cause"].is_string() && entry["operation"].is_string()));
     assert_eq!(below("why?limit=1").await.json().as_array().unwrap().len(), 1);
     assert!(below("why?service=web").await.json().as_array().unwrap().iter().all(|entry| entry["service_name"] == "web"));

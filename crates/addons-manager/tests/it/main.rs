@@ -1,5 +1,7 @@
 //! The manager over HTTP: `App::build` on a free port, an engine in memory, a marketplace that says what a test wants.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+
 mod conflicts;
 mod host;
 mod install;

@@ -412,6 +412,10 @@ impl ContainerRuntime for DockerRuntime {
         Ok(found.as_ref().map(inspect::image))
     }
 
+    async fn registry_digest(&self, repository: &str, tag: &str) -> Result<String, RuntimeError> {
+        pull::registry_digest(&self.inner, repository, tag).await
+    }
+
     async fn engine(&self) -> Result<EngineFacts, RuntimeError> {
         let facts = self.inner.fresh_facts().await;
         facts

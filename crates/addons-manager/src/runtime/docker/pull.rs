@@ -155,6 +155,19 @@ async fn fly(
     }
 }
 
+/// What a tag stands for in its registry: the digest of the index where there is one, else of the manifest.
+pub(super) async fn registry_digest(inner: &Inner, repository: &str, tag: &str) -> Result<String, RuntimeError> {
+    let operation = format!("look up {repository}:{tag} in its registry");
+    let login = credentials(&inner.settings.registries, repository);
+    let reference = format!("{repository}:{tag}");
+    let answer = async {
+        let client = inner.client()?;
+        super::within(inner.settings.timeouts.change, client.inspect_registry_image(&reference, login)).await
+    };
+    let found = answer.await.map_err(|failure: Failure| failure.into_error(&operation, Asked::Pull))?;
+    found.descriptor.digest.ok_or_else(|| RuntimeError::Never { operation, message: "the registry names no digest".to_owned() })
+}
+
 /// The image, when the engine has it: then nothing is asked of the registry.
 async fn present(
     inner: &Inner,
