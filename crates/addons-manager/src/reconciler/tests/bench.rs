@@ -38,6 +38,8 @@ impl Bench {
         let clock = TestClock::at("2026-11-21T10:00:00Z".parse().unwrap());
         let runtime = MemoryRuntime::new(Arc::new(clock.clone()));
         let storage = Storage::open(&folder.path().join("state.sqlite")).await.unwrap();
+        // No test pulls the plug: what a process has written is there for the next one without waiting for the disk.
+        sqlx::query("PRAGMA synchronous = OFF").execute(storage.writer()).await.unwrap();
         let (reconciler, events) = start(&storage, &runtime, &clock, &folder).await;
         Self { storage, runtime, clock, reconciler, folder, events }
     }
@@ -92,12 +94,12 @@ impl Bench {
     }
 
     pub(crate) async fn disable(&mut self, id: InstallationId) {
-        assert!(self.storage.disable(id, self.clock.now()).await.unwrap());
+        assert!(self.storage.disable(id, "somebody", self.clock.now()).await.unwrap());
         self.reconciler.wake(id);
     }
 
     pub(crate) async fn enable(&mut self, id: InstallationId) {
-        assert!(self.storage.enable(id, self.clock.now()).await.unwrap());
+        assert!(self.storage.enable(id, "somebody", self.clock.now()).await.unwrap());
         self.reconciler.wake(id);
     }
 
@@ -107,7 +109,7 @@ impl Bench {
     }
 
     pub(crate) async fn request_restart(&mut self, id: InstallationId) {
-        assert!(self.storage.request_restart(id, self.clock.now()).await.unwrap());
+        assert!(self.storage.request_restart(id, "somebody", self.clock.now()).await.unwrap());
         self.reconciler.wake(id);
     }
 

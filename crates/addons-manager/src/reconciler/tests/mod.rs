@@ -1,6 +1,6 @@
 //! Tests of the reconciler as a whole: storage on a temporary file, the engine in memory, the time set by hand, every pass called by name.
 
-mod bench;
+pub(crate) mod bench;
 mod faults;
 mod heal;
 mod jobs;
