@@ -1,0 +1,33 @@
+//! The figures that the project promises, each beside its comparison in the same run: a table for people, JSON for tools.
+//!
+//! A ratio counts, not a time: the machine is the same for both. `http.rs` measures the marketplace's answers against handlers of the same
+//! application that return the same bytes, `engine.rs` installs and repairs against a client that makes the same calls directly,
+//! `process.rs` memory, start and size. Run it with `make bench`; words after it choose parts: `http`, `engine`, `process`.
+
+mod engine;
+mod http;
+mod load;
+mod process;
+mod report;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    // The load comes from a process of its own: this program started once more.
+    if words.first().is_some_and(|word| word == "load") {
+        return load::main(&words[1..]);
+    }
+    let parts: [(&str, fn(&mut report::Report) -> anyhow::Result<()>); 3] =
+        [("http", http::measure), ("engine", engine::measure), ("process", process::measure)];
+    let mut report = report::Report::default();
+    for (name, measure) in parts {
+        if !words.is_empty() && !words.iter().any(|word| word == name) {
+            continue;
+        }
+        if let Err(error) = measure(&mut report) {
+            report.failed(name, &error);
+        }
+    }
+    report.finish()
+}
