@@ -25,7 +25,8 @@ use crate::state::{StateError, StateFolder};
 use crate::storage::{Storage, StorageError};
 
 /// What this service says about its tokens.
-pub const AUTH: AuthProfile = AuthProfile { prefix: "oakh", scopes: &[Scope::Read, Scope::Operate, Scope::Consent, Scope::Admin] };
+pub const AUTH: AuthProfile =
+    AuthProfile { prefix: "oakh", scopes: &[Scope::Read, Scope::Operate, Scope::Consent, Scope::Admin] };
 
 /// Longest time that the reconciler has to end its steps at a stop; the server's own is in its settings. Both run at once.
 const RECONCILER_STOP: Duration = Duration::from_secs(4);
@@ -123,13 +124,19 @@ impl App {
         let storage = Storage::open(&state.database()).await?;
         let server = &config.server.0;
         let tokens = TokenStore::new(storage.db().clone());
-        let auth = Auth::start(AUTH, &config.auth, server.address, state.path(), tokens, parts.clock.clone()).await?;
+        let auth = Auth::start(AUTH, &config.auth, server.address, state.path(), tokens, parts.clock.clone())
+            .await?;
 
         let token = checked.marketplace_token.as_ref().map(|token| token.expose().to_owned());
         let options = ClientOptions::new(config.marketplace.url.clone()).with_token(token);
         let client = MarketplaceClient::new(options).map_err(AppError::Marketplace)?;
         let marketplace = Marketplace::new(client, config.marketplace.allow_unpinned);
-        let host = HostPolicy { defaults: checked.defaults, ports: checked.ports, pool: checked.pool, ula: state.ula() };
+        let host = HostPolicy {
+            defaults: checked.defaults,
+            ports: checked.ports,
+            pool: checked.pool,
+            ula: state.ula(),
+        };
         let installer = Installer {
             storage: storage.clone(),
             marketplace,
@@ -217,5 +224,8 @@ impl App {
 
 /// The state folder that the settings name, or the user's.
 pub fn state_dir(config: &Config, environment: &service_kit::config::Environment) -> PathBuf {
-    config.state_dir.clone().unwrap_or_else(|| service_kit::config::default_state_dir("addons-manager", environment))
+    config
+        .state_dir
+        .clone()
+        .unwrap_or_else(|| service_kit::config::default_state_dir("addons-manager", environment))
 }

@@ -25,7 +25,11 @@ pub const PROFILE: ConfigProfile = ConfigProfile {
     aliases: &[
         Alias::same("ADDONS_MANAGER_PORT", "server.port"),
         Alias { variable: "MARKETPLACE_ADDR", key: "marketplace.url", convert: with_scheme },
-        Alias { variable: "ORCHESTRATION_PLANE", key: "platform.prefix", convert: |plane| format!("{plane}_") },
+        Alias {
+            variable: "ORCHESTRATION_PLANE",
+            key: "platform.prefix",
+            convert: |plane| format!("{plane}_"),
+        },
         Alias::same("DEFAULT_PROJECT_NAME", "platform.project"),
     ],
 };
@@ -143,7 +147,16 @@ impl Default for PlatformConfig {
             project: None,
             network: "oakestra".to_owned(),
             components: Vec::new(),
-            protected: ["mongo", "mongo_addons", "redis", "marketplace_manager", "addons_manager", "addons_monitor"].map(str::to_owned).to_vec(),
+            protected: [
+                "mongo",
+                "mongo_addons",
+                "redis",
+                "marketplace_manager",
+                "addons_manager",
+                "addons_monitor",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         }
     }
 }
@@ -291,51 +304,79 @@ impl Config {
         let prefix = &self.platform.prefix;
         // A prefix is the beginning of a container's name: what the engine takes there, and not too long.
         if !prefix.is_empty() && (prefix.parse::<ServiceName>().is_err() || prefix.len() > 32) {
-            let reason = format!("is {prefix:?}: it begins names of containers, so it is at most 32 of a-z, A-Z, 0-9, `.`, `_` and `-`");
+            let reason = format!(
+                "is {prefix:?}: it begins names of containers, so it is at most 32 of a-z, A-Z, 0-9, `.`, `_` and `-`"
+            );
             return Err(invalid("platform.prefix", reason));
         }
         let network = &self.platform.network;
         if !network.is_empty() && network.parse::<NetworkName>().is_err() {
-            return Err(invalid("platform.network", format!("is {network:?}, which is no name of a network; empty for none")));
+            return Err(invalid(
+                "platform.network",
+                format!("is {network:?}, which is no name of a network; empty for none"),
+            ));
         }
         if matches!(network.as_str(), "host" | "none" | "bridge" | "default") {
-            return Err(invalid("platform.network", format!("is {network:?}, which means something else to the engine")));
+            return Err(invalid(
+                "platform.network",
+                format!("is {network:?}, which means something else to the engine"),
+            ));
         }
         let project = self.platform.project.clone().filter(|project| !project.is_empty());
         let is_project = |project: &String| {
-            project.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+            project
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
                 && project.as_bytes()[0].is_ascii_alphanumeric()
         };
         if let Some(project) = project.as_ref().filter(|project| !is_project(project)) {
-            return Err(invalid("platform.project", format!("is {project:?}: a Compose project is written with a-z, 0-9, `_` and `-`")));
+            return Err(invalid(
+                "platform.project",
+                format!("is {project:?}: a Compose project is written with a-z, 0-9, `_` and `-`"),
+            ));
         }
         let host = &self.docker.host;
         let is_host = host.strip_prefix("unix://").unwrap_or(host).starts_with('/')
-            || ["tcp://", "http://", "https://"].iter().any(|scheme| host.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+            || ["tcp://", "http://", "https://"]
+                .iter()
+                .any(|scheme| host.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
         if !is_host {
-            return Err(invalid("docker.host", format!("is {host:?}: write unix:///path/docker.sock or tcp://host:port")));
+            return Err(invalid(
+                "docker.host",
+                format!("is {host:?}: write unix:///path/docker.sock or tcp://host:port"),
+            ));
         }
         for file in ["ca.pem", "cert.pem", "key.pem"] {
-            if let Some(path) = self.docker.tls_dir.as_ref().map(|folder| folder.join(file)).filter(|path| !path.is_file()) {
+            if let Some(path) =
+                self.docker.tls_dir.as_ref().map(|folder| folder.join(file)).filter(|path| !path.is_file())
+            {
                 return Err(invalid("docker.tls_dir", format!("names a folder without {}", path.display())));
             }
         }
-        if !matches!(self.marketplace.url.scheme(), "http" | "https") || self.marketplace.url.host_str().is_none() {
-            let reason = format!("is {:?}: write http://host:port or https://host", self.marketplace.url.as_str());
+        if !matches!(self.marketplace.url.scheme(), "http" | "https")
+            || self.marketplace.url.host_str().is_none()
+        {
+            let reason =
+                format!("is {:?}: write http://host:port or https://host", self.marketplace.url.as_str());
             return Err(invalid("marketplace.url", reason));
         }
         let ports = port_range(&self.ports.range).map_err(|reason| invalid("ports.range", reason))?;
-        let pool: Ipv4Net = self
-            .networks
-            .pool
-            .parse()
-            .map_err(|_| invalid("networks.pool", format!("is {:?}: write a network of IPv4 as 10.209.0.0/16", self.networks.pool)))?;
+        let pool: Ipv4Net = self.networks.pool.parse().map_err(|_| {
+            invalid(
+                "networks.pool",
+                format!("is {:?}: write a network of IPv4 as 10.209.0.0/16", self.networks.pool),
+            )
+        })?;
         if pool.trunc() != pool || pool.prefix_len() > 26 {
-            let reason = format!("is {pool}: write it without host bits ({}) and with at most /26, which one addon's network takes", pool.trunc());
+            let reason = format!(
+                "is {pool}: write it without host bits ({}) and with at most /26, which one addon's network takes",
+                pool.trunc()
+            );
             return Err(invalid("networks.pool", reason));
         }
-        let disk_reserve_bytes = addon_descriptor::parse_size(&self.disk.reserve)
-            .map_err(|fault| invalid("disk.reserve", format!("is {:?}: {fault}, as 2g", self.disk.reserve)))?;
+        let disk_reserve_bytes = addon_descriptor::parse_size(&self.disk.reserve).map_err(|fault| {
+            invalid("disk.reserve", format!("is {:?}: {fault}, as 2g", self.disk.reserve))
+        })?;
         for (key, value) in [
             ("pulls.parallel", self.pulls.parallel),
             ("reconciler.parallel", self.reconciler.parallel),
@@ -355,7 +396,10 @@ impl Config {
             }
         }
         if self.containers.pids < 16 {
-            return Err(invalid("containers.pids", format!("is {}: nothing runs with fewer than 16", self.containers.pids)));
+            return Err(invalid(
+                "containers.pids",
+                format!("is {}: nothing runs with fewer than 16", self.containers.pids),
+            ));
         }
         let logging = self.containers.logging().map_err(|reason| invalid("containers.log_driver", reason))?;
         let marketplace_token = match &self.marketplace.token_file {
@@ -384,8 +428,10 @@ impl Config {
 impl ContainersConfig {
     /// The driver with its options; json-file and local rotate at 3 x 10 MiB unless something else is said.
     fn logging(&self) -> Result<Logging, String> {
-        let driver: addon_descriptor::descriptor::LogDriver =
-            self.log_driver.parse().map_err(|_| format!("is {:?}, which is none that is built into the engine", self.log_driver))?;
+        let driver: addon_descriptor::descriptor::LogDriver = self
+            .log_driver
+            .parse()
+            .map_err(|_| format!("is {:?}, which is none that is built into the engine", self.log_driver))?;
         let mut options = self.log_options.clone();
         if matches!(driver.as_str(), "json-file" | "local") {
             options.entry("max-size".to_owned()).or_insert_with(|| "10m".to_owned());
@@ -404,7 +450,8 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 fn token(path: &Path) -> Result<service_kit::config::Secret, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("names {}, which cannot be read: {error}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("names {}, which cannot be read: {error}", path.display()))?;
     let text = text.trim();
     if text.is_empty() || text.contains(char::is_whitespace) {
         return Err(format!("names {}, which does not hold one token", path.display()));
@@ -459,9 +506,14 @@ mod tests {
 
     #[test]
     fn log_options_are_added_to() {
-        let config = from("[containers.log_options]\nmax-size = \"50m\"\ntag = \"x\"", &Environment::default()).unwrap();
+        let config =
+            from("[containers.log_options]\nmax-size = \"50m\"\ntag = \"x\"", &Environment::default())
+                .unwrap();
         let logging = config.check().unwrap().defaults.logging;
-        assert_eq!((logging.options["max-size"].as_str(), logging.options["max-file"].as_str()), ("50m", "3"));
+        assert_eq!(
+            (logging.options["max-size"].as_str(), logging.options["max-file"].as_str()),
+            ("50m", "3")
+        );
         assert_eq!(logging.options["tag"], "x");
     }
 
@@ -475,13 +527,19 @@ mod tests {
             ("[platform]\nproject = \"Root\"", "platform.project"),
             ("[docker]\nhost = \"unix://relative\"", "docker.host"),
             ("[docker]\nhost = \"ssh://host\"", "docker.host"),
-            ("[docker]\nhost = \"tcp://h:2376\"\ntls_dir = \"/nowhere\"", "docker.tls_dir names a folder without /nowhere/ca.pem"),
+            (
+                "[docker]\nhost = \"tcp://h:2376\"\ntls_dir = \"/nowhere\"",
+                "docker.tls_dir names a folder without /nowhere/ca.pem",
+            ),
             ("[marketplace]\nurl = \"ftp://x\"", "marketplace.url"),
             ("[marketplace]\ntoken_file = \"/nowhere/token\"", "marketplace.token_file names /nowhere/token"),
             ("[ports]\nrange = \"20000\"", "ports.range"),
             ("[ports]\nrange = \"30000-20000\"", "ports.range"),
             ("[ports]\nrange = \"0-10\"", "ports.range"),
-            ("[networks]\npool = \"10.0.0.1/16\"", "networks.pool is 10.0.0.1/16: write it without host bits (10.0.0.0/16)"),
+            (
+                "[networks]\npool = \"10.0.0.1/16\"",
+                "networks.pool is 10.0.0.1/16: write it without host bits (10.0.0.0/16)",
+            ),
             ("[networks]\npool = \"10.0.0.0/27\"", "networks.pool"),
             ("[networks]\npool = \"fd00::/48\"", "networks.pool"),
             ("[disk]\nreserve = \"2Gi\"", "disk.reserve"),
@@ -494,6 +552,10 @@ mod tests {
             let fault = from(file, &Environment::default()).unwrap().check().unwrap_err().to_string();
             assert!(fault.contains(expected), "{file}: {fault}");
         }
-        assert!(from("[platfrom]\nprefix = \"a\"", &Environment::default()).unwrap_err().contains("did you mean platform?"));
+        assert!(
+            from("[platfrom]\nprefix = \"a\"", &Environment::default())
+                .unwrap_err()
+                .contains("did you mean platform?")
+        );
     }
 }

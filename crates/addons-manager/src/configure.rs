@@ -10,7 +10,13 @@ use crate::storage::{Storage, StorageError};
 ///
 /// # Errors
 /// [`StorageError`] when the database does not answer.
-pub async fn set_status(storage: &Storage, id: InstallationId, status: PatchStatus, by: &str, now: Timestamp) -> Result<bool, StorageError> {
+pub async fn set_status(
+    storage: &Storage,
+    id: InstallationId,
+    status: PatchStatus,
+    by: &str,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
     match status {
         PatchStatus::Active => storage.enable(id, by, now).await,
         PatchStatus::Disabled => storage.disable(id, by, now).await,
@@ -35,8 +41,17 @@ pub enum RestartError {
 ///
 /// # Errors
 /// [`RestartError`]: then nothing was written.
-pub async fn restart(storage: &Storage, id: InstallationId, by: &str, now: Timestamp) -> Result<(), RestartError> {
-    let before = storage.installation(id).await?.filter(|installation| installation.listed).ok_or(RestartError::NotFound)?;
+pub async fn restart(
+    storage: &Storage,
+    id: InstallationId,
+    by: &str,
+    now: Timestamp,
+) -> Result<(), RestartError> {
+    let before = storage
+        .installation(id)
+        .await?
+        .filter(|installation| installation.listed)
+        .ok_or(RestartError::NotFound)?;
     if !storage.request_restart(id, by, now).await? {
         return Err(RestartError::NotFound);
     }

@@ -61,12 +61,22 @@ impl Conflict {
         let what = self.wanted.describe();
         match &self.holder {
             Holder::Installation { id, name, going: true, .. } => {
-                format!("{what} is still held by installation `{name}` ({id}), which is being removed: try again in a moment")
+                format!(
+                    "{what} is still held by installation `{name}` ({id}), which is being removed: try again in a moment"
+                )
             }
-            Holder::Installation { id, name, .. } => format!("{what} is held by installation `{name}` ({id})"),
-            Holder::Container(name) => format!("{what} is held by container `{name}`, which this manager did not make"),
-            Holder::Network(name) => format!("{what} is held by network `{name}`, which this manager did not make"),
-            Holder::Volume(name) => format!("{what} is held by a volume `{name}` that this manager did not make"),
+            Holder::Installation { id, name, .. } => {
+                format!("{what} is held by installation `{name}` ({id})")
+            }
+            Holder::Container(name) => {
+                format!("{what} is held by container `{name}`, which this manager did not make")
+            }
+            Holder::Network(name) => {
+                format!("{what} is held by network `{name}`, which this manager did not make")
+            }
+            Holder::Volume(name) => {
+                format!("{what} is held by a volume `{name}` that this manager did not make")
+            }
             Holder::Kept { addon, installation } => format!(
                 "{what} holds data that addon `{addon}`, installed as `{installation}`, left: install under another name, or delete it with \
                  DELETE /api/v1/host/volumes/{}",
@@ -107,10 +117,20 @@ pub struct KeptPlan {
 }
 
 /// The kept volumes of this addon under this name come back, those of its images too; the request may decline, then they are in the way.
-pub fn kept_volumes(addon: &str, name: &str, choice: Option<VolumesChoice>, revision: &RevisionSpecification, world: World<'_>) -> KeptPlan {
+pub fn kept_volumes(
+    addon: &str,
+    name: &str,
+    choice: Option<VolumesChoice>,
+    revision: &RevisionSpecification,
+    world: World<'_>,
+) -> KeptPlan {
     let mut plan = KeptPlan::default();
-    let conflict = |volume: &KeptVolume, holder| Conflict { wanted: Claim::Volume(volume.name.clone()), holder };
-    let left_by = |volume: &KeptVolume| Holder::Kept { addon: volume.addon.clone(), installation: volume.installation_name.clone() };
+    let conflict =
+        |volume: &KeptVolume, holder| Conflict { wanted: Claim::Volume(volume.name.clone()), holder };
+    let left_by = |volume: &KeptVolume| Holder::Kept {
+        addon: volume.addon.clone(),
+        installation: volume.installation_name.clone(),
+    };
     for volume in &world.occupied.kept {
         let is_own = volume.addon == addon && volume.installation_name == name;
         let wanted = revision.volumes.get(&volume.name);
@@ -122,7 +142,9 @@ pub fn kept_volumes(addon: &str, name: &str, choice: Option<VolumesChoice>, revi
         match (listed, is_there) {
             // Somebody removed it: there is no data to give back. A volume of the name is somebody else's, and found as such.
             (None, _) | (Some(_), false) => plan.gone.push(volume.name.clone()),
-            (Some(_), true) if !is_own || choice == Some(VolumesChoice::New) => plan.conflicts.push(conflict(volume, left_by(volume))),
+            (Some(_), true) if !is_own || choice == Some(VolumesChoice::New) => {
+                plan.conflicts.push(conflict(volume, left_by(volume)));
+            }
             (Some(listed), true) if wanted.is_some_and(|wanted| !is_made_so(listed, wanted)) => {
                 plan.conflicts.push(conflict(volume, Holder::KeptDiffers));
             }
@@ -161,15 +183,24 @@ fn of_installation(claim: &Claim, occupied: &Occupied) -> Option<Holder> {
 fn of_engine(claim: &Claim, own: &BTreeSet<&str>, world: World<'_>) -> Option<Holder> {
     let listing = world.listing;
     match claim {
-        Claim::ContainerName(name) => {
-            listing.containers.iter().find(|container| container.name == *name).map(|container| Holder::Container(container.name.clone()))
-        }
+        Claim::ContainerName(name) => listing
+            .containers
+            .iter()
+            .find(|container| container.name == *name)
+            .map(|container| Holder::Container(container.name.clone())),
         Claim::HostPort { ip, port, protocol } => {
             let publishes = |listed: &&crate::runtime::ListedPort| {
-                listed.host_port == *port && listed.protocol == *protocol && addresses_overlap(listed.host_ip, *ip)
+                listed.host_port == *port
+                    && listed.protocol == *protocol
+                    && addresses_overlap(listed.host_ip, *ip)
             };
-            let container = listing.containers.iter().find(|container| container.ports.iter().any(|port| publishes(&port)));
-            let listens = |taken: &TakenPort| taken.port == *port && taken.protocol == *protocol && addresses_overlap(taken.ip, *ip);
+            let container = listing
+                .containers
+                .iter()
+                .find(|container| container.ports.iter().any(|port| publishes(&port)));
+            let listens = |taken: &TakenPort| {
+                taken.port == *port && taken.protocol == *protocol && addresses_overlap(taken.ip, *ip)
+            };
             container
                 .map(|container| Holder::Container(container.name.clone()))
                 .or_else(|| world.listeners.iter().any(listens).then_some(Holder::Process))
@@ -184,17 +215,22 @@ fn of_engine(claim: &Claim, own: &BTreeSet<&str>, world: World<'_>) -> Option<Ho
             })
         }
         Claim::Subnet(subnet) => {
-            let overlaps = |text: &String| text.parse::<IpNet>().is_ok_and(|listed| subnets_overlap(&listed, subnet));
+            let overlaps =
+                |text: &String| text.parse::<IpNet>().is_ok_and(|listed| subnets_overlap(&listed, subnet));
             let network = listing.networks.iter().find(|network| network.subnets.iter().any(overlaps))?;
             Some(Holder::Network(network.name.clone()))
         }
-        Claim::Network(name) => {
-            listing.networks.iter().find(|network| network.name == *name).map(|network| Holder::Network(network.name.clone()))
-        }
+        Claim::Network(name) => listing
+            .networks
+            .iter()
+            .find(|network| network.name == *name)
+            .map(|network| Holder::Network(network.name.clone())),
         Claim::Volume(name) if own.contains(name.as_str()) => None,
-        Claim::Volume(name) => {
-            listing.volumes.iter().find(|volume| volume.name == *name).map(|volume| Holder::Volume(volume.name.clone()))
-        }
+        Claim::Volume(name) => listing
+            .volumes
+            .iter()
+            .find(|volume| volume.name == *name)
+            .map(|volume| Holder::Volume(volume.name.clone())),
         // Known to this manager alone.
         Claim::InstallationName(_) | Claim::Component(_) => None,
     }
@@ -247,7 +283,11 @@ mod tests {
                     container_port: 8080,
                     protocol: Protocol::Tcp,
                 }],
-                networks: [("n1".to_owned(), ListedAttachment { network_name: "oakestra".to_owned(), addresses: Vec::new() })].into(),
+                networks: [(
+                    "n1".to_owned(),
+                    ListedAttachment { network_name: "oakestra".to_owned(), addresses: Vec::new() },
+                )]
+                .into(),
                 ..ListedContainer::default()
             }],
             networks: vec![ListedNetwork {
@@ -255,7 +295,11 @@ mod tests {
                 subnets: vec!["10.20.0.0/16".to_owned()],
                 ..ListedNetwork::default()
             }],
-            volumes: vec![ListedVolume { name: "shop_data".to_owned(), driver: "local".to_owned(), ..ListedVolume::default() }],
+            volumes: vec![ListedVolume {
+                name: "shop_data".to_owned(),
+                driver: "local".to_owned(),
+                ..ListedVolume::default()
+            }],
         }
     }
 
@@ -264,14 +308,20 @@ mod tests {
         let (occupied, listing) = (occupied(held, Desired::Active), engine());
         let aliases = [(("oakestra".to_owned(), "db".to_owned()), "root_web".to_owned())].into();
         let listeners = [TakenPort { ip: None, port: 22, protocol: Protocol::Tcp }];
-        let world = World { occupied: &occupied, listing: &listing, aliases: &aliases, listeners: &listeners };
+        let world =
+            World { occupied: &occupied, listing: &listing, aliases: &aliases, listeners: &listeners };
         let found = conflicts(std::slice::from_ref(wanted), &BTreeSet::new(), world);
         assert_eq!(found.first().map(|conflict| &conflict.holder), expected, "{wanted:?}");
     }
 
     #[test]
     fn what_an_installation_has_names_it() {
-        let other = Holder::Installation { id: id(1), name: "other".to_owned(), addon: "store".to_owned(), going: false };
+        let other = Holder::Installation {
+            id: id(1),
+            name: "other".to_owned(),
+            addon: "store".to_owned(),
+            going: false,
+        };
         let subnet = |text: &str| Claim::Subnet(text.parse().unwrap());
         let volume = || Claim::Volume("x".into());
         check(&port(None, 443), vec![port(Some("10.0.0.1"), 443)], Some(&other));
@@ -306,7 +356,8 @@ mod tests {
     #[test]
     fn who_is_being_removed_is_said() {
         let (occupied, listing) = (occupied(vec![port(None, 443)], Desired::Absent), Listing::default());
-        let world = World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
+        let world =
+            World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
         let found = conflicts(&[port(None, 443)], &BTreeSet::new(), world);
         assert!(found[0].message().contains("being removed"), "{}", found[0].message());
     }
@@ -348,8 +399,10 @@ mod tests {
             labels: [(NONCE_LABEL.to_owned(), nonce.to_owned())].into(),
             ..ListedVolume::default()
         };
-        let listing = Listing { volumes: nonce_on_engine.map(listed).into_iter().collect(), ..Listing::default() };
-        let world = World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
+        let listing =
+            Listing { volumes: nonce_on_engine.map(listed).into_iter().collect(), ..Listing::default() };
+        let world =
+            World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
         let revision = RevisionSpecification {
             services: BTreeMap::new(),
             networks: BTreeMap::new(),
@@ -358,7 +411,11 @@ mod tests {
             external_volumes: Vec::new(),
         };
         let plan = kept_volumes("store", "shop", choice, &revision, world);
-        assert_eq!((plan.taken_back.len(), plan.gone.len(), plan.conflicts.len()), expected, "{volume:?} {choice:?}");
+        assert_eq!(
+            (plan.taken_back.len(), plan.gone.len(), plan.conflicts.len()),
+            expected,
+            "{volume:?} {choice:?}"
+        );
     }
 
     #[test]

@@ -21,7 +21,11 @@ pub fn grant(asked_for: &BTreeSet<Right>, named: &[String]) -> Result<BTreeSet<S
         .filter(|right| right.level() != Level::Normal && !named.iter().any(|name| name == right.as_str()))
         .map(ToString::to_string)
         .collect();
-    if missing.is_empty() { Ok(asked_for.iter().map(ToString::to_string).collect()) } else { Err(Missing { rights: missing }) }
+    if missing.is_empty() {
+        Ok(asked_for.iter().map(ToString::to_string).collect())
+    } else {
+        Err(Missing { rights: missing })
+    }
 }
 
 /// Whether who installs needs the scope `consent`: something is granted that reaches beyond the addon's own containers.
@@ -44,7 +48,10 @@ mod tests {
     #[test]
     fn normal_rights_are_granted_by_installing() {
         let asked = rights(&["host-port:8080/tcp", "platform-network"]);
-        assert_eq!(grant(&asked, &[]), Ok(["host-port:8080/tcp".to_owned(), "platform-network".to_owned()].into()));
+        assert_eq!(
+            grant(&asked, &[]),
+            Ok(["host-port:8080/tcp".to_owned(), "platform-network".to_owned()].into())
+        );
         assert!(!needs_consent_scope(&asked));
     }
 
@@ -65,6 +72,9 @@ mod tests {
 
     #[test]
     fn naming_what_is_not_asked_for_grants_nothing_more() {
-        assert_eq!(grant(&rights(&["platform-network"]), &named(&["privileged"])), Ok(["platform-network".to_owned()].into()));
+        assert_eq!(
+            grant(&rights(&["platform-network"]), &named(&["privileged"])),
+            Ok(["platform-network".to_owned()].into())
+        );
     }
 }

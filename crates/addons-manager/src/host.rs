@@ -35,11 +35,19 @@ pub enum KeptVolumeError {
 ///
 /// # Errors
 /// [`KeptVolumeError`]: then the volume is still kept.
-pub async fn delete_kept_volume(storage: &Storage, runtime: &dyn ContainerRuntime, name: &str) -> Result<(), KeptVolumeError> {
+pub async fn delete_kept_volume(
+    storage: &Storage,
+    runtime: &dyn ContainerRuntime,
+    name: &str,
+) -> Result<(), KeptVolumeError> {
     let not_found = || KeptVolumeError::NotFound(name.to_owned());
     let kept = storage.kept_volume(name).await?.ok_or_else(not_found)?;
     let listing = runtime.list().await?;
-    if let Some(container) = listing.containers.iter().find(|container| container.mounts.iter().any(|mount| mount.volume.as_deref() == Some(name))) {
+    if let Some(container) = listing
+        .containers
+        .iter()
+        .find(|container| container.mounts.iter().any(|mount| mount.volume.as_deref() == Some(name)))
+    {
         return Err(KeptVolumeError::InUse { volume: name.to_owned(), container: container.name.clone() });
     }
     let listed = listing.volumes.iter().find(|volume| volume.name == name);
@@ -58,7 +66,11 @@ pub async fn delete_kept_volume(storage: &Storage, runtime: &dyn ContainerRuntim
     Ok(())
 }
 
-async fn remove(storage: &Storage, runtime: &dyn ContainerRuntime, kept: &KeptVolume) -> Result<(), KeptVolumeError> {
+async fn remove(
+    storage: &Storage,
+    runtime: &dyn ContainerRuntime,
+    kept: &KeptVolume,
+) -> Result<(), KeptVolumeError> {
     match runtime.remove_volume(&OwnVolumeName(kept.name.clone())).await {
         Ok(()) | Err(RuntimeError::Gone { .. }) => Ok(()),
         Err(error) => {

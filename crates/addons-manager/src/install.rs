@@ -18,7 +18,9 @@ use service_kit::random;
 use crate::conflict::{self, Conflict, Holder, World};
 use crate::consent;
 use crate::domain::claim::{Claim, claims};
-use crate::domain::installation::{Consent, Desired, Installation, InstallationId, Pin, Revision, folded_name};
+use crate::domain::installation::{
+    Consent, Desired, Installation, InstallationId, Pin, Revision, folded_name,
+};
 use crate::domain::specification::{NetworkMode, RevisionSpecification};
 use crate::listeners;
 use crate::marketplace::{ApprovedRelease, Marketplace, MarketplaceError, Wanted};
@@ -122,7 +124,11 @@ impl Installer {
     ///
     /// # Errors
     /// [`InstallError`]: then nothing was written.
-    pub async fn install(&self, request: &InstallRequest, who: &Principal) -> Result<Installation, InstallError> {
+    pub async fn install(
+        &self,
+        request: &InstallRequest,
+        who: &Principal,
+    ) -> Result<Installation, InstallError> {
         let wanted = wanted(request)?;
         let chosen_name = chosen_name(request)?;
         let mut release = self.marketplace.approved(&wanted).await?;
@@ -130,14 +136,16 @@ impl Installer {
         who.require_name(release.descriptor.name.as_str()).map_err(InstallError::Forbidden)?;
         resolve::not_supported(&release.descriptor)?;
         let granted = granted(&release, request, who)?;
-        let required: Vec<Requirement> = release.descriptor.requires.addons.iter().map(Requirement::from).collect();
+        let required: Vec<Requirement> =
+            release.descriptor.requires.addons.iter().map(Requirement::from).collect();
         // Said early and again in the transaction: who cannot be installed at all is told so also while the engine is away.
         let present = self.storage.present().await?;
         name_is_free(&name, &release, &present)?;
         self.requirements_are_met(&required, &present).await?;
 
-        let (listing, engine) =
-            futures_util::future::try_join(self.runtime.list(), self.runtime.engine()).await.map_err(InstallError::Engine)?;
+        let (listing, engine) = futures_util::future::try_join(self.runtime.list(), self.runtime.engine())
+            .await
+            .map_err(InstallError::Engine)?;
         runs_on(&release, &engine.platform)?;
         if release.image_missing {
             self.has_every_image(&release).await?;
@@ -170,12 +178,22 @@ impl Installer {
             let mut choices = self.choices(world);
             let subject = Subject { name: &name, descriptor, pins: &release.pins };
             let specification = resolve::resolve(subject, &host, &mut choices)?;
-            let kept = conflict::kept_volumes(descriptor.name.as_str(), &name, request.volumes, &specification, world);
+            let kept = conflict::kept_volumes(
+                descriptor.name.as_str(),
+                &name,
+                request.volumes,
+                &specification,
+                world,
+            );
             let wanted = claims(&name, &specification);
             let own: BTreeSet<&str> = kept.taken_back.iter().map(|volume| volume.name.as_str()).collect();
             let mut conflicts = kept.conflicts;
             let in_the_way: Vec<Claim> = conflicts.iter().map(|conflict| conflict.wanted.clone()).collect();
-            conflicts.extend(conflict::conflicts(&wanted, &own, world).into_iter().filter(|found| !in_the_way.contains(&found.wanted)));
+            conflicts.extend(
+                conflict::conflicts(&wanted, &own, world)
+                    .into_iter()
+                    .filter(|found| !in_the_way.contains(&found.wanted)),
+            );
             if !conflicts.is_empty() {
                 return Err(InstallError::Conflicts(conflicts));
             }
@@ -208,7 +226,11 @@ impl Installer {
         Ok(installation)
     }
 
-    async fn requirements_are_met(&self, required: &[Requirement], present: &[Present]) -> Result<(), InstallError> {
+    async fn requirements_are_met(
+        &self,
+        required: &[Requirement],
+        present: &[Present],
+    ) -> Result<(), InstallError> {
         let mut missing = Vec::new();
         for requirement in requirement::missing(required, present) {
             let would_do = match requirement.addon.parse::<AddonName>() {
@@ -230,10 +252,17 @@ impl Installer {
                 Some(digest) => digest,
                 None => {
                     let tag = image.reference();
-                    let text = self.runtime.registry_digest(&image.name(), &tag).await.map_err(InstallError::Engine)?;
+                    let text = self
+                        .runtime
+                        .registry_digest(&image.name(), &tag)
+                        .await
+                        .map_err(InstallError::Engine)?;
                     text.parse().map_err(|_| {
                         let operation = format!("look up {image}", image = image.as_written());
-                        InstallError::Engine(RuntimeError::Never { operation, message: format!("{text:?} is no digest") })
+                        InstallError::Engine(RuntimeError::Never {
+                            operation,
+                            message: format!("{text:?} is no digest"),
+                        })
                     })?
                 }
             };
@@ -251,7 +280,10 @@ impl Installer {
 
     async fn has_every_image(&self, release: &ApprovedRelease) -> Result<(), InstallError> {
         for service in &release.descriptor.services {
-            let Some(pin) = release.pins.iter().find(|pin| pin.service_name == service.service_name.as_str()) else { continue };
+            let Some(pin) = release.pins.iter().find(|pin| pin.service_name == service.service_name.as_str())
+            else {
+                continue;
+            };
             let reference = format!("{}@{}", service.image.name(), pin.digest);
             if self.runtime.inspect_image(&reference).await.map_err(InstallError::Engine)?.is_none() {
                 return Err(InstallError::ImageMissing(pin.image.clone()));
@@ -276,12 +308,18 @@ impl Installer {
             .collect();
         let mut aliases = BTreeMap::new();
         for container in &listing.containers {
-            if !container.networks.values().any(|attachment| asked.contains(attachment.network_name.as_str())) {
+            if !container.networks.values().any(|attachment| asked.contains(attachment.network_name.as_str()))
+            {
                 continue;
             }
-            let Some(inspected) = self.runtime.inspect(&container.id).await.map_err(InstallError::Engine)? else { continue };
+            let Some(inspected) = self.runtime.inspect(&container.id).await.map_err(InstallError::Engine)?
+            else {
+                continue;
+            };
             for (network, names) in inspected.aliases {
-                aliases.extend(names.into_iter().map(|alias| ((network.clone(), alias), container.name.clone())));
+                aliases.extend(
+                    names.into_iter().map(|alias| ((network.clone(), alias), container.name.clone())),
+                );
             }
         }
         Ok(aliases)
@@ -293,16 +331,22 @@ impl Installer {
             Claim::HostPort { ip, port, protocol } => Some(TakenPort { ip, port, protocol }),
             _ => None,
         });
-        let published = world.listing.containers.iter().flat_map(|container| &container.ports).map(|port| TakenPort {
-            ip: port.host_ip,
-            port: port.host_port,
-            protocol: port.protocol,
-        });
+        let published = world
+            .listing
+            .containers
+            .iter()
+            .flat_map(|container| &container.ports)
+            .map(|port| TakenPort { ip: port.host_ip, port: port.host_port, protocol: port.protocol });
         let claimed_subnets = world.occupied.claims.iter().filter_map(|held| match held.claim {
             Claim::Subnet(subnet) => Some(subnet),
             _ => None,
         });
-        let on_engine = world.listing.networks.iter().flat_map(|network| &network.subnets).filter_map(|subnet| subnet.parse().ok());
+        let on_engine = world
+            .listing
+            .networks
+            .iter()
+            .flat_map(|network| &network.subnets)
+            .filter_map(|subnet| subnet.parse().ok());
         Choices::new(
             self.host.ports.clone(),
             self.host.pool,
@@ -315,13 +359,19 @@ impl Installer {
 
 /// The release that a request names.
 fn wanted(request: &InstallRequest) -> Result<Wanted, InstallError> {
-    let refuse = |path: &str, rule: &str, message: &str| Err(InstallError::Request(vec![finding(path, rule, message)]));
+    let refuse = |path: &str, rule: &str, message: &str| {
+        Err(InstallError::Request(vec![finding(path, rule, message)]))
+    };
     if request.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty()) {
         return Err(ResolveError::NotSupported { field: "parameters", path: "/parameters".to_owned() }.into());
     }
     match (&request.marketplace_id, &request.addon, &request.version) {
-        (Some(_), Some(_), _) => refuse("/addon", "one-of", "give either `marketplace_id` or `addon`, not both"),
-        (Some(_), None, Some(_)) => refuse("/version", "one-of", "`marketplace_id` names one version already: leave `version` out"),
+        (Some(_), Some(_), _) => {
+            refuse("/addon", "one-of", "give either `marketplace_id` or `addon`, not both")
+        }
+        (Some(_), None, Some(_)) => {
+            refuse("/version", "one-of", "`marketplace_id` names one version already: leave `version` out")
+        }
         (Some(id), None, None) => match id.parse::<ReleaseId>() {
             Ok(id) => Ok(Wanted::Id(id)),
             Err(_) => Err(MarketplaceError::NotFound(format!("`{id}`")).into()),
@@ -331,7 +381,11 @@ fn wanted(request: &InstallRequest) -> Result<Wanted, InstallError> {
             Err(_) => Err(MarketplaceError::NotFound(format!("of `{addon}`")).into()),
         },
         (None, None, _) => {
-            let mut missing = finding("/marketplace_id", "required", "name the release: `marketplace_id`, or `addon` with or without `version`");
+            let mut missing = finding(
+                "/marketplace_id",
+                "required",
+                "name the release: `marketplace_id`, or `addon` with or without `version`",
+            );
             missing.suggestion = Some("{\"marketplace_id\": \"6b00fc9223516c5e37bee27c\"}".to_owned());
             Err(InstallError::Request(vec![missing]))
         }
@@ -344,19 +398,34 @@ fn chosen_name(request: &InstallRequest) -> Result<Option<String>, InstallError>
         Ok(name) => Ok(Some(name.to_string())),
         Err(invalid) => {
             let suggestion = invalid.suggestion;
-            Err(InstallError::Request(vec![Finding { suggestion, ..finding("/name", "name", &invalid.message) }]))
+            Err(InstallError::Request(vec![Finding {
+                suggestion,
+                ..finding("/name", "name", &invalid.message)
+            }]))
         }
     }
 }
 
 fn finding(path: &str, rule: &str, message: &str) -> Finding {
-    Finding { path: path.to_owned(), rule: rule.to_owned(), message: message.to_owned(), suggestion: None, line: None, column: None }
+    Finding {
+        path: path.to_owned(),
+        rule: rule.to_owned(),
+        message: message.to_owned(),
+        suggestion: None,
+        line: None,
+        column: None,
+    }
 }
 
-fn granted(release: &ApprovedRelease, request: &InstallRequest, who: &Principal) -> Result<BTreeSet<String>, InstallError> {
+fn granted(
+    release: &ApprovedRelease,
+    request: &InstallRequest,
+    who: &Principal,
+) -> Result<BTreeSet<String>, InstallError> {
     let asked_for = addon_descriptor::rights(&release.descriptor);
     let named = request.rights.as_deref().unwrap_or_default();
-    let granted = consent::grant(&asked_for, named).map_err(|missing| InstallError::Rights(missing.rights))?;
+    let granted =
+        consent::grant(&asked_for, named).map_err(|missing| InstallError::Rights(missing.rights))?;
     if consent::needs_consent_scope(&asked_for) {
         who.require(Scope::Consent).map_err(InstallError::Forbidden)?;
     }
@@ -376,7 +445,8 @@ fn name_is_free(name: &str, release: &ApprovedRelease, present: &[Present]) -> R
 
 /// Whether the descriptor and each image are for this host. An image that the descriptor wants of another platform is the author's choice.
 fn runs_on(release: &ApprovedRelease, host: &str) -> Result<(), InstallError> {
-    let required: Vec<&str> = release.descriptor.requires.platforms.iter().map(|platform| platform.as_str()).collect();
+    let required: Vec<&str> =
+        release.descriptor.requires.platforms.iter().map(|platform| platform.as_str()).collect();
     let refuse = |offered: &[&str]| {
         let offered = offered.iter().map(|platform| (*platform).to_owned()).collect();
         Err(InstallError::Platform { offered, host: host.to_owned() })
@@ -385,7 +455,8 @@ fn runs_on(release: &ApprovedRelease, host: &str) -> Result<(), InstallError> {
         return refuse(&required);
     }
     for pin in &release.pins {
-        let chosen = release.descriptor.service(&pin.service_name).and_then(|service| service.platform.as_ref());
+        let chosen =
+            release.descriptor.service(&pin.service_name).and_then(|service| service.platform.as_ref());
         let offered: Vec<&str> = pin.platforms.iter().map(String::as_str).collect();
         if chosen.is_none() && !offered.is_empty() && !offered.iter().any(|platform| fits(platform, host)) {
             return refuse(&offered);
@@ -435,8 +506,14 @@ fn new_installation(release: &ApprovedRelease, name: &str, consent: Consent, now
 }
 
 fn first_revision(installation: &Installation, specification: RevisionSpecification) -> Revision {
-    let digests = specification.services.iter().map(|(name, service)| (name.clone(), service.digest())).collect();
-    debug_assert!(specification.services.values().all(|service| !matches!(&service.network, NetworkMode::Networks(on) if on.is_empty())));
+    let digests =
+        specification.services.iter().map(|(name, service)| (name.clone(), service.digest())).collect();
+    debug_assert!(
+        specification
+            .services
+            .values()
+            .all(|service| !matches!(&service.network, NetworkMode::Networks(on) if on.is_empty()))
+    );
     Revision {
         installation: installation.id,
         revision: installation.revision,
@@ -479,7 +556,10 @@ mod tests {
     fn a_request_names_one_release() {
         let request = |text: &str| serde_json::from_str::<InstallRequest>(text).unwrap();
         let id = "6b00fc9223516c5e37bee27c";
-        assert_eq!(wanted(&request(&format!(r#"{{"marketplace_id":"{id}"}}"#))).unwrap(), Wanted::Id(id.parse().unwrap()));
+        assert_eq!(
+            wanted(&request(&format!(r#"{{"marketplace_id":"{id}"}}"#))).unwrap(),
+            Wanted::Id(id.parse().unwrap())
+        );
         let named = Wanted::Named { addon: "shop".to_owned(), version: Some("^1".to_owned()) };
         assert_eq!(wanted(&request(r#"{"addon":"shop","version":"^1"}"#)).unwrap(), named);
         for (text, path) in [
@@ -492,7 +572,13 @@ mod tests {
             assert_eq!(findings[0].path, path, "{text}");
         }
         for text in [r#"{"marketplace_id":"nothing"}"#, r#"{"addon":"../x"}"#] {
-            assert!(matches!(wanted(&request(text)), Err(InstallError::Marketplace(MarketplaceError::NotFound(_)))), "{text}");
+            assert!(
+                matches!(
+                    wanted(&request(text)),
+                    Err(InstallError::Marketplace(MarketplaceError::NotFound(_)))
+                ),
+                "{text}"
+            );
         }
     }
 }

@@ -106,7 +106,11 @@ mod tests {
         for (file, text) in [("tcp", tcp), ("tcp6", tcp6), ("udp", udp)] {
             std::fs::write(folder.path().join(file), text).unwrap();
         }
-        let of = |ip: Option<&str>, port, protocol| TakenPort { ip: ip.map(|ip| ip.parse().unwrap()), port, protocol };
+        let of = |ip: Option<&str>, port, protocol| TakenPort {
+            ip: ip.map(|ip| ip.parse().unwrap()),
+            port,
+            protocol,
+        };
         assert_eq!(
             read(folder.path()),
             [
@@ -122,7 +126,14 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let found = read(Path::new("/proc/net"));
-        assert!(found.contains(&TakenPort { ip: Some("127.0.0.1".parse().unwrap()), port, protocol: Protocol::Tcp }), "{found:?}");
+        assert!(
+            found.contains(&TakenPort {
+                ip: Some("127.0.0.1".parse().unwrap()),
+                port,
+                protocol: Protocol::Tcp
+            }),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -132,12 +143,16 @@ mod tests {
 
     #[test]
     fn an_interface_of_the_engine_is_known_by_its_name_or_its_networks_id() {
-        let devices = "Inter-|   Receive\n face |bytes    packets\n    lo: 1 2\nbr-0123456789ab: 0 0\ndocker0: 3 4\n";
+        let devices =
+            "Inter-|   Receive\n face |bytes    packets\n    lo: 1 2\nbr-0123456789ab: 0 0\ndocker0: 3 4\n";
         let network = |id: &str, driver: &str, name: Option<&str>| Listing {
             networks: vec![ListedNetwork {
                 id: id.to_owned(),
                 driver: driver.to_owned(),
-                options: name.map(|name| ("com.docker.network.bridge.name".to_owned(), name.to_owned())).into_iter().collect(),
+                options: name
+                    .map(|name| ("com.docker.network.bridge.name".to_owned(), name.to_owned()))
+                    .into_iter()
+                    .collect(),
                 ..ListedNetwork::default()
             }],
             ..Listing::default()

@@ -44,7 +44,10 @@ pub enum LoginError {
 ///
 /// # Errors
 /// [`LoginError`] for the first that cannot be used.
-pub fn logins(registries: &Registries, config_file: Option<&Path>) -> Result<BTreeMap<String, RegistryLogin>, LoginError> {
+pub fn logins(
+    registries: &Registries,
+    config_file: Option<&Path>,
+) -> Result<BTreeMap<String, RegistryLogin>, LoginError> {
     let mut logins = match config_file {
         Some(path) => of_docker(path)?,
         None => BTreeMap::new(),
@@ -60,7 +63,11 @@ pub fn logins(registries: &Registries, config_file: Option<&Path>) -> Result<BTr
             (None, None) => (),
             (Some(user), Some(path)) => {
                 let setting = format!("registries.\"{host}\".password_file");
-                let password = std::fs::read_to_string(path).map_err(|source| LoginError::Read { setting, path: path.clone(), source })?;
+                let password = std::fs::read_to_string(path).map_err(|source| LoginError::Read {
+                    setting,
+                    path: path.clone(),
+                    source,
+                })?;
                 let password = SecretString::from(password.trim_end_matches(['\r', '\n']));
                 logins.insert(host.clone(), RegistryLogin::Password { username: user.clone(), password });
             }
@@ -86,23 +93,38 @@ fn of_docker(path: &Path) -> Result<BTreeMap<String, RegistryLogin>, LoginError>
         identity_token: Option<String>,
     }
     let malformed = |reason: String| LoginError::Malformed { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| LoginError::Read { setting: "docker.config_file".to_owned(), path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| LoginError::Read {
+        setting: "docker.config_file".to_owned(),
+        path: path.to_owned(),
+        source,
+    })?;
     // The parser's own words may quote a password: only the place is told.
-    let file: File = serde_json::from_str(&text).map_err(|error| malformed(format!("line {}, column {}", error.line(), error.column())))?;
+    let file: File = serde_json::from_str(&text)
+        .map_err(|error| malformed(format!("line {}, column {}", error.line(), error.column())))?;
     if file.store.is_some() {
         tracing::warn!(file = %path.display(), "its logins lie in a credential store that this manager cannot ask; use [registries.\"host\"]");
     }
     let mut logins = BTreeMap::new();
     for (host, entry) in file.auths {
-        let host = host.trim_start_matches("https://").trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
+        let host = host
+            .trim_start_matches("https://")
+            .trim_start_matches("http://")
+            .split('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         if let Some(token) = entry.identity_token.filter(|token| !token.is_empty()) {
             logins.insert(host, RegistryLogin::IdentityToken(SecretString::from(token)));
         } else if let Some(auth) = entry.auth.filter(|auth| !auth.is_empty()) {
             let decoded = STANDARD.decode(&auth).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let decoded = decoded.ok_or_else(|| malformed(format!("the login of {host} is not base64")))?;
-            let (username, password) = decoded.split_once(':').ok_or_else(|| malformed(format!("the login of {host} has no password")))?;
-            let login = RegistryLogin::Password { username: username.to_owned(), password: SecretString::from(password.trim_end_matches('\0')) };
+            let (username, password) = decoded
+                .split_once(':')
+                .ok_or_else(|| malformed(format!("the login of {host} has no password")))?;
+            let login = RegistryLogin::Password {
+                username: username.to_owned(),
+                password: SecretString::from(password.trim_end_matches('\0')),
+            };
             logins.insert(host, login);
         }
     }
@@ -134,7 +156,11 @@ mod tests {
             STANDARD.encode("old:word")
         );
         std::fs::write(&docker, text).unwrap();
-        let ours = RegistrySettings { user: Some("me".to_owned()), password_file: Some(password), ..RegistrySettings::default() };
+        let ours = RegistrySettings {
+            user: Some("me".to_owned()),
+            password_file: Some(password),
+            ..RegistrySettings::default()
+        };
         let logins = logins(&[("quay.io".to_owned(), ours)].into(), Some(&docker)).unwrap();
         assert_eq!(user_of(&logins["quay.io"]), ("me", "geheim"));
         assert_eq!(user_of(&logins["index.docker.io"]), ("hub", "one:two"));
@@ -149,7 +175,12 @@ mod tests {
         let fault = logins(&[("a".to_owned(), half.clone())].into(), None).unwrap_err().to_string();
         assert!(fault.contains("password_file"), "{fault}");
         let gone = RegistrySettings { password_file: Some(folder.path().join("none")), ..half };
-        assert!(logins(&[("a".to_owned(), gone)].into(), None).unwrap_err().to_string().contains("registries.\"a\".password_file"));
+        assert!(
+            logins(&[("a".to_owned(), gone)].into(), None)
+                .unwrap_err()
+                .to_string()
+                .contains("registries.\"a\".password_file")
+        );
         for text in ["{\"auths\": \"geheim\"}", "{\"auths\": {\"a\": {\"auth\": \"geheim!\"}}}", "geheim"] {
             let path = folder.path().join("config.json");
             std::fs::write(&path, text).unwrap();

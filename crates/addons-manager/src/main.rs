@@ -50,7 +50,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = state_dir(&config, &environment);
     let clock = SystemClock::shared();
     if let Some(CommonCommand::Token(command)) = arguments.command {
-        prepare_state_dir(&folder).with_context(|| format!("the state folder {} cannot be made", folder.display()))?;
+        prepare_state_dir(&folder)
+            .with_context(|| format!("the state folder {} cannot be made", folder.display()))?;
         let storage = Storage::open(&database_in(&folder)).await?;
         print(&command.run(&AUTH, &TokenStore::new(storage.db().clone()), &clock).await?);
         storage.close().await;

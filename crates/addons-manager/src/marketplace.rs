@@ -106,12 +106,18 @@ impl Marketplace {
     pub async fn approved(&self, wanted: &Wanted) -> Result<ApprovedRelease, MarketplaceError> {
         let release = self.release(wanted).await?;
         if release.status != ReleaseStatus::Approved {
-            return Err(MarketplaceError::NotApproved { id: release.id, status: release.status, reason: release.reason });
+            return Err(MarketplaceError::NotApproved {
+                id: release.id,
+                status: release.status,
+                reason: release.reason,
+            });
         }
         let bytes = match release.digest {
             Some(digest) => {
                 let bytes = self.client.checked_descriptor(release.id, digest).await.map_err(unusable)?;
-                bytes.ok_or_else(|| garbage(format!("release {} has a digest but no descriptor", release.id)))?
+                bytes.ok_or_else(|| {
+                    garbage(format!("release {} has a digest but no descriptor", release.id))
+                })?
             }
             None if !self.allow_unpinned => return Err(MarketplaceError::Unpinned(release.id)),
             None => serde_json::to_vec(&release.descriptor).expect("a map of JSON values has string keys"),
@@ -124,7 +130,10 @@ impl Marketplace {
         let digest = Digest::of(&canonical);
         if release.digest.is_some_and(|published| published != digest) {
             // The bytes are those that were reviewed, but this version would read them as something else.
-            return Err(garbage(format!("release {} is written in a form that this version reads differently; upgrade the manager", release.id)));
+            return Err(garbage(format!(
+                "release {} is written in a form that this version reads differently; upgrade the manager",
+                release.id
+            )));
         }
         Ok(ApprovedRelease {
             id: release.id,
@@ -140,7 +149,9 @@ impl Marketplace {
     pub async fn releases_that_would_do(&self, addon: &AddonName, range: &VersionReq) -> Vec<String> {
         let fits = |release: &Release| {
             release.status == ReleaseStatus::Approved
-                && release.version().is_some_and(|version| Version::parse(version).is_ok_and(|version| range.matches(&version)))
+                && release.version().is_some_and(|version| {
+                    Version::parse(version).is_ok_and(|version| range.matches(&version))
+                })
         };
         match self.client.versions(addon.as_str()).await {
             Ok(Some(releases)) => releases
@@ -158,7 +169,11 @@ impl Marketplace {
             Wanted::Id(id) => {
                 let release = self.client.get(*id).await.map_err(unusable)?;
                 let release = release.ok_or_else(|| MarketplaceError::NotFound(id.to_string()))?;
-                if release.id == *id { Ok(release) } else { Err(garbage(format!("asked for release {id}, it gave {}", release.id))) }
+                if release.id == *id {
+                    Ok(release)
+                } else {
+                    Err(garbage(format!("asked for release {id}, it gave {}", release.id)))
+                }
             }
             Wanted::Named { addon, version } => {
                 let named = || match version {
@@ -173,7 +188,9 @@ impl Marketplace {
                 match self.client.resolve(addon, range.as_deref()).await {
                     Ok(release) => release.ok_or_else(|| MarketplaceError::NotFound(named())),
                     // The range, or the name, is none: that is the request's fault.
-                    Err(ClientError::Problem { status: 400 | 422, .. }) => Err(MarketplaceError::NotFound(named())),
+                    Err(ClientError::Problem { status: 400 | 422, .. }) => {
+                        Err(MarketplaceError::NotFound(named()))
+                    }
                     Err(error) => Err(unusable(error)),
                 }
             }
@@ -182,7 +199,8 @@ impl Marketplace {
 }
 
 fn understood(bytes: &[u8], id: ReleaseId) -> Result<AddonDescriptor, MarketplaceError> {
-    let reading = addon_descriptor::read(bytes).map_err(|malformed| garbage(format!("the descriptor of release {id}: {malformed}")))?;
+    let reading = addon_descriptor::read(bytes)
+        .map_err(|malformed| garbage(format!("the descriptor of release {id}: {malformed}")))?;
     reading.descriptor.ok_or_else(|| MarketplaceError::Unusable {
         what: format!("this version does not understand the descriptor of release {id}"),
         errors: reading.violations.iter().map(|violation: &Violation| Finding::from(violation)).collect(),
@@ -202,7 +220,9 @@ fn unusable(error: ClientError) -> MarketplaceError {
             let retry_after = retry_after_s.map_or(RETRY_AFTER, Duration::from_secs);
             MarketplaceError::Unavailable { retry_after, source: error }
         }
-        ClientError::Unreachable { .. } => MarketplaceError::Unavailable { retry_after: RETRY_AFTER, source: error },
+        ClientError::Unreachable { .. } => {
+            MarketplaceError::Unavailable { retry_after: RETRY_AFTER, source: error }
+        }
         other => garbage(other.to_string()),
     }
 }

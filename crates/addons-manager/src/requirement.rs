@@ -26,7 +26,8 @@ impl Requirement {
     /// Whether an installed addon is what is needed. One without a version is any version only.
     pub fn is_met_by(&self, addon: &str, version: &str) -> bool {
         folded_name(addon) == folded_name(&self.addon)
-            && (self.range == VersionReq::STAR || Version::parse(version).is_ok_and(|version| self.range.matches(&version)))
+            && (self.range == VersionReq::STAR
+                || Version::parse(version).is_ok_and(|version| self.range.matches(&version)))
     }
 }
 
@@ -70,9 +71,14 @@ pub fn dependents<'a>(going: &Installation, listed: &'a [Installation]) -> Vec<&
     let others = || listed.iter().filter(|other| other.id != going.id);
     let is_left_without = |requirement: &Requirement, dependent: InstallationId| {
         requirement.is_met_by(&going.addon, &going.version)
-            && !others().any(|other| other.id != dependent && requirement.is_met_by(&other.addon, &other.version))
+            && !others()
+                .any(|other| other.id != dependent && requirement.is_met_by(&other.addon, &other.version))
     };
-    others().filter(|other| of_canonical(&other.descriptor).iter().any(|requirement| is_left_without(requirement, other.id))).collect()
+    others()
+        .filter(|other| {
+            of_canonical(&other.descriptor).iter().any(|requirement| is_left_without(requirement, other.id))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -92,9 +98,24 @@ mod tests {
     fn an_active_installation_in_the_range_meets_a_requirement() {
         let required = [requirement("broker", "^1.2"), requirement("store", "*")];
         for (what, installed, lacking) in [
-            ("both", vec![present("Broker", "1.3.0", Desired::Active), present("store", "", Desired::Active)], 0),
-            ("out of range", vec![present("broker", "2.0.0", Desired::Active), present("store", "0.1.0", Desired::Active)], 1),
-            ("disabled", vec![present("broker", "1.2.0", Desired::Disabled), present("store", "0.1.0", Desired::Absent)], 2),
+            (
+                "both",
+                vec![present("Broker", "1.3.0", Desired::Active), present("store", "", Desired::Active)],
+                0,
+            ),
+            (
+                "out of range",
+                vec![present("broker", "2.0.0", Desired::Active), present("store", "0.1.0", Desired::Active)],
+                1,
+            ),
+            (
+                "disabled",
+                vec![
+                    present("broker", "1.2.0", Desired::Disabled),
+                    present("store", "0.1.0", Desired::Absent),
+                ],
+                2,
+            ),
             ("nothing", vec![], 2),
         ] {
             assert_eq!(missing(&required, &installed).len(), lacking, "{what}");
@@ -103,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_stored_descriptor_says_what_it_requires() {
-        let text = r#"{"name":"a","requires":{"addons":[{"name":"broker","version":"^1.2"},{"name":"store"}]}}"#;
+        let text =
+            r#"{"name":"a","requires":{"addons":[{"name":"broker","version":"^1.2"},{"name":"store"}]}}"#;
         assert_eq!(of_canonical(text), [requirement("broker", "^1.2"), requirement("store", "*")]);
         assert_eq!(of_canonical(r#"{"name":"a"}"#), []);
     }

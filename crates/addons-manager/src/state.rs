@@ -72,7 +72,8 @@ impl StateFolder {
         let mode = std::fs::metadata(&path).map_err(unusable(&path))?.permissions().mode();
         if mode & 0o077 != 0 {
             // Files of addons are written there with the modes that they ask for: nobody else may come in.
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).map_err(unusable(&path))?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))
+                .map_err(unusable(&path))?;
         }
         let lock = lock(&path)?;
         let manager_id = manager_id(&path.join(ID))?;
@@ -111,8 +112,14 @@ pub fn database_in(folder: &Path) -> PathBuf {
 fn lock(folder: &Path) -> Result<File, StateError> {
     let path = folder.join(LOCK);
     let unusable = |source| StateError::Unusable { path: path.clone(), source };
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(unusable)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => (),
         Err(TryLockError::WouldBlock) => {
@@ -143,7 +150,13 @@ fn manager_id(path: &Path) -> Result<String, StateError> {
             let id: String = random::bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
             // Written whole under another name first: a crash leaves no half of an id.
             let draft = path.with_extension("new");
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(unusable)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&draft)
+                .map_err(unusable)?;
             file.write_all(format!("{id}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(unusable)?;
             std::fs::rename(&draft, path).map_err(unusable)?;
             Ok(id)

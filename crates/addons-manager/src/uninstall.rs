@@ -44,9 +44,16 @@ pub enum RemoveError {
 ///
 /// # Errors
 /// [`RemoveError`]: then nothing was written.
-pub async fn remove(storage: &Storage, id: InstallationId, how: Removal, by: &str, now: Timestamp) -> Result<Removed, RemoveError> {
+pub async fn remove(
+    storage: &Storage,
+    id: InstallationId,
+    how: Removal,
+    by: &str,
+    now: Timestamp,
+) -> Result<Removed, RemoveError> {
     let listed = storage.installations(&ListFilter::default()).await?;
-    let installation = listed.iter().find(|installation| installation.id == id).ok_or(RemoveError::NotFound)?;
+    let installation =
+        listed.iter().find(|installation| installation.id == id).ok_or(RemoveError::NotFound)?;
     if !how.force {
         let dependents = requirement::dependents(installation, &listed);
         if !dependents.is_empty() {
@@ -54,7 +61,8 @@ pub async fn remove(storage: &Storage, id: InstallationId, how: Removal, by: &st
             return Err(RemoveError::Required(names.collect()));
         }
     }
-    let is_disabled = installation.desired == Desired::Disabled && installation.status == InstallationStatus::Disabled;
+    let is_disabled =
+        installation.desired == Desired::Disabled && installation.status == InstallationStatus::Disabled;
     if (how.force || is_disabled) && storage.uninstall(id, how.force, how.delete_volumes, now).await? {
         tracing::info!(installation.id = %id, addon.name = %installation.addon, volumes.delete = how.delete_volumes, account = by, "uninstalling");
         return Ok(Removed::Gone);

@@ -154,7 +154,8 @@ pub fn addresses_overlap(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
     match (one, other) {
         (None, _) | (_, None) => true,
         (Some(one), Some(other)) => {
-            one == other || (one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified()))
+            one == other
+                || (one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified()))
         }
     }
 }
@@ -194,7 +195,9 @@ pub fn claims(installation: &str, revision: &RevisionSpecification) -> Vec<Claim
             claims.push(Claim::HostPort { ip: port.host_ip, port: port.host_port, protocol: port.protocol });
         }
         let NetworkMode::Networks(attachments) = &service.network else { continue };
-        for attachment in attachments.iter().filter(|attachment| revision.shared_networks.contains_key(&attachment.network)) {
+        for attachment in
+            attachments.iter().filter(|attachment| revision.shared_networks.contains_key(&attachment.network))
+        {
             for alias in attachment.aliases.iter().chain([&service.container_name]) {
                 claims.push(Claim::Alias { network: attachment.network.clone(), alias: alias.clone() });
             }

@@ -168,7 +168,10 @@ impl FromStr for VolumeOrigin {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Declared, Self::Anonymous, Self::Image].into_iter().find(|origin| origin.as_str() == text).ok_or(())
+        [Self::Declared, Self::Anonymous, Self::Image]
+            .into_iter()
+            .find(|origin| origin.as_str() == text)
+            .ok_or(())
     }
 }
 

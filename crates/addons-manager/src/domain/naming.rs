@@ -27,7 +27,9 @@ pub fn path_volume_name(installation: &str, service: &str, target: &str) -> Stri
     let path: String = target
         .trim_matches('/')
         .chars()
-        .map(|character| if character.is_ascii_alphanumeric() || matches!(character, '.' | '_') { character } else { '-' })
+        .map(|character| {
+            if character.is_ascii_alphanumeric() || matches!(character, '.' | '_') { character } else { '-' }
+        })
         .take(MAX_PATH_PART)
         .collect();
     let hash = Sha256::digest(target.as_bytes());
@@ -57,10 +59,17 @@ mod tests {
     #[test]
     fn a_path_volume_says_whose_and_where_and_tells_look_alikes_apart() {
         assert_eq!(path_volume_name("shop", "db", "/var/lib/data"), "shop_db-var-lib-data-94388fea");
-        assert_ne!(path_volume_name("shop", "db", "/var/lib-data"), path_volume_name("shop", "db", "/var/lib/data"));
+        assert_ne!(
+            path_volume_name("shop", "db", "/var/lib-data"),
+            path_volume_name("shop", "db", "/var/lib/data")
+        );
         let long = path_volume_name(&"a".repeat(63), &"s".repeat(63), &format!("/{}", "x/".repeat(200)));
         assert!(long.len() <= 255, "{}", long.len());
-        assert!(path_volume_name("a", "b", "/säge").bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
+        assert!(
+            path_volume_name("a", "b", "/säge")
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        );
     }
 
     #[test]

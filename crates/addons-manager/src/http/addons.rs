@@ -2,7 +2,10 @@
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use addon_client::{InstallRequest, Installation as Wire, ListInstallations, PatchInstallation, PatchStatus, RevisionView, WhyEntry};
+use addon_client::{
+    InstallRequest, Installation as Wire, ListInstallations, PatchInstallation, PatchStatus, RevisionView,
+    WhyEntry,
+};
 use serde::Deserialize;
 use service_kit::auth::Principal;
 use service_kit::body::{Json, Query};
@@ -23,7 +26,11 @@ const MAX_TAIL: usize = 10_000;
 /// List installations, oldest first.
 #[utoipa::path(get, path = "/api/v1/addons", tag = "addons", params(ListInstallations),
     responses((status = 200, description = "The installations; `Link: rel=\"next\"` where a limit cut them off", body = Vec<Wire>)))]
-pub(crate) async fn list(api: web::Data<Api>, request: HttpRequest, query: Query<ListInstallations>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn list(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    query: Query<ListInstallations>,
+) -> Result<HttpResponse, Problem> {
     let query = query.0;
     if query.limit == Some(0) {
         return Err(Problem::unprocessable("invalid-request", "`limit` is at least 1; leave it out for all"));
@@ -63,7 +70,11 @@ pub(crate) async fn list(api: web::Data<Api>, request: HttpRequest, query: Query
         (status = 422, description = "The request or the addon asks for what cannot be done", body = addon_client::Problem),
         (status = 502, description = "The marketplace's answer is of no use", body = addon_client::Problem),
         (status = 503, description = "The marketplace or the engine does not answer now", body = addon_client::Problem)))]
-pub(crate) async fn install(api: web::Data<Api>, who: Principal, body: Json<InstallRequest>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn install(
+    api: web::Data<Api>,
+    who: Principal,
+    body: Json<InstallRequest>,
+) -> Result<HttpResponse, Problem> {
     let installation = api.installer.install(&body.into_inner(), &who).await.map_err(error::install)?;
     api.reconciler.wake(installation.id);
     let location = format!("/api/v1/addons/{}", installation.id);
@@ -96,7 +107,10 @@ pub(crate) async fn patch(
     who.require_name(&installation.addon)?;
     let status = wanted_status(&body.into_inner())?;
     let now = api.clock.now();
-    if !configure::set_status(&api.storage, installation.id, status, who.account_or_anonymous(), now).await.map_err(error::storage)? {
+    if !configure::set_status(&api.storage, installation.id, status, who.account_or_anonymous(), now)
+        .await
+        .map_err(error::storage)?
+    {
         return Err(error::no_installation());
     }
     api.reconciler.wake(installation.id);
@@ -134,7 +148,9 @@ pub(crate) async fn delete(
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
     let now = api.clock.now();
-    let removed = uninstall::remove(&api.storage, installation.id, how, who.account_or_anonymous(), now).await.map_err(error::remove)?;
+    let removed = uninstall::remove(&api.storage, installation.id, how, who.account_or_anonymous(), now)
+        .await
+        .map_err(error::remove)?;
     api.reconciler.wake(installation.id);
     match removed {
         Removed::Gone => Ok(HttpResponse::NoContent().finish()),
@@ -147,10 +163,16 @@ pub(crate) async fn delete(
     responses((status = 202, description = "It is being restarted", body = Wire),
               (status = 404, description = "No such installation", body = addon_client::Problem),
               (status = 409, description = "It is disabled", body = addon_client::Problem)))]
-pub(crate) async fn restart(api: web::Data<Api>, who: Principal, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn restart(
+    api: web::Data<Api>,
+    who: Principal,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
-    configure::restart(&api.storage, installation.id, who.account_or_anonymous(), api.clock.now()).await.map_err(error::restart)?;
+    configure::restart(&api.storage, installation.id, who.account_or_anonymous(), api.clock.now())
+        .await
+        .map_err(error::restart)?;
     api.reconciler.wake(installation.id);
     let installation = listed(&api, &id).await?;
     Ok(HttpResponse::Accepted().json(api.answer(installation).await?))
@@ -192,7 +214,11 @@ pub(crate) struct WhyQuery {
     params(("id" = String, Path, description = "The installation's id"), WhyQuery),
     responses((status = 200, description = "The entries", body = Vec<WhyEntry>),
               (status = 404, description = "No such installation", body = addon_client::Problem)))]
-pub(crate) async fn why(api: web::Data<Api>, id: web::Path<String>, query: Query<WhyQuery>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn why(
+    api: web::Data<Api>,
+    id: web::Path<String>,
+    query: Query<WhyQuery>,
+) -> Result<HttpResponse, Problem> {
     let query = query.0;
     let limit = query.limit.unwrap_or(100);
     if !(1..=1_000).contains(&limit) {
@@ -222,7 +248,11 @@ pub(crate) struct LogsQuery {
     responses((status = 200, description = "Text; a heading before each container where several are asked for", body = String, content_type = "text/plain"),
               (status = 404, description = "No such installation or service", body = addon_client::Problem),
               (status = 503, description = "The engine does not answer now", body = addon_client::Problem)))]
-pub(crate) async fn logs(api: web::Data<Api>, id: web::Path<String>, query: Query<LogsQuery>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn logs(
+    api: web::Data<Api>,
+    id: web::Path<String>,
+    query: Query<LogsQuery>,
+) -> Result<HttpResponse, Problem> {
     let query = query.0;
     let tail = query.tail.unwrap_or(DEFAULT_TAIL);
     if !(1..=MAX_TAIL).contains(&tail) {
@@ -242,11 +272,15 @@ pub(super) async fn listed(api: &Api, id: &str) -> Result<Installation, Problem>
 
 fn wanted_status(body: &PatchInstallation) -> Result<PatchStatus, Problem> {
     match (body.status, &body.parameters) {
-        (_, Some(_)) => {
-            Err(Problem::unprocessable("not-supported", "`parameters` is not supported by this version of the manager yet"))
-        }
+        (_, Some(_)) => Err(Problem::unprocessable(
+            "not-supported",
+            "`parameters` is not supported by this version of the manager yet",
+        )),
         (Some(status), None) => Ok(status),
-        (None, None) => Err(Problem::unprocessable("invalid-request", "say what is to change: {\"status\": \"disabled\"} or {\"status\": \"active\"}")),
+        (None, None) => Err(Problem::unprocessable(
+            "invalid-request",
+            "say what is to change: {\"status\": \"disabled\"} or {\"status\": \"active\"}",
+        )),
     }
 }
 
@@ -259,7 +293,12 @@ fn removal(query: &RemoveQuery) -> Result<Removal, Problem> {
     let delete_volumes = match query.volumes.as_deref() {
         None | Some("keep") => false,
         Some("delete") => true,
-        Some(_) => return Err(Problem::unprocessable("invalid-request", "`volumes` is `delete`, or left out to keep them")),
+        Some(_) => {
+            return Err(Problem::unprocessable(
+                "invalid-request",
+                "`volumes` is `delete`, or left out to keep them",
+            ));
+        }
     };
     Ok(Removal { force, delete_volumes })
 }
@@ -270,7 +309,9 @@ fn cursor(last: &Installation) -> String {
 }
 
 fn read_cursor(text: &str) -> Result<(Timestamp, InstallationId), Problem> {
-    let refused = || Problem::bad_request("bad-cursor", "`cursor` is taken from the `Link` header of the answer before");
+    let refused = || {
+        Problem::bad_request("bad-cursor", "`cursor` is taken from the `Link` header of the answer before")
+    };
     let (at, id) = text.split_once('-').ok_or_else(refused)?;
     Ok((Timestamp::from_millis(at.parse().map_err(|_| refused())?), id.parse().map_err(|_| refused())?))
 }

@@ -28,21 +28,31 @@ pub(super) fn no_installation() -> Problem {
 pub(super) fn storage(error: StorageError) -> Problem {
     match error {
         StorageError::Query { what, source } if service_kit::db::is_unavailable(&source) => {
-            Problem::unavailable("database-busy", "the state of this manager does not answer now", REMOVAL_RETRY)
-                .with_source(StorageError::Query { what, source })
+            Problem::unavailable(
+                "database-busy",
+                "the state of this manager does not answer now",
+                REMOVAL_RETRY,
+            )
+            .with_source(StorageError::Query { what, source })
         }
-        StorageError::Query { .. } | StorageError::Open(_) | StorageError::Corrupt { .. } => Problem::internal(error),
+        StorageError::Query { .. } | StorageError::Open(_) | StorageError::Corrupt { .. } => {
+            Problem::internal(error)
+        }
     }
 }
 
 /// What an engine says to a call that a request waits for.
 pub(super) fn engine(error: RuntimeError) -> Problem {
     match &error {
-        RuntimeError::Retry { engine_unreachable: true, .. } => {
-            Problem::unavailable("engine-unreachable", "the container engine does not answer now", ENGINE_RETRY).with_source(error)
-        }
+        RuntimeError::Retry { engine_unreachable: true, .. } => Problem::unavailable(
+            "engine-unreachable",
+            "the container engine does not answer now",
+            ENGINE_RETRY,
+        )
+        .with_source(error),
         RuntimeError::Retry { .. } => {
-            Problem::unavailable("engine-failed", "the container engine could not do this now", ENGINE_RETRY).with_source(error)
+            Problem::unavailable("engine-failed", "the container engine could not do this now", ENGINE_RETRY)
+                .with_source(error)
         }
         RuntimeError::WaitForChange { message, .. } | RuntimeError::Never { message, .. } => {
             let detail = format!("the container engine refuses: {message}");
@@ -55,14 +65,20 @@ pub(super) fn engine(error: RuntimeError) -> Problem {
 pub(super) fn install(error: InstallError) -> Problem {
     match error {
         InstallError::Request(errors) => {
-            let detail = errors.first().map_or_else(|| "the request cannot be carried out".to_owned(), |finding| finding.message.clone());
+            let detail = errors.first().map_or_else(
+                || "the request cannot be carried out".to_owned(),
+                |finding| finding.message.clone(),
+            );
             Problem::unprocessable("invalid-request", detail).with_errors(errors)
         }
         InstallError::Forbidden(problem) => problem,
         InstallError::Marketplace(error) => marketplace(error),
         InstallError::Resolve(error) => resolve(&error),
         InstallError::Rights(rights) => {
-            let detail = format!("the addon asks for rights that have to be granted by name: send them in `rights`: {}", rights.join(", "));
+            let detail = format!(
+                "the addon asks for rights that have to be granted by name: send them in `rights`: {}",
+                rights.join(", ")
+            );
             let missing = rights.iter().map(|right| {
                 let message = format!("the addon asks for `{right}`");
                 Finding { suggestion: Some(right.clone()), ..finding("/rights", "missing-right", message) }
@@ -74,12 +90,18 @@ pub(super) fn install(error: InstallError) -> Problem {
             Problem::conflict("platform", detail)
         }
         InstallError::ImageMissing(image) => {
-            let detail = format!("the image {image} is gone from its registry, and this host does not have it");
+            let detail =
+                format!("the image {image} is gone from its registry, and this host does not have it");
             Problem::conflict("image-missing", detail)
         }
         InstallError::Requires(missing) => {
-            let words = missing.iter().map(|missing| format!("`{}` {}", missing.requirement.addon, missing.requirement.range));
-            let detail = format!("other addons have to be installed and active first: {}", words.collect::<Vec<_>>().join(", "));
+            let words = missing
+                .iter()
+                .map(|missing| format!("`{}` {}", missing.requirement.addon, missing.requirement.range));
+            let detail = format!(
+                "other addons have to be installed and active first: {}",
+                words.collect::<Vec<_>>().join(", ")
+            );
             let errors = missing.iter().map(|missing| {
                 let (addon, range) = (&missing.requirement.addon, &missing.requirement.range);
                 let message = match missing.would_do.as_slice() {
@@ -92,23 +114,39 @@ pub(super) fn install(error: InstallError) -> Problem {
         }
         InstallError::NameTaken { holder, same_addon } => {
             let (id, name, addon) = (holder.id, &holder.name, &holder.addon);
-            let location = HeaderValue::from_str(&format!("/api/v1/addons/{id}")).expect("an id is a header value");
+            let location =
+                HeaderValue::from_str(&format!("/api/v1/addons/{id}")).expect("an id is a header value");
             let (code, message) = match (holder.desired, same_addon) {
                 (crate::domain::installation::Desired::Absent, _) => {
-                    let message = format!("`{name}` ({id}) is being removed and still holds the name: try again in a moment");
-                    let problem = Problem::conflict("being-removed", &message).with_retry_after(REMOVAL_RETRY);
+                    let message = format!(
+                        "`{name}` ({id}) is being removed and still holds the name: try again in a moment"
+                    );
+                    let problem =
+                        Problem::conflict("being-removed", &message).with_retry_after(REMOVAL_RETRY);
                     return problem.with_errors([finding("/name", "installation-name", message)]);
                 }
-                (_, true) => ("already-installed", format!("`{addon}` is installed already, as `{name}` ({id}); send another `name` to install it twice")),
-                (_, false) => ("name-taken", format!("the name `{name}` is held by addon `{addon}` ({id}); send another `name`")),
+                (_, true) => (
+                    "already-installed",
+                    format!(
+                        "`{addon}` is installed already, as `{name}` ({id}); send another `name` to install it twice"
+                    ),
+                ),
+                (_, false) => (
+                    "name-taken",
+                    format!("the name `{name}` is held by addon `{addon}` ({id}); send another `name`"),
+                ),
             };
             let problem = Problem::conflict(code, &message).with_header(header::LOCATION, location);
             problem.with_errors([finding("/name", "installation-name", message)])
         }
         InstallError::Conflicts(conflicts) => {
             let messages: Vec<String> = conflicts.iter().map(crate::conflict::Conflict::message).collect();
-            let errors = conflicts.iter().zip(&messages).map(|(conflict, message)| finding("", conflict.wanted.kind(), message.clone()));
-            let problem = Problem::conflict("conflict", messages.join("; ")).with_errors(errors.collect::<Vec<_>>());
+            let errors = conflicts
+                .iter()
+                .zip(&messages)
+                .map(|(conflict, message)| finding("", conflict.wanted.kind(), message.clone()));
+            let problem =
+                Problem::conflict("conflict", messages.join("; ")).with_errors(errors.collect::<Vec<_>>());
             if only_waiting_helps(&conflicts) { problem.with_retry_after(REMOVAL_RETRY) } else { problem }
         }
         InstallError::Engine(error) => engine(error),
@@ -118,7 +156,9 @@ pub(super) fn install(error: InstallError) -> Problem {
 
 fn marketplace(error: MarketplaceError) -> Problem {
     match error {
-        MarketplaceError::NotFound(what) => Problem::not_found(format!("the marketplace has no approved release {what}")),
+        MarketplaceError::NotFound(what) => {
+            Problem::not_found(format!("the marketplace has no approved release {what}"))
+        }
         MarketplaceError::NotApproved { status, .. } => {
             let code = match status {
                 addon_client::ReleaseStatus::Yanked => "release-yanked",
@@ -128,15 +168,22 @@ fn marketplace(error: MarketplaceError) -> Problem {
             Problem::conflict(code, format!("{error}; only approved releases are installed"))
         }
         MarketplaceError::Unpinned(_) => {
-            let detail = format!("{error}; set marketplace.allow_unpinned = true to install what was not pinned when it was reviewed");
+            let detail = format!(
+                "{error}; set marketplace.allow_unpinned = true to install what was not pinned when it was reviewed"
+            );
             Problem::conflict("release-unpinned", detail)
         }
-        MarketplaceError::Unavailable { retry_after, .. } => {
-            Problem::unavailable("marketplace-unreachable", "the marketplace does not answer now", retry_after).with_source(error)
-        }
-        MarketplaceError::Unusable { what, errors } => {
-            Problem::bad_gateway("marketplace-unusable", format!("the marketplace's answer cannot be used: {what}")).with_errors(errors)
-        }
+        MarketplaceError::Unavailable { retry_after, .. } => Problem::unavailable(
+            "marketplace-unreachable",
+            "the marketplace does not answer now",
+            retry_after,
+        )
+        .with_source(error),
+        MarketplaceError::Unusable { what, errors } => Problem::bad_gateway(
+            "marketplace-unusable",
+            format!("the marketplace's answer cannot be used: {what}"),
+        )
+        .with_errors(errors),
     }
 }
 
@@ -144,13 +191,23 @@ fn resolve(error: &ResolveError) -> Problem {
     match error {
         ResolveError::NotSupported { field, path } => {
             let message = format!("`{field}` is not supported by this version of the manager yet");
-            Problem::unprocessable("not-supported", message.clone()).with_errors([finding(path, "not-supported", message)])
+            Problem::unprocessable("not-supported", message.clone()).with_errors([finding(
+                path,
+                "not-supported",
+                message,
+            )])
         }
-        ResolveError::NoPin { .. } => Problem::bad_gateway("marketplace-unusable", format!("the marketplace's pins do not fit: {error}")),
-        ResolveError::NoFreePort { .. } => Problem::conflict("no-free-port", format!("{error}; widen ports.range or uninstall something")),
-        ResolveError::NoFreeSubnet { .. } => {
-            Problem::conflict("no-free-subnet", format!("{error}; widen networks.pool or uninstall something"))
+        ResolveError::NoPin { .. } => Problem::bad_gateway(
+            "marketplace-unusable",
+            format!("the marketplace's pins do not fit: {error}"),
+        ),
+        ResolveError::NoFreePort { .. } => {
+            Problem::conflict("no-free-port", format!("{error}; widen ports.range or uninstall something"))
         }
+        ResolveError::NoFreeSubnet { .. } => Problem::conflict(
+            "no-free-subnet",
+            format!("{error}; widen networks.pool or uninstall something"),
+        ),
     }
 }
 
@@ -165,7 +222,10 @@ pub(super) fn restart(error: RestartError) -> Problem {
 pub(super) fn remove(error: RemoveError) -> Problem {
     match error {
         RemoveError::NotFound => no_installation(),
-        RemoveError::Required(_) => Problem::conflict("required-by-others", format!("{error}; remove those first, or send ?force=true")),
+        RemoveError::Required(_) => Problem::conflict(
+            "required-by-others",
+            format!("{error}; remove those first, or send ?force=true"),
+        ),
         RemoveError::Storage(error) => storage(error),
     }
 }
@@ -192,5 +252,12 @@ pub(super) fn kept_volume(error: KeptVolumeError) -> Problem {
 }
 
 fn finding(path: &str, rule: &str, message: String) -> Finding {
-    Finding { path: path.to_owned(), rule: rule.to_owned(), message, suggestion: None, line: None, column: None }
+    Finding {
+        path: path.to_owned(),
+        rule: rule.to_owned(),
+        message,
+        suggestion: None,
+        line: None,
+        column: None,
+    }
 }

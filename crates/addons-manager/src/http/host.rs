@@ -72,7 +72,11 @@ fn foreign(object: adopt::ForeignObject) -> ForeignObject {
     responses((status = 202, description = "It is ours from now on"),
               (status = 404, description = "No such object or installation", body = addon_client::Problem),
               (status = 409, description = "It does not fit", body = addon_client::Problem)))]
-pub(crate) async fn adopt(api: web::Data<Api>, id: web::Path<String>, body: Json<AdoptRequest>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn adopt(
+    api: web::Data<Api>,
+    id: web::Path<String>,
+    body: Json<AdoptRequest>,
+) -> Result<HttpResponse, Problem> {
     let installation = body.into_inner().installation;
     super::addons::listed(&api, &installation.to_string()).await?;
     api.reconciler.adopt(&id, installation).await.map_err(error::adopt)?;
@@ -87,7 +91,10 @@ pub(crate) async fn adopt(api: web::Data<Api>, id: web::Path<String>, body: Json
               (status = 404, description = "No kept volume has this name", body = addon_client::Problem),
               (status = 409, description = "A container uses it, or it is not ours", body = addon_client::Problem),
               (status = 503, description = "The engine does not answer now", body = addon_client::Problem)))]
-pub(crate) async fn delete_volume(api: web::Data<Api>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn delete_volume(
+    api: web::Data<Api>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
     host::delete_kept_volume(&api.storage, api.runtime.as_ref(), &name).await.map_err(error::kept_volume)?;
     Ok(HttpResponse::NoContent().finish())
 }

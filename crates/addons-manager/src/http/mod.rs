@@ -85,17 +85,33 @@ impl Api {
         let mut answer = self.answers.installation(installation, progress).await.map_err(error::storage)?;
         // No pass is made while the engine is away, so that the stored ones do not say it.
         if let Some(since) = self.reconciler.engine_unreachable() {
-            let message = "the container engine does not answer: everything is shown as it was seen last".to_owned();
-            answer.conditions.push(Condition { kind: "engine_unreachable".to_owned(), service_name: None, message, since });
+            let message =
+                "the container engine does not answer: everything is shown as it was seen last".to_owned();
+            answer.conditions.push(Condition {
+                kind: "engine_unreachable".to_owned(),
+                service_name: None,
+                message,
+                since,
+            });
         }
         Ok(answer)
     }
 
     /// The newest entries of an installation's why-log.
-    async fn why(&self, id: InstallationId, service: Option<&str>, limit: u32) -> Result<Vec<WhyEntry>, Problem> {
+    async fn why(
+        &self,
+        id: InstallationId,
+        service: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<WhyEntry>, Problem> {
         // All that are kept, where only those of one service are wanted: there are few.
-        let events = self.storage.events(id, if service.is_some() { u32::MAX } else { limit }).await.map_err(error::storage)?;
-        let wanted = events.into_iter().filter(|event| service.is_none_or(|service| event.service == service));
+        let events = self
+            .storage
+            .events(id, if service.is_some() { u32::MAX } else { limit })
+            .await
+            .map_err(error::storage)?;
+        let wanted =
+            events.into_iter().filter(|event| service.is_none_or(|service| event.service == service));
         let entry = |event: Event| WhyEntry {
             at: event.at,
             service_name: Some(event.service).filter(|service| !service.is_empty()),
@@ -108,13 +124,28 @@ impl Api {
     }
 
     /// The last lines of an installation's containers, one after another where all are asked for.
-    async fn logs(&self, installation: &Installation, service: Option<&str>, tail: usize) -> Result<String, Problem> {
-        let desired = self.storage.desired_state(installation.id).await.map_err(error::storage)?.ok_or_else(error::no_installation)?;
-        if let Some(service) = service.filter(|service| !desired.specification.services.contains_key(*service)) {
+    async fn logs(
+        &self,
+        installation: &Installation,
+        service: Option<&str>,
+        tail: usize,
+    ) -> Result<String, Problem> {
+        let desired = self
+            .storage
+            .desired_state(installation.id)
+            .await
+            .map_err(error::storage)?
+            .ok_or_else(error::no_installation)?;
+        if let Some(service) =
+            service.filter(|service| !desired.specification.services.contains_key(*service))
+        {
             return Err(Problem::not_found(format!("the addon has no service `{service}`")));
         }
         let mut texts = Vec::new();
-        let created = desired.containers.iter().filter_map(|row| Some((row.service.as_str(), row.engine_id.as_deref()?)));
+        let created = desired
+            .containers
+            .iter()
+            .filter_map(|row| Some((row.service.as_str(), row.engine_id.as_deref()?)));
         for (name, engine_id) in created.filter(|(name, _)| service.is_none_or(|service| service == *name)) {
             let text = match self.runtime.logs(engine_id, tail).await {
                 // It was removed a moment ago: it has no logs.

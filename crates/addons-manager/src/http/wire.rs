@@ -47,9 +47,14 @@ impl Answers {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer, or its revision is missing or makes no sense.
-    pub async fn installation(&self, installation: Installation, progress: Option<Progress>) -> Result<Wire, StorageError> {
+    pub async fn installation(
+        &self,
+        installation: Installation,
+        progress: Option<Progress>,
+    ) -> Result<Wire, StorageError> {
         let parts = self.parts(&installation).await?;
-        let failed: Vec<&ServiceReport> = installation.service_states.iter().filter(|report| report.has_failed()).collect();
+        let failed: Vec<&ServiceReport> =
+            installation.service_states.iter().filter(|report| report.has_failed()).collect();
         Ok(Wire {
             id: installation.id,
             marketplace_id: installation.release_id,
@@ -59,7 +64,9 @@ impl Answers {
             volumes: parts.volumes.clone(),
             networks: parts.networks.clone(),
             status: installation.status,
-            status_details: StatusDetails { failed_services: failed.iter().map(|report| report.service_name.clone()).collect() },
+            status_details: StatusDetails {
+                failed_services: failed.iter().map(|report| report.service_name.clone()).collect(),
+            },
             logs: logs(&failed),
             addon: installation.addon.clone(),
             version: installation.version.clone(),
@@ -69,7 +76,11 @@ impl Answers {
                 Desired::Disabled => DesiredState::Disabled,
                 Desired::Absent => DesiredState::Absent,
             },
-            service_states: installation.service_states.iter().map(|report| service_state(report, &parts)).collect(),
+            service_states: installation
+                .service_states
+                .iter()
+                .map(|report| service_state(report, &parts))
+                .collect(),
             conditions: installation.conditions.clone(),
             progress,
             update_available: None,
@@ -83,8 +94,15 @@ impl Answers {
         if let Some(parts) = self.parts.get(&key) {
             return Ok(parts);
         }
-        let missing = || StorageError::corrupt("installations", installation.id, format_args!("revision {} is missing", installation.revision));
-        let revision = self.storage.revision(installation.id, installation.revision).await?.ok_or_else(missing)?;
+        let missing = || {
+            StorageError::corrupt(
+                "installations",
+                installation.id,
+                format_args!("revision {} is missing", installation.revision),
+            )
+        };
+        let revision =
+            self.storage.revision(installation.id, installation.revision).await?.ok_or_else(missing)?;
         let parts = Arc::new(Parts::of(&revision)?);
         self.parts.insert(key, Arc::clone(&parts));
         Ok(parts)
@@ -97,7 +115,8 @@ impl Parts {
             let key = format!("{}/{}", revision.installation, revision.revision);
             StorageError::corrupt("revisions", key, detail)
         };
-        let reading = addon_descriptor::read(revision.descriptor.as_bytes()).map_err(|_| corrupt("the descriptor is no JSON"))?;
+        let reading = addon_descriptor::read(revision.descriptor.as_bytes())
+            .map_err(|_| corrupt("the descriptor is no JSON"))?;
         let descriptor = reading.descriptor.ok_or_else(|| corrupt("the descriptor is not understood"))?;
         let mut document = match descriptor.wire_value() {
             Value::Object(document) => document,
@@ -179,9 +198,14 @@ mod tests {
             waiting: None,
             logs: logs.map(str::to_owned),
         };
-        let reports = [report("a", Some("root_x-a"), Some("one\ntwo\n")), report("b", None, Some("three")), report("c", None, None)];
+        let reports = [
+            report("a", Some("root_x-a"), Some("one\ntwo\n")),
+            report("b", None, Some("three")),
+            report("c", None, None),
+        ];
         let all: Vec<&ServiceReport> = reports.iter().collect();
-        let expected = "Logs for container 'root_x-a':\none\ntwo\n----------------\nLogs for container 'b':\nthree";
+        let expected =
+            "Logs for container 'root_x-a':\none\ntwo\n----------------\nLogs for container 'b':\nthree";
         assert_eq!(logs(&all).as_deref(), Some(expected));
         assert_eq!(logs(&all[2..]), None);
     }

@@ -77,7 +77,11 @@ impl Choices {
     /// The lowest subnet of the pool that overlaps no other, large enough for so many services.
     pub fn subnet(&mut self, services: usize) -> Option<Ipv4Net> {
         let prefix = if services > SERVICES_OF_A_SMALL_SUBNET { 24 } else { 26 };
-        let subnet = self.pool.subnets(prefix.max(self.pool.prefix_len())).ok()?.find(|subnet| self.is_free(&IpNet::V4(*subnet)))?;
+        let subnet = self
+            .pool
+            .subnets(prefix.max(self.pool.prefix_len()))
+            .ok()?
+            .find(|subnet| self.is_free(&IpNet::V4(*subnet)))?;
         self.take_subnet(IpNet::V4(subnet));
         Some(subnet)
     }
@@ -116,9 +120,11 @@ mod tests {
             20_000..=20_002,
             "10.209.0.0/24".parse().unwrap(),
             ula_prefix([1, 2, 3, 4, 5]),
-            taken_ports
-                .iter()
-                .map(|(ip, port, protocol)| TakenPort { ip: ip.map(|ip| ip.parse().unwrap()), port: *port, protocol: *protocol }),
+            taken_ports.iter().map(|(ip, port, protocol)| TakenPort {
+                ip: ip.map(|ip| ip.parse().unwrap()),
+                port: *port,
+                protocol: *protocol,
+            }),
             taken_subnets.iter().map(|subnet| subnet.parse().unwrap()),
         )
     }
@@ -128,7 +134,11 @@ mod tests {
         let mut choices = choices(&[(Some("127.0.0.1"), 20_000, Protocol::Tcp)], &[]);
         assert_eq!(choices.port(None, Protocol::Tcp), Some(20_001), "127.0.0.1 is one of all addresses");
         assert_eq!(choices.port(None, Protocol::Udp), Some(20_000), "another transport");
-        assert_eq!(choices.port(Some("127.0.0.2".parse().unwrap()), Protocol::Tcp), Some(20_000), "another address");
+        assert_eq!(
+            choices.port(Some("127.0.0.2".parse().unwrap()), Protocol::Tcp),
+            Some(20_000),
+            "another address"
+        );
         assert_eq!(choices.port(None, Protocol::Tcp), Some(20_002));
         assert_eq!(choices.port(None, Protocol::Tcp), None, "the range is used up");
     }
@@ -137,7 +147,11 @@ mod tests {
     fn the_lowest_subnet_that_overlaps_none_is_chosen() {
         let mut choices = choices(&[], &["10.209.0.70/32", "172.17.0.0/16"]);
         assert_eq!(choices.subnet(1).unwrap().to_string(), "10.209.0.0/26");
-        assert_eq!(choices.subnet(30).unwrap().to_string(), "10.209.0.128/26", "an engine's network lies in the second");
+        assert_eq!(
+            choices.subnet(30).unwrap().to_string(),
+            "10.209.0.128/26",
+            "an engine's network lies in the second"
+        );
         assert_eq!(choices.subnet(31), None, "no /24 is left");
         assert_eq!(choices.subnet(1).unwrap().to_string(), "10.209.0.192/26");
         assert_eq!(choices.subnet(1), None);

@@ -68,7 +68,9 @@ pub enum ResolveError {
         image: String,
     },
     /// `ports.range` is used up.
-    #[error("no free {protocol} port is left in the host's range for port {container_port} of service `{service}`")]
+    #[error(
+        "no free {protocol} port is left in the host's range for port {container_port} of service `{service}`"
+    )]
     NoFreePort {
         /// Service.
         service: String,
@@ -89,7 +91,11 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// [`ResolveError`]: nothing that waiting would help against.
-pub fn resolve(subject: Subject<'_>, host: &HostDefaults, choices: &mut Choices) -> Result<RevisionSpecification, ResolveError> {
+pub fn resolve(
+    subject: Subject<'_>,
+    host: &HostDefaults,
+    choices: &mut Choices,
+) -> Result<RevisionSpecification, ResolveError> {
     not_supported(subject.descriptor)?;
     // Texts for people, and what was checked before this: they reach no container.
     let AddonDescriptor {
@@ -121,7 +127,9 @@ pub fn resolve(subject: Subject<'_>, host: &HostDefaults, choices: &mut Choices)
         external_volumes: Vec::new(),
     };
     for volume in volumes.iter().filter(|volume| !volume.external) {
-        revision.volumes.insert(naming::object_name(subject.name, volume.name.as_str()), volume_specification(volume));
+        revision
+            .volumes
+            .insert(naming::object_name(subject.name, volume.name.as_str()), volume_specification(volume));
     }
     // Fixed ports of every service first, so that none of them is chosen for another one.
     services.iter().for_each(|service| service::take_fixed_ports(service, choices));
@@ -143,7 +151,9 @@ pub fn not_supported(descriptor: &AddonDescriptor) -> Result<(), ResolveError> {
         return Err(ResolveError::NotSupported { field: "parameters", path: "/parameters".to_owned() });
     }
     match descriptor.services.iter().position(|service| service.replaces.is_some()) {
-        Some(index) => Err(ResolveError::NotSupported { field: "replaces", path: format!("/services/{index}/replaces") }),
+        Some(index) => {
+            Err(ResolveError::NotSupported { field: "replaces", path: format!("/services/{index}/replaces") })
+        }
         None => Ok(()),
     }
 }

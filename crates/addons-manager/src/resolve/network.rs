@@ -29,7 +29,8 @@ enum Place {
 
 impl<'a> Layout<'a> {
     pub(super) fn new(subject: Subject<'a>, host: &'a HostDefaults) -> Self {
-        let services = subject.descriptor.services.iter().map(|service| service.service_name.as_str()).collect();
+        let services =
+            subject.descriptor.services.iter().map(|service| service.service_name.as_str()).collect();
         Self { subject, host, services }
     }
 
@@ -64,8 +65,10 @@ impl<'a> Layout<'a> {
         services: usize,
         choices: &mut Choices,
     ) -> Result<BTreeMap<String, NetworkSpecification>, ResolveError> {
-        let own: Vec<&NetworkSpec> =
-            declared.iter().filter(|network| !network.external && !self.is_platform(network.name.as_str())).collect();
+        let own: Vec<&NetworkSpec> = declared
+            .iter()
+            .filter(|network| !network.external && !self.is_platform(network.name.as_str()))
+            .collect();
         // The subnets that the descriptor asks for first, so that none of them is chosen for another network.
         own.iter().flat_map(|network| &network.subnets).for_each(|subnet| choices.take_subnet(*subnet));
         let mut networks = BTreeMap::new();
@@ -91,7 +94,8 @@ impl<'a> Layout<'a> {
         services: usize,
         choices: &mut Choices,
     ) -> Result<NetworkSpecification, ResolveError> {
-        let NetworkSpec { name, driver, driver_opts, enable_ipv6, internal, subnets, labels, external: _ } = network;
+        let NetworkSpec { name, driver, driver_opts, enable_ipv6, internal, subnets, labels, external: _ } =
+            network;
         let mut subnets = subnets.clone();
         // Other drivers bring their own addresses, or share those of a network outside of the engine.
         if driver == NetworkSpec::DEFAULT_DRIVER {
@@ -117,7 +121,9 @@ impl<'a> Layout<'a> {
 
     /// Networks of others that services are on.
     pub(super) fn shared_networks(&self, services: &[ServiceSpec]) -> BTreeMap<String, SharedNetwork> {
-        let named = services.iter().flat_map(|service| service.networks.keys()).filter_map(|name| match self.place(name.as_str()) {
+        let named = services.iter().flat_map(|service| service.networks.keys()).filter_map(|name| match self
+            .place(name.as_str())
+        {
             Place::Shared(name, kind) => Some((name, kind)),
             Place::Own(_) => None,
         });
@@ -151,12 +157,23 @@ impl<'a> Layout<'a> {
             return NetworkMode::Networks(service.networks.iter().map(attach).collect());
         }
         let nothing = descriptor::NetworkAttachment::default();
-        let platform = self.host.platform_network.iter().map(|name| Place::Shared(name.clone(), SharedNetwork::Platform));
+        let platform = self
+            .host
+            .platform_network
+            .iter()
+            .map(|name| Place::Shared(name.clone(), SharedNetwork::Platform));
         let default = self.has_default().then(|| Place::Own(self.default_name()));
-        NetworkMode::Networks(platform.chain(default).map(|place| self.attachment(service, place, &nothing)).collect())
+        NetworkMode::Networks(
+            platform.chain(default).map(|place| self.attachment(service, place, &nothing)).collect(),
+        )
     }
 
-    fn attachment(&self, service: &ServiceSpec, place: Place, asked: &descriptor::NetworkAttachment) -> NetworkAttachment {
+    fn attachment(
+        &self,
+        service: &ServiceSpec,
+        place: Place,
+        asked: &descriptor::NetworkAttachment,
+    ) -> NetworkAttachment {
         let descriptor::NetworkAttachment { aliases, ipv4_address, ipv6_address } = asked;
         let service_name = service.service_name.as_str();
         let prefixed = naming::prefixed(&self.host.prefix, service_name);

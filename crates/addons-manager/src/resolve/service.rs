@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use addon_descriptor::descriptor;
-use addon_descriptor::descriptor::{FileSource, HealthTest, HostPort, MountSource as DescriptorSource, ServiceSpec};
 use addon_descriptor::ImageRef;
+use addon_descriptor::descriptor;
+use addon_descriptor::descriptor::{
+    FileSource, HealthTest, HostPort, MountSource as DescriptorSource, ServiceSpec,
+};
 
 use super::choose::{Choices, TakenPort};
 use super::network::Layout;
@@ -13,9 +15,10 @@ use super::{HostDefaults, ResolveError, Subject};
 use crate::domain::installation::Pin;
 use crate::domain::naming;
 use crate::domain::specification::{
-    Dependency, DependencyCondition, Device, FileSpecification, HealthcheckSpecification, Logging, MountSource, MountSpecification,
-    NamespaceMode, NetworkMode, PinnedImage, Protocol, PublishedPort, Resources, RestartPolicy, RevisionSpecification,
-    ServiceSpecification, Settings, Ulimit, VolumeSpecification,
+    Dependency, DependencyCondition, Device, FileSpecification, HealthcheckSpecification, Logging,
+    MountSource, MountSpecification, NamespaceMode, NetworkMode, PinnedImage, Protocol, PublishedPort,
+    Resources, RestartPolicy, RevisionSpecification, ServiceSpecification, Settings, Ulimit,
+    VolumeSpecification,
 };
 
 /// Takes every host port that the descriptor fixes.
@@ -23,7 +26,9 @@ pub(super) fn take_fixed_ports(service: &ServiceSpec, choices: &mut Choices) {
     for mapping in &service.ports {
         if let HostPort::Fixed(range) = &mapping.host {
             let protocol = protocol(mapping.protocol);
-            range.iter().for_each(|port| choices.take_port(TakenPort { ip: mapping.address, port, protocol }));
+            range
+                .iter()
+                .for_each(|port| choices.take_port(TakenPort { ip: mapping.address, port, protocol }));
         }
     }
 }
@@ -111,7 +116,8 @@ pub(super) fn resolve(
             .map(|(name, limit)| Ulimit { name: name.clone(), soft: limit.soft, hard: limit.hard })
             .collect(),
         stop_signal: stop_signal.clone(),
-        stop_grace_period_s: (*stop_grace_period != ServiceSpec::DEFAULT_STOP_GRACE_PERIOD).then(|| whole_seconds(*stop_grace_period)),
+        stop_grace_period_s: (*stop_grace_period != ServiceSpec::DEFAULT_STOP_GRACE_PERIOD)
+            .then(|| whole_seconds(*stop_grace_period)),
         logging: Some(log_target(logging.as_ref(), &host.logging)),
         cap_add: cap_add.iter().map(ToString::to_string).collect(),
         cap_drop: cap_drop.iter().map(ToString::to_string).collect(),
@@ -152,7 +158,9 @@ pub(super) fn resolve(
         depends_on: dependencies(depends_on, &network, pid.as_ref(), ipc.as_ref()),
         restart: match *restart {
             // Measured: an engine leaves `unless-stopped` containers down after a crash.
-            descriptor::RestartPolicy::Always | descriptor::RestartPolicy::UnlessStopped => RestartPolicy::Always,
+            descriptor::RestartPolicy::Always | descriptor::RestartPolicy::UnlessStopped => {
+                RestartPolicy::Always
+            }
             descriptor::RestartPolicy::OnFailure { max_retries } => RestartPolicy::OnFailure(max_retries),
             descriptor::RestartPolicy::No => RestartPolicy::No,
         },
@@ -171,14 +179,14 @@ fn pinned(
     host: &HostDefaults,
 ) -> Result<PinnedImage, ResolveError> {
     let fits = |pin: &&Pin| pin.service_name == service && pin.image == image.as_written();
-    let pin = subject
-        .pins
-        .iter()
-        .find(fits)
-        .ok_or_else(|| ResolveError::NoPin { service: service.to_owned(), image: image.as_written().to_owned() })?;
+    let pin = subject.pins.iter().find(fits).ok_or_else(|| ResolveError::NoPin {
+        service: service.to_owned(),
+        image: image.as_written().to_owned(),
+    })?;
     let platform = platform.map(ToString::to_string);
     let wanted = platform.as_deref().unwrap_or(&host.platform);
-    let of_platform = pin.manifests.iter().find(|manifest| manifest.platform == wanted).map(|manifest| manifest.bytes);
+    let of_platform =
+        pin.manifests.iter().find(|manifest| manifest.platform == wanted).map(|manifest| manifest.bytes);
     Ok(PinnedImage {
         reference: image.as_written().to_owned(),
         repository: image.name(),
@@ -190,18 +198,27 @@ fn pinned(
 }
 
 /// Every published port, ranges spelled out; a free one is chosen where the descriptor takes any.
-fn published(service: &str, mappings: &[descriptor::PortMapping], choices: &mut Choices) -> Result<Vec<PublishedPort>, ResolveError> {
+fn published(
+    service: &str,
+    mappings: &[descriptor::PortMapping],
+    choices: &mut Choices,
+) -> Result<Vec<PublishedPort>, ResolveError> {
     let mut ports = Vec::new();
     for descriptor::PortMapping { container, protocol: transport, address, host } in mappings {
         let protocol = protocol(*transport);
         for (offset, container_port) in container.iter().enumerate() {
             let host_port = match host {
-                HostPort::Fixed(range) => range.iter().nth(offset).expect("both ranges have one length, which was checked when it was read"),
-                HostPort::Any => choices.port(*address, protocol).ok_or_else(|| ResolveError::NoFreePort {
-                    service: service.to_owned(),
-                    container_port,
-                    protocol: transport.as_str(),
-                })?,
+                HostPort::Fixed(range) => range
+                    .iter()
+                    .nth(offset)
+                    .expect("both ranges have one length, which was checked when it was read"),
+                HostPort::Any => {
+                    choices.port(*address, protocol).ok_or_else(|| ResolveError::NoFreePort {
+                        service: service.to_owned(),
+                        container_port,
+                        protocol: transport.as_str(),
+                    })?
+                }
                 HostPort::Parameter(_) => return Err(unsupported_parameter()),
             };
             ports.push(PublishedPort { container_port, protocol, host_ip: *address, host_port });
@@ -261,7 +278,9 @@ fn mounts(
 
 fn file_specifications(files: &[descriptor::FileSpec]) -> Result<Vec<FileSpecification>, ResolveError> {
     let file = |descriptor::FileSpec { path, source, mode }: &descriptor::FileSpec| match source {
-        FileSource::Content(content) => Ok(FileSpecification { path: path.clone(), content: content.clone(), mode: *mode }),
+        FileSource::Content(content) => {
+            Ok(FileSpecification { path: path.clone(), content: content.clone(), mode: *mode })
+        }
         FileSource::Parameter(_) => Err(unsupported_parameter()),
     };
     files.iter().map(file).collect()
@@ -273,7 +292,15 @@ fn unsupported_parameter() -> ResolveError {
 }
 
 fn healthcheck_specification(check: &descriptor::Healthcheck) -> HealthcheckSpecification {
-    let descriptor::Healthcheck { test, interval, timeout, retries, start_period, start_interval, restart: _ } = check;
+    let descriptor::Healthcheck {
+        test,
+        interval,
+        timeout,
+        retries,
+        start_period,
+        start_interval,
+        restart: _,
+    } = check;
     let word = |word: &str| word.to_owned();
     HealthcheckSpecification {
         test: match test {
@@ -343,7 +370,8 @@ fn ipc_mode(mode: &descriptor::IpcMode) -> NamespaceMode {
 }
 
 fn limits(resources: &descriptor::Resources, host_pids: i64) -> Resources {
-    let descriptor::Resources { memory, memory_reservation, memory_swap, shm_size, cpus, cpuset, pids } = resources;
+    let descriptor::Resources { memory, memory_reservation, memory_swap, shm_size, cpus, cpuset, pids } =
+        resources;
     let bytes = |bytes: u64| i64::try_from(bytes).expect("sizes are at most 2^53 - 1");
     Resources {
         memory_bytes: memory.map(bytes),
@@ -367,7 +395,12 @@ fn log_target(asked: Option<&descriptor::Logging>, host: &Logging) -> Logging {
 
 /// As the engine reads them. `no-new-privileges=false` is written out, since an engine may have it as its own default.
 fn security_options(options: descriptor::SecurityOptions, host_no_new_privileges: bool) -> Vec<String> {
-    let descriptor::SecurityOptions { no_new_privileges, seccomp_unconfined, apparmor_unconfined, label_disable } = options;
+    let descriptor::SecurityOptions {
+        no_new_privileges,
+        seccomp_unconfined,
+        apparmor_unconfined,
+        label_disable,
+    } = options;
     [
         (no_new_privileges && host_no_new_privileges, "no-new-privileges"),
         (!no_new_privileges, "no-new-privileges=false"),
@@ -390,7 +423,8 @@ fn protocol(protocol: descriptor::Protocol) -> Protocol {
 }
 
 fn nanoseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).expect("durations are at most 100 years, which was checked when they were read")
+    i64::try_from(duration.as_nanos())
+        .expect("durations are at most 100 years, which was checked when they were read")
 }
 
 /// Rounded up: half a second of grace is not none.

@@ -31,12 +31,15 @@ struct Row {
 pub(super) async fn held(connection: &mut SqliteConnection) -> Result<Vec<HeldClaim>, StorageError> {
     let sql = "SELECT c.kind, c.value, c.installation_id, i.name FROM claims c JOIN installations i ON i.id = c.installation_id
                ORDER BY c.kind, c.value";
-    let rows: Vec<Row> = sqlx::query_as(sql).fetch_all(connection).await.map_err(StorageError::query("list claims"))?;
+    let rows: Vec<Row> =
+        sqlx::query_as(sql).fetch_all(connection).await.map_err(StorageError::query("list claims"))?;
     let read = |row: Row| {
-        let corrupt = |what: &str| StorageError::corrupt("claims", format_args!("{}/{}", row.kind, row.value), what);
+        let corrupt =
+            |what: &str| StorageError::corrupt("claims", format_args!("{}/{}", row.kind, row.value), what);
         Ok(HeldClaim {
             claim: Claim::parse(&row.kind, &row.value).ok_or_else(|| corrupt("is no claim"))?,
-            installation: InstallationId::from_str(&row.installation_id).map_err(|_| corrupt("names no installation"))?,
+            installation: InstallationId::from_str(&row.installation_id)
+                .map_err(|_| corrupt("names no installation"))?,
             installation_name: row.name.clone(),
         })
     };

@@ -49,7 +49,8 @@ impl TryFrom<Row> for Installation {
             consent: json("installations", &row.id, "consent", &row.consent)?,
             desired: row.desired.parse().map_err(|()| corrupt(format!("desired state {}", row.desired)))?,
             been_up: json("installations", &row.id, "been_up", &row.been_up)?,
-            status: InstallationStatus::from_wire(&row.status).ok_or_else(|| corrupt(format!("status {}", row.status)))?,
+            status: InstallationStatus::from_wire(&row.status)
+                .ok_or_else(|| corrupt(format!("status {}", row.status)))?,
             conditions: json("installations", &row.id, "conditions", &row.conditions)?,
             service_states: json("installations", &row.id, "service_states", &row.service_states)?,
             name: row.name,
@@ -146,7 +147,8 @@ impl Storage {
                    WHERE listed = 1 AND ($1 IS NULL OR status = $1) AND ($2 IS NULL OR name = $2)
                      AND (created_at_ms > $3 OR (created_at_ms = $3 AND id > $4))
                    ORDER BY created_at_ms, id LIMIT $5";
-        let (after_ms, after_id) = filter.after.map_or((-1, String::new()), |(at, id)| (at.millis(), id.to_string()));
+        let (after_ms, after_id) =
+            filter.after.map_or((-1, String::new()), |(at, id)| (at.millis(), id.to_string()));
         let rows: Vec<Row> = sqlx::query_as(sql)
             .bind(&filter.status)
             .bind(&filter.name)
@@ -208,7 +210,8 @@ impl Storage {
         let installation = &new.installation;
         note(&mut tx, installation.id, &installation.consent.by, "install", installation.created_at).await?;
         for volume in &new.taken_back {
-            kept::take_back(&mut tx, volume, new.installation.id, new.installation.created_at.millis()).await?;
+            kept::take_back(&mut tx, volume, new.installation.id, new.installation.created_at.millis())
+                .await?;
         }
         tx.commit().await.map_err(StorageError::query("commit install"))?;
         Ok(Ok(new.installation))
@@ -242,7 +245,12 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn request_restart(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn request_restart(
+        &self,
+        id: InstallationId,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
                    SET restart_generation = restart_generation + 1, epoch = epoch + 1, generation = generation + 1, updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND desired = 'active'";
@@ -258,13 +266,18 @@ impl Storage {
         operation: &'static str,
     ) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
-        let done =
-            sqlx::query(sql).bind(id.to_string()).bind(now.millis()).execute(&mut *tx).await.map_err(StorageError::query(operation))?;
-        let listed: Option<i64> = sqlx::query_scalar("SELECT 1 FROM installations WHERE id = $1 AND listed = 1")
+        let done = sqlx::query(sql)
             .bind(id.to_string())
-            .fetch_optional(&mut *tx)
+            .bind(now.millis())
+            .execute(&mut *tx)
             .await
             .map_err(StorageError::query(operation))?;
+        let listed: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM installations WHERE id = $1 AND listed = 1")
+                .bind(id.to_string())
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(StorageError::query(operation))?;
         if done.rows_affected() == 1 {
             note(&mut tx, id, by, operation, now).await?;
             tx.commit().await.map_err(StorageError::query(operation))?;
@@ -370,11 +383,15 @@ async fn present(connection: &mut SqliteConnection) -> Result<Vec<Present>, Stor
         desired: String,
     }
     let sql = "SELECT id, name, addon, version, desired FROM installations ORDER BY created_at_ms, id";
-    let rows: Vec<Row> = sqlx::query_as(sql).fetch_all(connection).await.map_err(StorageError::query("list names"))?;
+    let rows: Vec<Row> =
+        sqlx::query_as(sql).fetch_all(connection).await.map_err(StorageError::query("list names"))?;
     let read = |row: Row| {
         Ok(Present {
             id: parsed("installations", &row.id, "id", &row.id)?,
-            desired: row.desired.parse().map_err(|()| StorageError::corrupt("installations", &row.id, "desired state"))?,
+            desired: row
+                .desired
+                .parse()
+                .map_err(|()| StorageError::corrupt("installations", &row.id, "desired state"))?,
             name: row.name,
             addon: row.addon,
             version: row.version,

@@ -21,7 +21,10 @@ impl TryFrom<Row> for KeptVolume {
     type Error = StorageError;
 
     fn try_from(row: Row) -> Result<Self, StorageError> {
-        let origin = row.origin.parse().map_err(|()| StorageError::corrupt("kept_volumes", &row.name, "unknown origin"))?;
+        let origin = row
+            .origin
+            .parse()
+            .map_err(|()| StorageError::corrupt("kept_volumes", &row.name, "unknown origin"))?;
         Ok(Self {
             origin,
             specification: json("kept_volumes", &row.name, "specification", &row.specification)?,
@@ -41,7 +44,8 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database does not answer or a row makes no sense.
     pub async fn kept_volumes(&self) -> Result<Vec<KeptVolume>, StorageError> {
-        let mut connection = self.reader().acquire().await.map_err(StorageError::query("list kept volumes"))?;
+        let mut connection =
+            self.reader().acquire().await.map_err(StorageError::query("list kept volumes"))?;
         all(&mut connection).await
     }
 
@@ -116,7 +120,8 @@ pub(super) async fn take_back(
         .execute(&mut *connection)
         .await
         .map_err(StorageError::query("take kept volume back"))?;
-    let sql = "INSERT INTO volumes (installation_id, name, nonce, origin, service, specification, created_at_ms)
+    let sql =
+        "INSERT INTO volumes (installation_id, name, nonce, origin, service, specification, created_at_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7)";
     sqlx::query(sql)
         .bind(installation.to_string())

@@ -70,7 +70,11 @@ impl StorageError {
     }
 
     /// A row whose content cannot be read.
-    pub(crate) fn corrupt(table: &'static str, id: impl std::fmt::Display, detail: impl std::fmt::Display) -> Self {
+    pub(crate) fn corrupt(
+        table: &'static str,
+        id: impl std::fmt::Display,
+        detail: impl std::fmt::Display,
+    ) -> Self {
         Self::Corrupt { table, id: id.to_string(), detail: detail.to_string() }
     }
 }
@@ -138,7 +142,8 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(
     column: &str,
     text: &str,
 ) -> Result<T, StorageError> {
-    serde_json::from_str(text).map_err(|error| StorageError::corrupt(table, id, format_args!("{column}: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| StorageError::corrupt(table, id, format_args!("{column}: {error}")))
 }
 
 /// Writes a value for a column that holds JSON.

@@ -44,7 +44,11 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer or the row makes no sense.
-    pub async fn revision(&self, installation: InstallationId, revision: i64) -> Result<Option<Revision>, StorageError> {
+    pub async fn revision(
+        &self,
+        installation: InstallationId,
+        revision: i64,
+    ) -> Result<Option<Revision>, StorageError> {
         let sql = "SELECT * FROM revisions WHERE installation_id = $1 AND revision = $2";
         let row: Option<Row> = sqlx::query_as(sql)
             .bind(installation.to_string())
@@ -71,7 +75,10 @@ impl Storage {
 }
 
 /// Writes a revision.
-pub(super) async fn insert(connection: &mut SqliteConnection, revision: &Revision) -> Result<(), StorageError> {
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    revision: &Revision,
+) -> Result<(), StorageError> {
     let sql = "INSERT INTO revisions (installation_id, revision, release_id, release_digest, version, descriptor, pins, specification,
                    digests, created_at_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";

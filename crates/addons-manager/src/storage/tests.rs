@@ -9,7 +9,9 @@ use tempfile::TempDir;
 use super::Storage;
 use super::installations::{ListFilter, NewInstallation, Occupied};
 use crate::domain::claim::Claim;
-use crate::domain::installation::{Consent, Desired, Installation, InstallationId, KeptVolume, Revision, VolumeOrigin};
+use crate::domain::installation::{
+    Consent, Desired, Installation, InstallationId, KeptVolume, Revision, VolumeOrigin,
+};
 use crate::domain::specification::{RevisionSpecification, VolumeSpecification};
 
 async fn storage() -> (Storage, TempDir) {
@@ -31,7 +33,12 @@ fn installation(number: u8, name: &str) -> Installation {
         release_digest: Digest::of(b"{}"),
         descriptor: "{}".to_owned(),
         pins: Vec::new(),
-        consent: Consent { rights: ["host-network".to_owned()].into(), digest: "d".to_owned(), by: "me".to_owned(), at_ms: 5 },
+        consent: Consent {
+            rights: ["host-network".to_owned()].into(),
+            digest: "d".to_owned(),
+            by: "me".to_owned(),
+            at_ms: 5,
+        },
         desired: Desired::Active,
         generation: 1,
         revision: 1,
@@ -69,7 +76,13 @@ fn new(installation: &Installation, claims: Vec<Claim>) -> NewInstallation {
         digests: [("web".to_owned(), "sha256:x".to_owned())].into(),
         created_at: installation.created_at,
     };
-    NewInstallation { installation: installation.clone(), revision, claims, taken_back: Vec::new(), gone: Vec::new() }
+    NewInstallation {
+        installation: installation.clone(),
+        revision,
+        claims,
+        taken_back: Vec::new(),
+        gone: Vec::new(),
+    }
 }
 
 async fn install(storage: &Storage, new: NewInstallation) -> Installation {
@@ -117,7 +130,9 @@ async fn of_installs_at_once_each_sees_what_the_ones_before_wrote() {
         let storage = storage.clone();
         tokio::spawn(async move {
             let new = new(&installation(number, "shop"), vec![Claim::InstallationName("shop".into())]);
-            let decide = |occupied: &Occupied| if occupied.installations.is_empty() { Ok(new) } else { Err(occupied.installations[0].id) };
+            let decide = |occupied: &Occupied| {
+                if occupied.installations.is_empty() { Ok(new) } else { Err(occupied.installations[0].id) }
+            };
             storage.install(decide).await.unwrap()
         })
     });
@@ -142,7 +157,13 @@ async fn a_list_is_filtered_and_cut_oldest_first() {
         install(&storage, new(&installation(number, name), vec![])).await;
     }
     let names = async |filter: ListFilter| -> String {
-        storage.installations(&filter).await.unwrap().into_iter().map(|installation| installation.name).collect()
+        storage
+            .installations(&filter)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|installation| installation.name)
+            .collect()
     };
     assert_eq!(names(ListFilter::default()).await, "abc");
     assert_eq!(names(ListFilter { limit: Some(2), ..ListFilter::default() }).await, "ab");
@@ -164,7 +185,10 @@ async fn enabling_and_disabling_change_what_is_wanted_once() {
     assert_eq!(read().await, shop, "and was wanted already");
     assert!(storage.disable(shop.id, "me", at(11)).await.unwrap());
     let disabled = read().await;
-    assert_eq!((disabled.desired, disabled.status, disabled.generation), (Desired::Disabled, InstallationStatus::Disabling, 2));
+    assert_eq!(
+        (disabled.desired, disabled.status, disabled.generation),
+        (Desired::Disabled, InstallationStatus::Disabling, 2)
+    );
     assert_eq!((disabled.status_since, disabled.updated_at), (at(11), at(11)));
     assert!(storage.disable(shop.id, "me", at(12)).await.unwrap());
     assert_eq!(read().await, disabled);
@@ -172,11 +196,17 @@ async fn enabling_and_disabling_change_what_is_wanted_once() {
     assert_eq!(read().await, disabled, "there is nothing to restart");
     assert!(storage.enable(shop.id, "me", at(14)).await.unwrap());
     let enabled = read().await;
-    assert_eq!((enabled.desired, enabled.status, enabled.epoch), (Desired::Active, InstallationStatus::Installing, 1));
+    assert_eq!(
+        (enabled.desired, enabled.status, enabled.epoch),
+        (Desired::Active, InstallationStatus::Installing, 1)
+    );
     assert!(storage.request_restart(shop.id, "me", at(15)).await.unwrap());
     assert_eq!((read().await.restart_generation, read().await.epoch), (1, 2));
     let nobody = InstallationId::new(9, [9; 8]);
-    assert!(!storage.enable(nobody, "me", at(1)).await.unwrap() && !storage.disable(nobody, "me", at(1)).await.unwrap());
+    assert!(
+        !storage.enable(nobody, "me", at(1)).await.unwrap()
+            && !storage.disable(nobody, "me", at(1)).await.unwrap()
+    );
 }
 
 #[tokio::test]
@@ -189,8 +219,13 @@ async fn uninstalling_waits_for_disabled_unless_it_is_forced_and_hides_the_row()
     let gone = storage.installation(shop.id).await.unwrap().unwrap();
     assert_eq!((gone.desired, gone.listed, gone.delete_volumes), (Desired::Absent, false, true));
     assert!(storage.installations(&ListFilter::default()).await.unwrap().is_empty());
-    assert_eq!(storage.claims().await.unwrap().len(), 1, "its claims are held until everything of it is gone");
-    for change in [storage.enable(shop.id, "me", at(12)).await, storage.disable(shop.id, "me", at(12)).await] {
+    assert_eq!(
+        storage.claims().await.unwrap().len(),
+        1,
+        "its claims are held until everything of it is gone"
+    );
+    for change in [storage.enable(shop.id, "me", at(12)).await, storage.disable(shop.id, "me", at(12)).await]
+    {
         assert!(!change.unwrap());
     }
     assert!(!storage.uninstall(shop.id, true, false, at(13)).await.unwrap(), "once is enough");
@@ -222,11 +257,22 @@ async fn kept_volumes_are_remembered_given_back_and_forgotten() {
     }
     assert_eq!(storage.kept_volumes().await.unwrap(), [kept("a"), kept("b"), kept("c")]);
     let shop = installation(1, "shop");
-    let new = NewInstallation { taken_back: vec![kept("a")], gone: vec!["b".to_owned()], ..new(&shop, vec![Claim::Volume("a".into())]) };
+    let new = NewInstallation {
+        taken_back: vec![kept("a")],
+        gone: vec!["b".to_owned()],
+        ..new(&shop, vec![Claim::Volume("a".into())])
+    };
     install(&storage, new).await;
     assert_eq!(storage.kept_volumes().await.unwrap(), [kept("c")]);
     let desired = storage.desired_state(shop.id).await.unwrap().unwrap();
-    assert_eq!(desired.volumes.iter().map(|volume| (volume.name.as_str(), volume.nonce.as_str())).collect::<Vec<_>>(), [("a", "n1")]);
+    assert_eq!(
+        desired
+            .volumes
+            .iter()
+            .map(|volume| (volume.name.as_str(), volume.nonce.as_str()))
+            .collect::<Vec<_>>(),
+        [("a", "n1")]
+    );
 
     assert!(!storage.forget_kept_volume("c", "another nonce").await.unwrap());
     assert!(storage.forget_kept_volume("c", "n1").await.unwrap());
@@ -247,6 +293,7 @@ async fn a_row_that_makes_no_sense_is_named() {
 async fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    std::fs::write(&path, "this is a text, and quite a long one, so that it is no header of a database").unwrap();
+    std::fs::write(&path, "this is a text, and quite a long one, so that it is no header of a database")
+        .unwrap();
     assert!(Storage::open(&path).await.is_err());
 }

@@ -18,20 +18,36 @@ async fn refused(manager: &Manager, document: Value, parts: &[&str]) {
 }
 
 fn port(ip: Option<&str>, host_port: u16) -> ListedPort {
-    ListedPort { host_ip: ip.map(|ip| ip.parse().unwrap()), host_port, container_port: 80, protocol: Protocol::Tcp }
+    ListedPort {
+        host_ip: ip.map(|ip| ip.parse().unwrap()),
+        host_port,
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ports_of_other_addons_and_containers() {
     let manager = Manager::start().await;
-    let first = manager.installed(addon("first", json!({"ports": {"80": "127.0.0.1:8080", "81": "8081"}}))).await;
+    let first =
+        manager.installed(addon("first", json!({"ports": {"80": "127.0.0.1:8080", "81": "8081"}}))).await;
     manager.until(&first, "active").await;
     manager.engine.foreign_container("somebody", &[], &[port(Some("10.0.0.1"), 9_000)]);
-    refused(&manager, addon("a", json!({"ports": {"80": "8080"}})), &["host port 8080/tcp", "`first`", &first]).await;
+    refused(
+        &manager,
+        addon("a", json!({"ports": {"80": "8080"}})),
+        &["host port 8080/tcp", "`first`", &first],
+    )
+    .await;
     refused(&manager, addon("b", json!({"ports": {"80": "192.168.0.1:8081"}})), &["`first`"]).await;
     refused(&manager, addon("c", json!({"ports": {"80": "9000"}})), &["container `somebody`"]).await;
     // Another address, another transport.
-    let free = manager.installed(addon("d", json!({"ports": {"80": "127.0.0.2:8080", "81/udp": "8081", "82": "10.0.0.2:9000"}}))).await;
+    let free = manager
+        .installed(addon(
+            "d",
+            json!({"ports": {"80": "127.0.0.2:8080", "81/udp": "8081", "82": "10.0.0.2:9000"}}),
+        ))
+        .await;
     manager.until(&free, "active").await;
 }
 
@@ -43,7 +59,12 @@ async fn every_conflict_is_said_at_once() {
     manager.engine.foreign_container("second-web", &[], &[]);
     manager.engine.foreign_volume("second_data", &[]);
     let document = addon("second", json!({"ports": {"80": "8080"}, "volumes": ["data:/d"]}));
-    refused(&manager, document.clone(), &["8080", "second-web", "second_data", "host-port", "container-name", "volume"]).await;
+    refused(
+        &manager,
+        document.clone(),
+        &["8080", "second-web", "second_data", "host-port", "container-name", "volume"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,7 +77,10 @@ async fn names_of_containers_networks_and_volumes_that_are_there() {
     document["networks"] = json!([{"name": "back"}]);
     refused(&manager, document, &["network `b_back`"]).await;
     // A look-alike label proves nothing.
-    manager.engine.foreign_volume("c_data", &[("oak.create", "x"), ("oak.installation.id", "6b00fc9223516c5e37bee27c")]);
+    manager.engine.foreign_volume(
+        "c_data",
+        &[("oak.create", "x"), ("oak.installation.id", "6b00fc9223516c5e37bee27c")],
+    );
     refused(&manager, addon("c", json!({"volumes": ["data:/d"]})), &["`c_data`"]).await;
     // Names that two addons would make of different parts.
     let mut first = addon("x_y", json!({"networks": ["z"]}));
@@ -81,7 +105,15 @@ async fn names_on_shared_networks_that_a_descriptor_asks_for() {
     manager.until(&plain, "active").await;
 
     let foreign = manager.engine.foreign_container("redis", &[], &[]);
-    let network = manager.engine.snapshot().networks.iter().find(|network| network.name == "oakestra").unwrap().id.clone();
+    let network = manager
+        .engine
+        .snapshot()
+        .networks
+        .iter()
+        .find(|network| network.name == "oakestra")
+        .unwrap()
+        .id
+        .clone();
     manager.engine.connect_by_hand(&foreign, &network, &["cache"]);
     refused(&manager, asks("fourth", "cache"), &["container `redis`"]).await;
     refused(&manager, asks("fifth", "redis"), &["container `redis`"]).await;

@@ -10,7 +10,10 @@ async fn the_host_is_shown_also_while_its_engine_is_away() {
     let manager = Manager::start().await;
     let host = manager.get("/api/v1/host").await.json();
     assert_eq!(host["manager_id"].as_str().unwrap().len(), 32);
-    assert_eq!((&host["engine"]["reachable"], &host["engine"]["version"]), (&json!(true), &json!("20.10.24")));
+    assert_eq!(
+        (&host["engine"]["reachable"], &host["engine"]["version"]),
+        (&json!(true), &json!("20.10.24"))
+    );
     assert_eq!(host["engine"]["platform"], "linux/amd64");
     assert_eq!(host["disk"], json!({"free_bytes": 7_u64 << 30, "reserve_bytes": 2_u64 << 30}));
     assert_eq!((&host["foreign"], &host["kept_volumes"]), (&json!([]), &json!([])));
@@ -31,7 +34,11 @@ async fn an_installation_keeps_its_last_status_while_the_engine_is_away() {
     let answer = manager
         .eventually("the condition is there", async || {
             let answer = manager.get(&format!("/api/v1/addons/{id}")).await.json();
-            if answer["conditions"][0]["type"] == "engine_unreachable" { Ok(answer) } else { Err(answer.to_string()) }
+            if answer["conditions"][0]["type"] == "engine_unreachable" {
+                Ok(answer)
+            } else {
+                Err(answer.to_string())
+            }
         })
         .await;
     assert_eq!(answer["status"], "active");
@@ -46,11 +53,19 @@ async fn what_only_looks_like_ours_is_listed_and_adopted_on_request() {
     let id = manager.installed(addon("shop", json!({}))).await;
     manager.until(&id, "active").await;
     let manager_id = manager.get("/api/v1/host").await.json()["manager_id"].as_str().unwrap().to_owned();
-    let labels = [("oak.manager.id", manager_id.as_str()), ("oak.installation.id", id.as_str()), ("oak.create", "x"), ("oak.service.name", "web")];
+    let labels = [
+        ("oak.manager.id", manager_id.as_str()),
+        ("oak.installation.id", id.as_str()),
+        ("oak.create", "x"),
+        ("oak.service.name", "web"),
+    ];
     let foreign = manager.engine.foreign_container("copied", &labels, &[]);
     let listed = manager.get("/api/v1/host").await.json()["foreign"].clone();
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
-    assert_eq!((&listed[0]["kind"], &listed[0]["name"], &listed[0]["id"]), (&json!("container"), &json!("copied"), &json!(foreign)));
+    assert_eq!(
+        (&listed[0]["kind"], &listed[0]["name"], &listed[0]["id"]),
+        (&json!("container"), &json!("copied"), &json!(foreign))
+    );
     assert!(listed[0]["reason"].as_str().unwrap().contains("does not prove"));
 
     let adopt = async |object: &str, installation: &str| {
@@ -68,7 +83,8 @@ async fn what_only_looks_like_ours_is_listed_and_adopted_on_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_volume_is_deleted_unless_it_is_used_or_somebody_elses() {
     let manager = Manager::start().await;
-    let remove = async |name: &str| manager.send(Method::DELETE, &format!("/api/v1/host/volumes/{name}"), None).await;
+    let remove =
+        async |name: &str| manager.send(Method::DELETE, &format!("/api/v1/host/volumes/{name}"), None).await;
     remove("shop_data").await.refused(404, "not-found", &["shop_data"]);
     let release = manager.publish(addon("shop", json!({"volumes": ["data:/d", "more:/m"]}))).await;
     let id = manager.install(json!({"marketplace_id": release})).await.id();
@@ -80,10 +96,15 @@ async fn a_kept_volume_is_deleted_unless_it_is_used_or_somebody_elses() {
     manager.engine.set_away(true);
     remove("shop_data").await.refused(503, "engine-unreachable", &[]);
     manager.engine.set_away(false);
-    assert_eq!(manager.get("/api/v1/host").await.json()["kept_volumes"].as_array().unwrap().len(), 2, "it is still kept");
+    assert_eq!(
+        manager.get("/api/v1/host").await.json()["kept_volumes"].as_array().unwrap().len(),
+        2,
+        "it is still kept"
+    );
 
     assert_eq!(remove("shop_data").await.status, 204);
-    let names: Vec<String> = manager.engine.snapshot().volumes.into_iter().map(|volume| volume.name).collect();
+    let names: Vec<String> =
+        manager.engine.snapshot().volumes.into_iter().map(|volume| volume.name).collect();
     assert_eq!(names, ["shop_more"]);
     remove("shop_data").await.refused(404, "not-found", &[]);
 

@@ -20,10 +20,16 @@ async fn a_release_is_installed_and_comes_up() {
 
     let active = manager.until(&id, "active").await;
     assert_eq!(active["marketplace_id"], release.as_str());
-    assert_eq!((&active["name"], &active["addon"], &active["version"]), (&json!("shop"), &json!("shop"), &json!("1.0.0")));
+    assert_eq!(
+        (&active["name"], &active["addon"], &active["version"]),
+        (&json!("shop"), &json!("shop"), &json!("1.0.0"))
+    );
     assert_eq!(active["desired"], "active");
     let state = &active["service_states"][0];
-    assert_eq!((&state["service_name"], &state["state"], &state["container"]), (&json!("web"), &json!("running"), &json!("shop-web")));
+    assert_eq!(
+        (&state["service_name"], &state["state"], &state["container"]),
+        (&json!("web"), &json!("running"), &json!("shop-web"))
+    );
     assert_eq!(state["ports"], json!([{"container": "80/tcp", "host_port": 8080}]));
     assert!(state["image_digest"].as_str().unwrap().starts_with("sha256:"));
     assert!(manager.engine.by_name("shop-web").unwrap().running);
@@ -61,11 +67,17 @@ async fn one_addon_is_installed_twice_under_two_names() {
     assert_eq!(again.header("location"), format!("/api/v1/addons/{}", first.id()));
     let second = manager.install(json!({"marketplace_id": release, "name": "shop2"})).await;
     assert_eq!((second.status, second.json()["name"].clone()), (201, json!("shop2")));
-    let port = |answer: serde_json::Value| answer["service_states"][0]["ports"][0]["host_port"].as_u64().unwrap();
-    let ports = [port(manager.until(&first.id(), "active").await), port(manager.until(&second.id(), "active").await)];
+    let port =
+        |answer: serde_json::Value| answer["service_states"][0]["ports"][0]["host_port"].as_u64().unwrap();
+    let ports =
+        [port(manager.until(&first.id(), "active").await), port(manager.until(&second.id(), "active").await)];
     assert_eq!(ports, [20_000, 20_001], "free ports are chosen once each");
     manager.install(json!({"marketplace_id": release, "name": "SHOP_2"})).await;
-    manager.install(json!({"marketplace_id": release, "name": "Shop"})).await.refused(409, "already-installed", &[&first.id()]);
+    manager.install(json!({"marketplace_id": release, "name": "Shop"})).await.refused(
+        409,
+        "already-installed",
+        &[&first.id()],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,7 +86,8 @@ async fn eight_equal_installs_at_once_make_one() {
     let release = manager.publish(addon("shop", json!({"ports": {"80": "8080"}}))).await;
     let installs = (0..8).map(|_| manager.install(json!({"marketplace_id": release})));
     let answers = futures_util::future::join_all(installs).await;
-    let made: BTreeSet<String> = answers.iter().filter(|answer| answer.status == 201).map(crate::manager::Answer::id).collect();
+    let made: BTreeSet<String> =
+        answers.iter().filter(|answer| answer.status == 201).map(crate::manager::Answer::id).collect();
     assert_eq!(made.len(), 1);
     let id = made.first().unwrap();
     let refused = answers.iter().filter(|answer| answer.status != 201);
@@ -92,7 +105,9 @@ async fn what_is_not_approved_is_not_installed() {
         ("yanked", "release-yanked"),
         ("revoked", "release-revoked"),
     ] {
-        let release = manager.publish_with(addon("shop", json!({})), json!({"status": status, "reason": "it leaks"})).await;
+        let release = manager
+            .publish_with(addon("shop", json!({})), json!({"status": status, "reason": "it leaks"}))
+            .await;
         manager.install(json!({"marketplace_id": release})).await.refused(409, code, &[status, "it leaks"]);
     }
 }
@@ -101,7 +116,11 @@ async fn what_is_not_approved_is_not_installed() {
 async fn what_the_marketplace_does_not_have_is_not_found() {
     let manager = Manager::start().await;
     for id in ["6b00fc9223516c5e37bee27c", "nonsense", ""] {
-        manager.install(json!({"marketplace_id": id})).await.refused(404, "not-found", &["the marketplace has no"]);
+        manager.install(json!({"marketplace_id": id})).await.refused(
+            404,
+            "not-found",
+            &["the marketplace has no"],
+        );
     }
 }
 
@@ -117,11 +136,24 @@ async fn a_marketplace_that_is_away_or_answers_nonsense_is_told_apart() {
     down.refused(503, "marketplace-unreachable", &[]);
     assert_eq!(down.header("retry-after"), "7");
     answers(ResponseTemplate::new(500)).await.refused(503, "marketplace-unreachable", &[]);
-    answers(ResponseTemplate::new(200).set_body_string("<html>")).await.refused(502, "marketplace-unusable", &[]);
-    answers(ResponseTemplate::new(200).set_body_json(json!({"hello": 1}))).await.refused(502, "marketplace-unusable", &[]);
-    answers(ResponseTemplate::new(401)).await.refused(502, "marketplace-unusable", &["marketplace.token_file"]);
+    answers(ResponseTemplate::new(200).set_body_string("<html>")).await.refused(
+        502,
+        "marketplace-unusable",
+        &[],
+    );
+    answers(ResponseTemplate::new(200).set_body_json(json!({"hello": 1}))).await.refused(
+        502,
+        "marketplace-unusable",
+        &[],
+    );
+    answers(ResponseTemplate::new(401)).await.refused(
+        502,
+        "marketplace-unusable",
+        &["marketplace.token_file"],
+    );
 
-    let nobody = Manager::start_with(|config| config.marketplace.url = "http://127.0.0.1:9".parse().unwrap()).await;
+    let nobody =
+        Manager::start_with(|config| config.marketplace.url = "http://127.0.0.1:9".parse().unwrap()).await;
     let away = nobody.install(json!({"marketplace_id": "6b00fc9223516c5e37bee27c"})).await;
     away.refused(503, "marketplace-unreachable", &[]);
     assert!(!away.header("retry-after").is_empty());
@@ -136,10 +168,19 @@ async fn the_descriptor_must_be_what_was_reviewed() {
     let altered = read(&addon("shop", json!({"privileged": true}))).canonical();
     manager.market.reset().await;
     let body = manager.release_of(&release, &document);
-    manager.serve(&format!("/api/v1/marketplace/addons/{release}"), ResponseTemplate::new(200).set_body_json(body)).await;
+    manager
+        .serve(
+            &format!("/api/v1/marketplace/addons/{release}"),
+            ResponseTemplate::new(200).set_body_json(body),
+        )
+        .await;
     let at = format!("/api/v1/marketplace/addons/{release}/descriptor");
     manager.serve(&at, ResponseTemplate::new(200).set_body_raw(altered, "application/json")).await;
-    manager.install(json!({"marketplace_id": release})).await.refused(502, "marketplace-unusable", &["digest"]);
+    manager.install(json!({"marketplace_id": release})).await.refused(
+        502,
+        "marketplace-unusable",
+        &["digest"],
+    );
     assert_eq!(manager.get("/api/v1/addons").await.json(), json!([]));
 }
 
@@ -176,9 +217,17 @@ async fn what_later_versions_do_is_named() {
     let mut with_parameters = addon("shop", json!({"environment": {"P": "${p}"}}));
     with_parameters["parameters"] = json!([{"name": "p", "type": "string", "default": "x"}]);
     let release = manager.publish(with_parameters).await;
-    manager.install(json!({"marketplace_id": release})).await.refused(422, "not-supported", &["`parameters`", "/parameters"]);
+    manager.install(json!({"marketplace_id": release})).await.refused(
+        422,
+        "not-supported",
+        &["`parameters`", "/parameters"],
+    );
     let release = manager.publish(addon("plug", json!({"replaces": "scheduler"}))).await;
-    manager.install(json!({"marketplace_id": release})).await.refused(422, "not-supported", &["`replaces`", "/services/0/replaces"]);
+    manager.install(json!({"marketplace_id": release})).await.refused(
+        422,
+        "not-supported",
+        &["`replaces`", "/services/0/replaces"],
+    );
     let release = manager.publish(addon("plain", json!({}))).await;
     let body = json!({"marketplace_id": release, "parameters": {"a": 1}});
     manager.install(body).await.refused(422, "not-supported", &["`parameters`"]);
@@ -192,13 +241,21 @@ async fn a_host_of_another_platform_is_refused() {
     let mut document = addon("shop", json!({}));
     document["requires"] = json!({"platforms": ["linux/riscv64"]});
     let release = manager.publish(document).await;
-    manager.install(json!({"marketplace_id": release})).await.refused(409, "platform", &["linux/riscv64", "linux/amd64"]);
+    manager.install(json!({"marketplace_id": release})).await.refused(
+        409,
+        "platform",
+        &["linux/riscv64", "linux/amd64"],
+    );
 
     let document = addon("armed", json!({}));
     let body = json!({"pins": [{"service_name": "web", "image": "registry.example/web:1", "platforms": ["linux/arm64"], "bytes": 1,
                                 "digest": format!("sha256:{}", "a".repeat(64))}]});
     let release = manager.publish_with(document, body).await;
-    manager.install(json!({"marketplace_id": release})).await.refused(409, "platform", &["linux/arm64", "linux/amd64"]);
+    manager.install(json!({"marketplace_id": release})).await.refused(
+        409,
+        "platform",
+        &["linux/arm64", "linux/amd64"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -240,7 +297,11 @@ async fn what_is_not_pinned_is_installed_only_where_that_is_allowed() {
     let unpinned = json!({"digest": null, "pins": null});
     let strict = Manager::start().await;
     let release = strict.publish_with(addon("shop", json!({})), unpinned.clone()).await;
-    strict.install(json!({"marketplace_id": release})).await.refused(409, "release-unpinned", &["marketplace.allow_unpinned"]);
+    strict.install(json!({"marketplace_id": release})).await.refused(
+        409,
+        "release-unpinned",
+        &["marketplace.allow_unpinned"],
+    );
 
     let lenient = Manager::start_with(|config| config.marketplace.allow_unpinned = true).await;
     let release = lenient.publish_with(addon("shop", json!({})), unpinned).await;
@@ -253,7 +314,11 @@ async fn what_is_not_pinned_is_installed_only_where_that_is_allowed() {
     assert_eq!(answer.status, 201, "{}", answer.text);
     assert_eq!(answer.json()["digest"], read(&addon("shop", json!({}))).digest().to_string());
     let active = lenient.until(&answer.id(), "active").await;
-    assert_eq!(active["service_states"][0]["image_digest"], digest.as_str(), "pinned to what the registry had at install");
+    assert_eq!(
+        active["service_states"][0]["image_digest"],
+        digest.as_str(),
+        "pinned to what the registry had at install"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,7 +327,11 @@ async fn an_image_that_is_gone_is_needed_on_the_host() {
     let since = json!({"image_missing_since": "2026-11-21T10:00:00Z"});
     let document = addon("shop", json!({"image": "registry.example/gone:1"}));
     let release = manager.publish_with(document, since).await;
-    manager.install(json!({"marketplace_id": release})).await.refused(409, "image-missing", &["registry.example/gone:1"]);
+    manager.install(json!({"marketplace_id": release})).await.refused(
+        409,
+        "image-missing",
+        &["registry.example/gone:1"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,17 +344,29 @@ async fn bodies_that_are_wrong_say_where() {
         (r#"{"marketplace_id": 7}"#, 422, "invalid-body", "/marketplace_id"),
         (r#"{"marketplaceid": "x"}"#, 422, "invalid-body", "marketplace_id"),
         (r#"{"marketplace_id": "6b00fc9223516c5e37bee27c", "name": "-x-"}"#, 422, "invalid-request", "/name"),
-        (r#"{"marketplace_id": "6b00fc9223516c5e37bee27c", "volumes": "some"}"#, 422, "invalid-body", "/volumes"),
+        (
+            r#"{"marketplace_id": "6b00fc9223516c5e37bee27c", "volumes": "some"}"#,
+            422,
+            "invalid-body",
+            "/volumes",
+        ),
         (r#"{"marketplace_id": "a", "marketplace_id": "b"}"#, 422, "invalid-body", "repeated-key"),
     ] {
-        let request = manager.request(Method::POST, "/api/v1/addons").header(header::CONTENT_TYPE, "application/json").body(body);
+        let request = manager
+            .request(Method::POST, "/api/v1/addons")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body);
         let answer = manager.send_raw(request).await;
         assert_eq!(answer.status, status, "{body}: {}", answer.text);
         assert!(answer.text.contains(part), "{body}: {part} is not in {}", answer.text);
         assert_eq!(answer.json()["code"], code, "{body}: {}", answer.text);
     }
-    let text = manager.request(Method::POST, "/api/v1/addons").header(header::CONTENT_TYPE, "text/plain").body("{}");
+    let text =
+        manager.request(Method::POST, "/api/v1/addons").header(header::CONTENT_TYPE, "text/plain").body("{}");
     assert_eq!(manager.send_raw(text).await.status, 415);
-    let long = manager.request(Method::POST, "/api/v1/addons").header(header::CONTENT_TYPE, "application/json").body("x".repeat(300 << 10));
+    let long = manager
+        .request(Method::POST, "/api/v1/addons")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body("x".repeat(300 << 10));
     assert_eq!(manager.send_raw(long).await.status, 413);
 }

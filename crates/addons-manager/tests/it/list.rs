@@ -30,7 +30,10 @@ async fn a_list_is_filtered_and_paged() {
     let next = link.strip_prefix('<').unwrap().split_once(">; rel=\"next\"").unwrap().0.to_owned();
     // A cursor stays good while entries go.
     let id = first.json()[1]["_id"].as_str().unwrap().to_owned();
-    assert_eq!(manager.send(Method::DELETE, &format!("/api/v1/addons/{id}?force=true"), None).await.status, 204);
+    assert_eq!(
+        manager.send(Method::DELETE, &format!("/api/v1/addons/{id}?force=true"), None).await.status,
+        204
+    );
     let second = manager.get(&next).await;
     assert_eq!((names(&second.json()), second.header("link")), (vec!["c"], ""));
     get("?cursor=x").await.refused(400, "bad-cursor", &["Link"]);
@@ -46,7 +49,10 @@ async fn revisions_events_and_logs_of_an_installation() {
     let below = async |path: &str| manager.get(&format!("/api/v1/addons/{id}/{path}")).await;
 
     let revisions = below("revisions").await.json();
-    assert_eq!((&revisions[0]["revision"], &revisions[0]["current"], &revisions[0]["version"]), (&json!(1), &json!(true), &json!("1.0.0")));
+    assert_eq!(
+        (&revisions[0]["revision"], &revisions[0]["current"], &revisions[0]["version"]),
+        (&json!(1), &json!(true), &json!("1.0.0"))
+    );
     assert_eq!(revisions[0]["digest"], active["digest"]);
 
     let why = below("why").await.json();
@@ -54,14 +60,28 @@ async fn revisions_events_and_logs_of_an_installation() {
     assert!(entries.iter().any(|entry| entry["service_name"] == "web" && entry["result"] == "done"), "{why}");
     let first = entries.last().unwrap();
     assert_eq!((&first["operation"], &first["cause"]), (&json!("install"), &json!("admin asked for it")));
-    assert!(entries.iter().all(|entry| entry["at"].is_string() && entry["cause"].is_string() && entry["operation"].is_string()));
+    assert!(entries.iter().all(|entry| entry["at"].is_string()
+        && entry["cause"].is_string()
+        && entry["operation"].is_string()));
     assert_eq!(below("why?limit=1").await.json().as_array().unwrap().len(), 1);
-    assert!(below("why?service=web").await.json().as_array().unwrap().iter().all(|entry| entry["service_name"] == "web"));
+    assert!(
+        below("why?service=web")
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|entry| entry["service_name"] == "web")
+    );
     assert_eq!(below("why?limit=0").await.status, 422);
 
     let logs = below("logs").await;
     assert_eq!((logs.status, logs.header("content-type")), (200, "text/plain; charset=utf-8"));
-    assert!(logs.text.contains("==> web <==") && logs.text.contains("the last 100 lines of shop-web"), "{}", logs.text);
+    assert!(
+        logs.text.contains("==> web <==") && logs.text.contains("the last 100 lines of shop-web"),
+        "{}",
+        logs.text
+    );
     assert_eq!(below("logs?service=web&tail=5").await.text, "the last 5 lines of shop-web\n");
     below("logs?service=nobody").await.refused(404, "not-found", &["`nobody`"]);
     assert_eq!(below("logs?tail=0").await.status, 422);

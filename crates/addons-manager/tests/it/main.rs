@@ -1,6 +1,7 @@
 //! The manager over HTTP: `App::build` on a free port, an engine in memory, a marketplace that says what a test wants.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+#![allow(clippy::needless_pass_by_value, reason = "documents are written where they are handed over")]
 
 mod conflicts;
 mod host;

@@ -18,40 +18,40 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A manager that runs, and everything around it.
-pub struct Manager {
-    pub app: App,
-    pub engine: MemoryRuntime,
-    pub market: MockServer,
-    pub config: Config,
-    pub folder: TempDir,
+pub(crate) struct Manager {
+    pub(crate) app: App,
+    pub(crate) engine: MemoryRuntime,
+    pub(crate) market: MockServer,
+    pub(crate) config: Config,
+    pub(crate) folder: TempDir,
     http: Client,
     token: Option<String>,
 }
 
 /// What a request was answered with.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: header::HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: header::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Its id, when it is an installation.
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.json()["_id"].as_str().unwrap_or_else(|| panic!("{}", self.text)).to_owned()
     }
 
     /// Holds it to a refusal with this status and code, whose words have all of these parts.
-    pub fn refused(&self, status: u16, code: &str, parts: &[&str]) {
+    pub(crate) fn refused(&self, status: u16, code: &str, parts: &[&str]) {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
@@ -73,7 +73,7 @@ impl Disk for FreeDisk {
 }
 
 /// A configuration for tests: any free port, no waiting.
-pub fn config(market: &str) -> Config {
+pub(crate) fn config(market: &str) -> Config {
     let mut config = Config::default();
     config.server.0.port = 0;
     config.server.0.workers = 1;
@@ -83,40 +83,51 @@ pub fn config(market: &str) -> Config {
 }
 
 /// An application with this configuration, state folder and engine.
-pub async fn build(config: &Config, state: &std::path::Path, engine: &MemoryRuntime) -> Result<App, AppError> {
-    let parts = Parts { runtime: Arc::new(engine.clone()), disk: Arc::new(FreeDisk), clock: SystemClock::shared() };
+pub(crate) async fn build(
+    config: &Config,
+    state: &std::path::Path,
+    engine: &MemoryRuntime,
+) -> Result<App, AppError> {
+    let parts =
+        Parts { runtime: Arc::new(engine.clone()), disk: Arc::new(FreeDisk), clock: SystemClock::shared() };
     App::build(config, state, parts).await
 }
 
 impl Manager {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| ()).await
     }
 
-    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let market = MockServer::start().await;
         let mut config = config(&market.uri());
         change(&mut config);
         let folder = tempfile::tempdir().unwrap();
         let engine = MemoryRuntime::new(SystemClock::shared());
         let app = build(&config, &folder.path().join("state"), &engine).await.unwrap();
-        let token = std::fs::read_to_string(folder.path().join("state/admin-token")).unwrap().trim().to_owned();
-        let http = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(LIMIT).build().unwrap();
+        let token =
+            std::fs::read_to_string(folder.path().join("state/admin-token")).unwrap().trim().to_owned();
+        let http = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(LIMIT)
+            .build()
+            .unwrap();
         Self { app, engine, market, config, folder, http, token: Some(token) }
     }
 
     /// From now on requests carry this token, or none.
-    pub fn with_token(&mut self, token: Option<String>) {
+    pub(crate) fn with_token(&mut self, token: Option<String>) {
         self.token = token;
     }
 
     /// Puts an approved release of a document into the marketplace and its images into the registry. Its id is the answer.
-    pub async fn publish(&self, document: Value) -> String {
+    pub(crate) async fn publish(&self, document: Value) -> String {
         self.publish_with(document, json!({})).await
     }
 
     /// The same with members of the release changed.
-    pub async fn publish_with(&self, document: Value, changes: Value) -> String {
+    pub(crate) async fn publish_with(&self, document: Value, changes: Value) -> String {
         let descriptor = read(&document);
         let id = format!("{:024x}", u64::from_be_bytes(service_kit::random::bytes::<8>()));
         let pins: Vec<Value> = descriptor
@@ -139,7 +150,11 @@ impl Manager {
                 }
             }
         }
-        self.serve(&format!("/api/v1/marketplace/addons/{id}"), ResponseTemplate::new(200).set_body_json(&release)).await;
+        self.serve(
+            &format!("/api/v1/marketplace/addons/{id}"),
+            ResponseTemplate::new(200).set_body_json(&release),
+        )
+        .await;
         self.serve(
             &format!("/api/v1/marketplace/addons/{id}/descriptor"),
             ResponseTemplate::new(200).set_body_raw(descriptor.canonical(), "application/json"),
@@ -149,12 +164,17 @@ impl Manager {
     }
 
     /// What the marketplace answers to `GET` at a path.
-    pub async fn serve(&self, at: &str, answer: ResponseTemplate) {
+    pub(crate) async fn serve(&self, at: &str, answer: ResponseTemplate) {
         // Of mocks that fit, the first one answers: a later one is meant to stand before it.
-        Mock::given(method("GET")).and(path(at)).respond_with(answer).with_priority(1).mount(&self.market).await;
+        Mock::given(method("GET"))
+            .and(path(at))
+            .respond_with(answer)
+            .with_priority(1)
+            .mount(&self.market)
+            .await;
     }
 
-    pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let mut request = self.http.request(method, format!("{}{path}", self.app.url()));
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
@@ -162,28 +182,32 @@ impl Manager {
         self.send_raw(request).await
     }
 
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.app.url()))
     }
 
-    pub async fn send_raw(&self, mut request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn send_raw(&self, mut request: reqwest::RequestBuilder) -> Answer {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
         let answer = request.send().await.unwrap();
-        Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), text: answer.text().await.unwrap() }
+        Answer {
+            status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
+            text: answer.text().await.unwrap(),
+        }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, None).await
     }
 
-    pub async fn install(&self, body: Value) -> Answer {
+    pub(crate) async fn install(&self, body: Value) -> Answer {
         self.send(Method::POST, "/api/v1/addons", Some(body)).await
     }
 
     /// Installs a document that nothing speaks against.
-    pub async fn installed(&self, document: Value) -> String {
+    pub(crate) async fn installed(&self, document: Value) -> String {
         let release = self.publish(document).await;
         let answer = self.install(json!({"marketplace_id": release})).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
@@ -191,7 +215,7 @@ impl Manager {
     }
 
     /// The installation, once it has this status.
-    pub async fn until(&self, id: &str, status: &str) -> Value {
+    pub(crate) async fn until(&self, id: &str, status: &str) -> Value {
         self.eventually(&format!("{id} is {status}"), async || {
             let answer = self.get(&format!("/api/v1/addons/{id}")).await.json();
             if answer["status"] == status { Ok(answer) } else { Err(answer.to_string()) }
@@ -200,17 +224,19 @@ impl Manager {
     }
 
     /// Until the row of an uninstalled addon is gone.
-    pub async fn until_gone(&self, id: &str) {
+    pub(crate) async fn until_gone(&self, id: &str) {
         let id = id.parse().unwrap();
-        self.eventually("the row is gone", async || match self.app.storage().installation(id).await.unwrap() {
-            None => Ok(()),
-            Some(installation) => Err(format!("{installation:?}")),
+        self.eventually("the row is gone", async || {
+            match self.app.storage().installation(id).await.unwrap() {
+                None => Ok(()),
+                Some(installation) => Err(format!("{installation:?}")),
+            }
         })
         .await;
     }
 
     /// Asks until the answer is `Ok`, with a limit; panics with the last `Err`.
-    pub async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Result<T, String>) -> T {
+    pub(crate) async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Result<T, String>) -> T {
         let begun = std::time::Instant::now();
         loop {
             match ask().await {
@@ -222,13 +248,13 @@ impl Manager {
     }
 }
 
-pub fn read(document: &Value) -> AddonDescriptor {
+pub(crate) fn read(document: &Value) -> AddonDescriptor {
     let reading = addon_descriptor::read(document.to_string().as_bytes()).unwrap();
     reading.descriptor.unwrap_or_else(|| panic!("{:#?}", reading.violations))
 }
 
 /// A document of one service.
-pub fn addon(name: &str, service: Value) -> Value {
+pub(crate) fn addon(name: &str, service: Value) -> Value {
     let mut services = json!([{"service_name": "web", "image": "registry.example/web:1"}]);
     for (key, value) in service.as_object().unwrap() {
         services[0][key] = value.clone();
@@ -238,13 +264,13 @@ pub fn addon(name: &str, service: Value) -> Value {
 
 impl Manager {
     /// A release as the marketplace serves it now.
-    pub async fn market_release(&self, id: &str) -> Value {
+    pub(crate) async fn market_release(&self, id: &str) -> Value {
         let url = format!("{}/api/v1/marketplace/addons/{id}", self.market.uri());
         self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
     /// A release as `publish` makes it.
-    pub fn release_of(&self, id: &str, document: &Value) -> Value {
+    pub(crate) fn release_of(&self, id: &str, document: &Value) -> Value {
         let descriptor = read(document);
         let mut release = descriptor.wire_value();
         let pins = descriptor.services.iter().map(|service| {
@@ -259,7 +285,7 @@ impl Manager {
     }
 
     /// Makes a token with these scopes and goes on with it; the answer is the token before.
-    pub async fn take_token(&mut self, scopes: &[&str]) -> String {
+    pub(crate) async fn take_token(&mut self, scopes: &[&str]) -> String {
         let body = json!({"account": "somebody", "scopes": scopes});
         let made = self.send(Method::POST, "/api/v1/tokens", Some(body)).await;
         assert_eq!(made.status, 201, "{}", made.text);

@@ -19,12 +19,21 @@ async fn disabling_removes_containers_and_enabling_brings_them_back() {
     let id = manager.installed(addon("shop", json!({"volumes": ["data:/d"]}))).await;
     manager.until(&id, "active").await;
     let answer = patch(&manager, &id, json!({"status": "disabled"})).await;
-    assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("disabling")), "{}", answer.text);
+    assert_eq!(
+        (answer.status, answer.json()["status"].as_str()),
+        (200, Some("disabling")),
+        "{}",
+        answer.text
+    );
     let disabled = manager.until(&id, "disabled").await;
     assert_eq!(disabled["desired"], "disabled");
     assert!(manager.engine.by_name("shop-web").is_none());
     assert_eq!(manager.engine.snapshot().volumes.len(), 1, "volumes stay");
-    assert_eq!(patch(&manager, &id, json!({"status": "disabled"})).await.json()["status"], "disabled", "asking again changes nothing");
+    assert_eq!(
+        patch(&manager, &id, json!({"status": "disabled"})).await.json()["status"],
+        "disabled",
+        "asking again changes nothing"
+    );
 
     let answer = patch(&manager, &id, json!({"status": "active"})).await;
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("installing")));
@@ -42,9 +51,17 @@ async fn anything_else_cannot_be_patched() {
     for body in [json!({}), json!({"status": null}), json!({"status": 1}), json!({"name": "x"}), json!([])] {
         assert_eq!(patch(&manager, &id, body.clone()).await.status, 422, "{body}");
     }
-    patch(&manager, &id, json!({"parameters": {"a": 1}})).await.refused(422, "not-supported", &["`parameters`"]);
+    patch(&manager, &id, json!({"parameters": {"a": 1}})).await.refused(
+        422,
+        "not-supported",
+        &["`parameters`"],
+    );
     for unknown in ["6b00fc9223516c5e37bee27c", "nonsense"] {
-        patch(&manager, unknown, json!({"status": "active"})).await.refused(404, "not-found", &["Addon not found"]);
+        patch(&manager, unknown, json!({"status": "active"})).await.refused(
+            404,
+            "not-found",
+            &["Addon not found"],
+        );
     }
 }
 
@@ -118,7 +135,10 @@ async fn volumes_stay_for_the_next_installation_of_that_name() {
     let again = manager.install(json!({"marketplace_id": release})).await;
     assert_eq!(again.status, 201, "{}", again.text);
     manager.until(&again.id(), "active").await;
-    assert!(before.iter().all(|volume| manager.engine.snapshot().volumes.contains(volume)), "the very same ones");
+    assert!(
+        before.iter().all(|volume| manager.engine.snapshot().volumes.contains(volume)),
+        "the very same ones"
+    );
     assert_eq!(manager.get("/api/v1/host").await.json()["kept_volumes"], json!([]));
 }
 
@@ -142,7 +162,10 @@ async fn a_token_for_some_names_changes_no_others() {
     let id = manager.installed(addon("shop", json!({}))).await;
     let release = manager.publish(addon("market", json!({}))).await;
     let body = json!({"account": "ci", "scopes": ["operate"], "name_pattern": "mar*"});
-    let token = manager.send(Method::POST, "/api/v1/tokens", Some(body)).await.json()["token"].as_str().unwrap().to_owned();
+    let token = manager.send(Method::POST, "/api/v1/tokens", Some(body)).await.json()["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     manager.with_token(Some(token));
     for answer in [
         patch(&manager, &id, json!({"status": "disabled"})).await,
@@ -152,5 +175,9 @@ async fn a_token_for_some_names_changes_no_others() {
         answer.refused(403, "name-not-allowed", &["mar*"]);
     }
     assert_eq!(manager.install(json!({"marketplace_id": release})).await.status, 201);
-    assert_eq!(manager.get("/api/v1/addons").await.json().as_array().unwrap().len(), 2, "reading is for every token");
+    assert_eq!(
+        manager.get("/api/v1/addons").await.json().as_array().unwrap().len(),
+        2,
+        "reading is for every token"
+    );
 }

@@ -25,7 +25,8 @@ async fn a_second_manager_on_the_same_state_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let engine = MemoryRuntime::new(SystemClock::shared());
     let first = build(&config("http://127.0.0.1:9"), folder.path(), &engine).await.unwrap();
-    let Err(AppError::State(refused)) = build(&config("http://127.0.0.1:9"), folder.path(), &engine).await else {
+    let Err(AppError::State(refused)) = build(&config("http://127.0.0.1:9"), folder.path(), &engine).await
+    else {
         panic!("it started")
     };
     assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
@@ -56,7 +57,11 @@ async fn open_mode_on_the_network_has_to_be_meant() {
     assert!(refused.to_string().contains("auth.allow_open_network"), "{refused}");
     open.auth.allow_open_network = true;
     let app = build(&open, folder.path(), &engine).await.unwrap();
-    assert_eq!(reqwest::get(format!("{}/api/v1/addons", app.url())).await.unwrap().status(), 200, "without a token");
+    assert_eq!(
+        reqwest::get(format!("{}/api/v1/addons", app.url())).await.unwrap().status(),
+        200,
+        "without a token"
+    );
     app.stop().await;
 }
 

@@ -21,7 +21,17 @@ async fn an_installation_has_the_members_that_oakestras_clients_read() {
     let answer = manager.get(&format!("/api/v1/addons/{id}")).await;
     assert_eq!(answer.header("content-type"), "application/json");
     let keys: Vec<&str> = active.as_object().unwrap().keys().map(String::as_str).collect();
-    for key in ["_id", "marketplace_id", "name", "description", "services", "volumes", "networks", "status", "status_details"] {
+    for key in [
+        "_id",
+        "marketplace_id",
+        "name",
+        "description",
+        "services",
+        "volumes",
+        "networks",
+        "status",
+        "status_details",
+    ] {
         assert!(keys.contains(&key), "{key} is not in {keys:?}");
     }
     assert_eq!(active["description"], "");
@@ -33,10 +43,16 @@ async fn an_installation_has_the_members_that_oakestras_clients_read() {
         "labels and networks are always there, nothing is null"
     );
     let volume: Vec<&String> = active["volumes"][0].as_object().unwrap().keys().collect();
-    assert!(volume.iter().all(|key| ["name", "driver", "driver_opts", "labels"].contains(&key.as_str())), "{volume:?}");
+    assert!(
+        volume.iter().all(|key| ["name", "driver", "driver_opts", "labels"].contains(&key.as_str())),
+        "{volume:?}"
+    );
     assert_eq!(active["volumes"][0]["driver"], "local");
     let network: Vec<&String> = active["networks"][0].as_object().unwrap().keys().collect();
-    assert!(network.iter().all(|key| ["name", "driver", "enable_ipv6"].contains(&key.as_str())), "{network:?}");
+    assert!(
+        network.iter().all(|key| ["name", "driver", "enable_ipv6"].contains(&key.as_str())),
+        "{network:?}"
+    );
     assert_eq!(active["status_details"], json!({}));
     assert!(active.get("logs").is_none(), "nothing failed");
     // The list has the whole of it: the dashboard's dialog reads nothing else.
@@ -50,7 +66,8 @@ async fn an_installation_has_the_members_that_oakestras_clients_read() {
 async fn the_flow_of_oakestras_manual() {
     let manager = Manager::start().await;
     let release = manager.publish(form()).await;
-    let installed = manager.send(Method::POST, "/api/v1/addons/", Some(json!({"marketplace_id": release}))).await;
+    let installed =
+        manager.send(Method::POST, "/api/v1/addons/", Some(json!({"marketplace_id": release}))).await;
     assert_eq!((installed.status, installed.json()["status"].as_str()), (201, Some("installing")));
     let id = installed.id();
     assert!(id.len() == 24 && id.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()));
@@ -73,7 +90,10 @@ async fn the_flow_of_oakestras_manual() {
 async fn a_trailing_slash_and_the_case_of_an_id_make_no_difference_and_aliases_are_other_names() {
     let manager = Manager::start().await;
     let release = manager.publish(addon("shop", json!({}))).await;
-    let id = manager.send(Method::POST, "/api/addons/install/", Some(json!({"marketplace_id": release}))).await.id();
+    let id = manager
+        .send(Method::POST, "/api/addons/install/", Some(json!({"marketplace_id": release})))
+        .await
+        .id();
     manager.until(&id, "active").await;
     for path in [
         format!("/api/v1/addons/{id}"),
@@ -85,11 +105,19 @@ async fn a_trailing_slash_and_the_case_of_an_id_make_no_difference_and_aliases_a
         let answer = manager.get(&path).await;
         assert_eq!((answer.status, answer.id()), (200, id.clone()), "{path}");
     }
-    for path in ["/api/v1/addons", "/api/v1/addons/", "/api/addons", "/api/addons/", "/api/v1/addons/?status=active"] {
+    for path in
+        ["/api/v1/addons", "/api/v1/addons/", "/api/addons", "/api/addons/", "/api/v1/addons/?status=active"]
+    {
         assert_eq!(manager.get(path).await.json()[0]["_id"], id.as_str(), "{path}");
     }
     let release = manager.publish(addon("other", json!({}))).await;
-    assert_eq!(manager.send(Method::POST, "/api/addons/install", Some(json!({"marketplace_id": release}))).await.status, 201);
+    assert_eq!(
+        manager
+            .send(Method::POST, "/api/addons/install", Some(json!({"marketplace_id": release})))
+            .await
+            .status,
+        201
+    );
     assert_eq!(manager.get("//api/v1/addons").await.status, 308);
     assert_eq!(manager.get("/api/v1%2faddons").await.status, 400);
 }
@@ -116,8 +144,13 @@ async fn what_every_service_of_oakestra_answers() {
         assert_eq!(manager.get(path).await.status, 200, "{path}");
     }
     let document = manager.get("/docs/openapi.json").await.json();
-    assert_eq!((&document["info"]["title"], &document["openapi"]), (&json!("Addon Manager"), &json!("3.1.0")));
-    for path in ["/api/v1/addons", "/api/v1/addons/{id}", "/api/v1/host", "/api/addons/install", "/api/v1/tokens"] {
+    assert_eq!(
+        (&document["info"]["title"], &document["openapi"]),
+        (&json!("Addon Manager"), &json!("3.1.0"))
+    );
+    for path in
+        ["/api/v1/addons", "/api/v1/addons/{id}", "/api/v1/host", "/api/addons/install", "/api/v1/tokens"]
+    {
         assert!(document["paths"][path].is_object(), "{path}");
     }
     assert!(document["paths"]["/api/addons/install"]["post"].is_object());
@@ -127,7 +160,10 @@ async fn what_every_service_of_oakestra_answers() {
 async fn a_failed_service_is_named_with_its_logs() {
     let manager = Manager::start().await;
     let mut document = addon("shop", json!({"restart": "no"}));
-    document["services"].as_array_mut().unwrap().push(json!({"service_name": "good", "image": "registry.example/good:1"}));
+    document["services"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"service_name": "good", "image": "registry.example/good:1"}));
     let id = manager.installed(document).await;
     manager.until(&id, "active").await;
     manager.engine.exit(&manager.engine.id_of("shop-web"), 3);
@@ -141,7 +177,12 @@ async fn a_failed_service_is_named_with_its_logs() {
         .await;
     assert_eq!(failed["status_details"], json!({"failed_services": ["web"]}));
     assert!(failed["logs"].as_str().unwrap().starts_with("Logs for container 'shop-web':\n"), "{failed}");
-    let state = failed["service_states"].as_array().unwrap().iter().find(|state| state["service_name"] == "web").unwrap();
+    let state = failed["service_states"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|state| state["service_name"] == "web")
+        .unwrap();
     assert_eq!((&state["state"], &state["exit_code"]), (&json!("failed"), &json!(3)));
 }
 
@@ -152,19 +193,25 @@ async fn in_open_mode_a_page_of_the_configured_origin_can_do_everything() {
         config.server.0.cors_origins = vec!["http://dashboard.example:11103".to_owned()];
     })
     .await;
-    let from = |origin: &str, method: Method, path: &str| manager.request(method, path).header(header::ORIGIN, origin.to_owned());
+    let from = |origin: &str, method: Method, path: &str| {
+        manager.request(method, path).header(header::ORIGIN, origin.to_owned())
+    };
     let listed = from("http://dashboard.example:11103", Method::GET, "/api/v1/addons").send().await.unwrap();
     assert_eq!(listed.headers()["access-control-allow-origin"], "http://dashboard.example:11103");
-    let preflight = from("http://dashboard.example:11103", Method::OPTIONS, "/api/v1/addons/6b00fc9223516c5e37bee27c")
-        .header("access-control-request-method", "PATCH")
-        .header("access-control-request-headers", "content-type")
-        .send()
-        .await
-        .unwrap();
+    let preflight =
+        from("http://dashboard.example:11103", Method::OPTIONS, "/api/v1/addons/6b00fc9223516c5e37bee27c")
+            .header("access-control-request-method", "PATCH")
+            .header("access-control-request-headers", "content-type")
+            .send()
+            .await
+            .unwrap();
     assert!(preflight.status().is_success());
     assert!(preflight.headers()["access-control-allow-methods"].to_str().unwrap().contains("PATCH"));
     let error = from("http://dashboard.example:11103", Method::GET, "/api/v1/addons/x").send().await.unwrap();
-    assert_eq!((error.status().as_u16(), error.headers().contains_key("access-control-allow-origin")), (404, true));
+    assert_eq!(
+        (error.status().as_u16(), error.headers().contains_key("access-control-allow-origin")),
+        (404, true)
+    );
     let stranger = from("http://evil.example", Method::GET, "/api/v1/addons").send().await.unwrap();
     assert!(!stranger.headers().contains_key("access-control-allow-origin"));
 }
