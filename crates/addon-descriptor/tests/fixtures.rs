@@ -1,8 +1,8 @@
 //! Walks the fixtures: every valid one is read with the digest and the warnings that are committed, every invalid one
 //! has exactly the violations that stand beside it.
 //!
-//! After a deliberate change `cargo test -p addon-descriptor --test fixtures -- --ignored` writes the expectations
-//! anew; the difference is then for a person to read.
+//! After a deliberate change `UPDATE_EXPECTATIONS=1 cargo test -p addon-descriptor` writes the expectations anew; the
+//! difference is then for a person to read.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
@@ -28,6 +28,14 @@ fn documents(name: &str) -> BTreeMap<String, Vec<u8>> {
     }
     assert!(!found.is_empty(), "no fixtures in {name}");
     found
+}
+
+/// Compares with what is committed; a file that is not there holds nothing.
+fn hold_to(path: &Path, found: &str) {
+    if std::env::var_os("UPDATE_EXPECTATIONS").is_some() {
+        if found.is_empty() { _ = fs::remove_file(path) } else { fs::write(path, found).unwrap() }
+    }
+    assert_eq!(found, fs::read_to_string(path).unwrap_or_default(), "{}", path.display());
 }
 
 fn reading(name: &str, text: &[u8]) -> Reading {
@@ -62,27 +70,23 @@ fn digests() -> String {
 
 #[test]
 fn valid_documents_have_their_committed_digests() {
-    assert_eq!(digests(), fs::read_to_string(folder("digests.txt")).unwrap());
+    hold_to(&folder("digests.txt"), &digests());
 }
 
 #[test]
 fn valid_documents_have_exactly_their_warnings() {
     for (name, text) in documents("valid") {
-        let expected =
-            fs::read_to_string(folder("valid").join(format!("{name}.warnings"))).unwrap_or_default();
-        assert_eq!(listed(&reading(&name, &text).warnings), expected, "{name}");
+        hold_to(&folder("valid").join(format!("{name}.warnings")), &listed(&reading(&name, &text).warnings));
     }
 }
 
 #[test]
 fn invalid_documents_have_exactly_their_violations() {
     for (name, text) in documents("invalid") {
-        let expected =
-            fs::read_to_string(folder("invalid").join(format!("{name}.violations"))).unwrap_or_default();
         let reading = reading(&name, &text);
         assert!(!reading.violations.is_empty(), "{name} is accepted");
         assert!(reading.descriptor.is_none(), "{name} is handed out");
-        assert_eq!(listed(&reading.violations), expected, "{name}");
+        hold_to(&folder("invalid").join(format!("{name}.violations")), &listed(&reading.violations));
     }
 }
 
@@ -131,27 +135,5 @@ fn the_canonical_form_is_read_as_the_same_document() {
         assert_eq!(again, descriptor, "{name}: {}", String::from_utf8_lossy(&canonical));
         assert_eq!(Digest::of(&canonical), descriptor.digest(), "{name}");
         assert_eq!(again.canonical(), canonical, "{name}");
-    }
-}
-
-#[test]
-#[ignore = "writes the committed expectations"]
-fn write_expectations() {
-    fs::write(folder("digests.txt"), digests()).unwrap();
-    let write = |path: PathBuf, text: String| {
-        if text.is_empty() {
-            let _ = fs::remove_file(path);
-        } else {
-            fs::write(path, text).unwrap();
-        }
-    };
-    for (name, text) in documents("valid") {
-        write(folder("valid").join(format!("{name}.warnings")), listed(&reading(&name, &text).warnings));
-    }
-    for (name, text) in documents("invalid") {
-        write(
-            folder("invalid").join(format!("{name}.violations")),
-            listed(&reading(&name, &text).violations),
-        );
     }
 }
