@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::world::World;
 
 /// Containers, networks and volumes as the engine describes them, by name.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Snapshot(BTreeMap<String, Value>);
 
 impl World {
@@ -118,6 +118,47 @@ impl World {
         }
         Ok(Snapshot(objects))
     }
+}
+
+impl Snapshot {
+    /// Panics with every difference when anything changed since `before`.
+    ///
+    /// # Panics
+    /// As it says.
+    #[track_caller]
+    pub fn assert_is(&self, before: &Self, why: &str) {
+        let mut differences = Vec::new();
+        for (name, value) in &self.0 {
+            compare(name, before.0.get(name).unwrap_or(&Value::Null), value, &mut differences);
+        }
+        assert!(
+            differences.is_empty() && self.0.len() == before.0.len(),
+            "{why}:\n{}",
+            differences.join("\n")
+        );
+    }
+}
+
+fn compare(path: &str, before: &Value, now: &Value, differences: &mut Vec<String>) {
+    match (before, now) {
+        (Value::Object(old), Value::Object(new)) => {
+            for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
+                let value =
+                    |members: &serde_json::Map<String, Value>| members.get(key).cloned().unwrap_or_default();
+                compare(&format!("{path} {key}"), &value(old), &value(new), differences);
+            }
+        }
+        // The engine lists mounts and ports as its maps happen to be walked.
+        (Value::Array(old), Value::Array(new)) if sorted(old) == sorted(new) => {}
+        (before, now) if before != now => differences.push(format!("{path}: it was {before}, it is {now}")),
+        _ => {}
+    }
+}
+
+fn sorted(values: &[Value]) -> Vec<String> {
+    let mut texts: Vec<String> = values.iter().map(Value::to_string).collect();
+    texts.sort();
+    texts
 }
 
 fn names_of(container: &ContainerSummary) -> impl Iterator<Item = String> {

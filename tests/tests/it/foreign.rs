@@ -120,7 +120,7 @@ fn objects_that_look_like_ours_are_never_touched() {
             Ok(())
         })
         .await?;
-        assert_eq!(world.snapshot(&foreign.0, &foreign.1, &foreign.2).await?, before);
+        world.snapshot(&foreign.0, &foreign.1, &foreign.2).await?.assert_is(&before, "not touched");
         Ok(())
     });
 }
@@ -152,12 +152,12 @@ fn names_that_somebody_has_are_conflicts_before_anything_is_made() {
             assert!(answer.text.contains(name), "{name} in {}", answer.text);
         }
         assert_eq!(world.container_names().await?, ["hello-db"], "nothing was made");
-        assert_eq!(world.snapshot(&foreign.0, &foreign.1, &foreign.2).await?, before);
+        world.snapshot(&foreign.0, &foreign.1, &foreign.2).await?.assert_is(&before, "not touched");
 
         // Under another name there is room.
         let other = manager.install_as(&release, "hello2").await?;
         manager.reaches(other.id, InstallationStatus::Active).await?;
-        assert_eq!(world.snapshot(&foreign.0, &foreign.1, &foreign.2).await?, before);
+        world.snapshot(&foreign.0, &foreign.1, &foreign.2).await?.assert_is(&before, "not touched");
         Ok(())
     });
 }
@@ -199,7 +199,7 @@ fn containers_of_a_lost_database_are_adopted_only_where_they_are_what_is_meant()
             foreign.iter().all(|object| !object["reason"].as_str().unwrap_or_default().is_empty()),
             "{foreign:?}"
         );
-        assert_eq!(world.snapshot(&["hello-web"], &[], &[]).await?, before, "not touched");
+        world.snapshot(&["hello-web"], &[], &[]).await?.assert_is(&before, "not touched");
         Ok(())
     });
 }

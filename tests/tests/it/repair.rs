@@ -118,11 +118,7 @@ fn what_a_person_does_to_a_container_is_undone_at_once() {
             }
         }
         assert_eq!(world.container_names().await?, ["hello-db", NAME], "nothing is left of any of it");
-        assert_eq!(
-            world.snapshot(&["hello-db"], &[], &[]).await?,
-            other,
-            "the other service was not touched"
-        );
+        world.snapshot(&["hello-db"], &[], &[]).await?.assert_is(&other, "the other service was not touched");
         Ok(())
     });
 }

@@ -139,7 +139,7 @@ fn stopping_and_starting_the_manager_leaves_every_addon_running() {
             crate::measured("ready again", manager.service.start().await?);
             manager.reaches(installation.id, InstallationStatus::Active).await?;
             let now = world.snapshot(&containers, &["hello_default", "oakestra"], &["hello_data"]).await?;
-            assert_eq!(now, before, "after {signal:?}: the same containers, started when they were");
+            now.assert_is(&before, &format!("after {signal:?}: the same containers, started when they were"));
         }
         Ok(())
     });
