@@ -201,7 +201,7 @@ pub struct NetworkAttachment {
     /// Names it answers to there, besides the container's own. Sorted.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// The prefixed alias that is given only while nobody else has it there (DESCRIPTOR 5); never a claim.
+    /// The prefixed alias that is given only while nobody else has it there; never a claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub courtesy_alias: Option<String>,
     /// Fixed address.
@@ -273,7 +273,8 @@ pub enum DependencyCondition {
     ServiceCompletedSuccessfully,
 }
 
-/// When a container that ended is run again. `unless-stopped` is `Always` here (SPEC 4.3).
+/// When a container that ended is run again. `unless-stopped` is `Always` here: it was
+/// measured to stay down after a crash of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartPolicy {

@@ -44,7 +44,7 @@ impl ServiceReport {
         matches!(self.phase, ServicePhase::Running | ServicePhase::Completed)
     }
 
-    /// Whether it has failed (SPEC 4.2).
+    /// Whether it has failed: it waits in backoff, is unhealthy, cannot be created, or is a job that failed.
     pub fn has_failed(&self) -> bool {
         self.phase == ServicePhase::Failed
     }
@@ -85,7 +85,8 @@ pub fn derive(facts: &Facts<'_>) -> InstallationStatus {
         None => {}
     }
     let failed = facts.services.iter().any(ServiceReport::has_failed);
-    let all_been_up = facts.services.iter().all(|service| service.is_up() || facts.been_up.contains(&service.service_name));
+    let all_been_up =
+        facts.services.iter().all(|service| service.is_up() || facts.been_up.contains(&service.service_name));
     if facts.services.iter().all(ServiceReport::is_up) {
         InstallationStatus::Active
     } else if !all_been_up && !failed {
@@ -116,9 +117,16 @@ mod tests {
     }
 
     fn check(phases: &[ServicePhase], been_up: &[usize], expected: InstallationStatus) {
-        let services: Vec<_> = phases.iter().enumerate().map(|(n, phase)| service(&format!("s{n}"), *phase)).collect();
+        let services: Vec<_> =
+            phases.iter().enumerate().map(|(n, phase)| service(&format!("s{n}"), *phase)).collect();
         let been_up = been_up.iter().map(|n| format!("s{n}")).collect();
-        let facts = Facts { desired: Desired::Active, leftovers: true, rollout: None, been_up: &been_up, services: &services };
+        let facts = Facts {
+            desired: Desired::Active,
+            leftovers: true,
+            rollout: None,
+            been_up: &been_up,
+            services: &services,
+        };
         assert_eq!(derive(&facts), expected, "{phases:?}, been up: {been_up:?}");
     }
 
@@ -149,9 +157,17 @@ mod tests {
     fn what_is_not_wanted_is_disabling_until_nothing_is_left() {
         let services = [service("web", ServicePhase::Failed)];
         for desired in [Desired::Disabled, Desired::Absent] {
-            for (leftovers, expected) in [(true, InstallationStatus::Disabling), (false, InstallationStatus::Disabled)] {
+            for (leftovers, expected) in
+                [(true, InstallationStatus::Disabling), (false, InstallationStatus::Disabled)]
+            {
                 let been_up = BTreeSet::new();
-                let facts = Facts { desired, leftovers, rollout: Some(Rollout::Forward), been_up: &been_up, services: &services };
+                let facts = Facts {
+                    desired,
+                    leftovers,
+                    rollout: Some(Rollout::Forward),
+                    been_up: &been_up,
+                    services: &services,
+                };
                 assert_eq!(derive(&facts), expected);
             }
         }
@@ -160,11 +176,18 @@ mod tests {
     #[test]
     fn an_open_rollout_comes_before_what_the_services_do() {
         let services = [service("web", ServicePhase::Running)];
-        for (rollout, expected) in
-            [(Rollout::Forward, InstallationStatus::Upgrading), (Rollout::Back, InstallationStatus::RollingBack)]
-        {
+        for (rollout, expected) in [
+            (Rollout::Forward, InstallationStatus::Upgrading),
+            (Rollout::Back, InstallationStatus::RollingBack),
+        ] {
             let been_up = BTreeSet::new();
-            let facts = Facts { desired: Desired::Active, leftovers: true, rollout: Some(rollout), been_up: &been_up, services: &services };
+            let facts = Facts {
+                desired: Desired::Active,
+                leftovers: true,
+                rollout: Some(rollout),
+                been_up: &been_up,
+                services: &services,
+            };
             assert_eq!(derive(&facts), expected);
         }
     }

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use super::meant;
 use super::plan::View;
 use super::plan::networks::{self, Found};
-use super::state::{Asked, DesiredState, ImageRow, NONCE_LABEL, PolicyReason, Provider, Role, World, network_difference, observe, volume_difference};
+use super::state::{
+    Asked, DesiredState, ImageRow, NONCE_LABEL, PolicyReason, Provider, Role, World, network_difference,
+    observe, volume_difference,
+};
 use super::{PassError, Reconciler, Shared};
 use crate::domain::installation::{Desired, InstallationId, VolumeOrigin};
 use crate::domain::specification::ServiceSpecification;
@@ -98,7 +101,9 @@ fn lost<'a>(desired: &'a DesiredState, world: &'a World, manager_id: &str) -> Lo
             container.name == service.container_name
                 && carries_our_labels(&container.labels, desired, manager_id)
                 && container.labels.get("oak.spec.digest") == digest
-                && desired.current(&service.service_name).is_none_or(|row| container.labels.get(NONCE_LABEL) != Some(&row.nonce))
+                && desired
+                    .current(&service.service_name)
+                    .is_none_or(|row| container.labels.get(NONCE_LABEL) != Some(&row.nonce))
         });
         lost.containers.extend(found.map(|container| (service, container)));
     }
@@ -107,7 +112,8 @@ fn lost<'a>(desired: &'a DesiredState, world: &'a World, manager_id: &str) -> Lo
             continue;
         }
         let found = world.networks_named(name).find(|network| {
-            carries_our_labels(&network.labels, desired, manager_id) && network_difference(specification, network).is_none()
+            carries_our_labels(&network.labels, desired, manager_id)
+                && network_difference(specification, network).is_none()
         });
         lost.networks.extend(found.map(|network| (name.as_str(), network)));
     }
@@ -116,7 +122,8 @@ fn lost<'a>(desired: &'a DesiredState, world: &'a World, manager_id: &str) -> Lo
             continue;
         }
         let found = world.volume(name).filter(|volume| {
-            carries_our_labels(&volume.labels, desired, manager_id) && volume_difference(specification, volume).is_none()
+            carries_our_labels(&volume.labels, desired, manager_id)
+                && volume_difference(specification, volume).is_none()
         });
         lost.volumes.extend(found.map(|volume| (name.as_str(), volume)));
     }
@@ -128,11 +135,17 @@ impl Shared {
     pub(crate) fn may_adopt(&self, desired: &DesiredState, world: &World) -> bool {
         let lost = lost(desired, world, &self.identity.manager_id);
         let refused = self.refused.lock().expect("nothing panics while it holds the lock");
-        !lost.networks.is_empty() || !lost.volumes.is_empty() || lost.containers.iter().any(|(_, container)| !refused.contains(&container.id))
+        !lost.networks.is_empty()
+            || !lost.volumes.is_empty()
+            || lost.containers.iter().any(|(_, container)| !refused.contains(&container.id))
     }
 
     /// Takes into the ledger what a restored database has lost. Answers whether it took anything.
-    pub(crate) async fn adopt_what_is_lost(&self, desired: &DesiredState, world: &Arc<World>) -> Result<bool, PassError> {
+    pub(crate) async fn adopt_what_is_lost(
+        &self,
+        desired: &DesiredState,
+        world: &Arc<World>,
+    ) -> Result<bool, PassError> {
         let lost = lost(desired, world, &self.identity.manager_id);
         if lost.is_empty() {
             return Ok(false);
@@ -146,15 +159,20 @@ impl Shared {
         }
         for (name, volume) in &lost.volumes {
             let specification = &desired.specification.volumes[*name];
-            let origin = if specification.key.is_some() { VolumeOrigin::Declared } else { VolumeOrigin::Anonymous };
-            adopted |= self.storage.adopt_volume(id, name, &volume.labels[NONCE_LABEL], origin, specification, now).await?;
+            let origin =
+                if specification.key.is_some() { VolumeOrigin::Declared } else { VolumeOrigin::Anonymous };
+            adopted |= self
+                .storage
+                .adopt_volume(id, name, &volume.labels[NONCE_LABEL], origin, specification, now)
+                .await?;
         }
         if adopted {
             // Containers are compared with the networks that are ours now.
             return Ok(true);
         }
         for (service, container) in &lost.containers {
-            let refused = self.refused.lock().expect("nothing panics while it holds the lock").contains(&container.id);
+            let refused =
+                self.refused.lock().expect("nothing panics while it holds the lock").contains(&container.id);
             if !refused && self.adopt_if_equal(desired, world, service, container).await? {
                 tracing::info!(installation.id = %id, service.name = service.service_name, container.id = container.id, "adopted a container that the database had lost");
                 adopted = true;
@@ -177,27 +195,46 @@ impl Shared {
             Ok(false)
         };
         let name = service.service_name.as_str();
-        let Some(image) = self.image_with_pin(desired, service, &container.image_id).await? else { return refuse() };
+        let Some(image) = self.image_with_pin(desired, service, &container.image_id).await? else {
+            return refuse();
+        };
         let observed = observe(desired, world, &BTreeMap::new());
         let view = View { desired, observed: &observed, now: self.clock.now() };
-        let mut network_ids = BTreeMap::new();
+        let mut neighbours = meant::Neighbours::default();
         for attachment in networks::attachments(service) {
             let Found::There(id) = networks::find(&view, &attachment.network) else { return Ok(false) };
-            network_ids.insert(attachment.network.clone(), id);
+            neighbours.network_ids.insert(attachment.network.clone(), id);
         }
-        let (mut namespace_containers, mut providers) = (BTreeMap::new(), BTreeMap::new());
-        for dependency in service.depends_on.iter().filter(|dependency| dependency.namespace || dependency.restart) {
-            let Some((row, provider)) = observed.current(desired, &dependency.service) else { return Ok(false) };
-            let seen = Provider { row: row.row, engine_id: provider.id.0.clone(), started_at: row.started_at.clone() };
+        let mut providers = BTreeMap::new();
+        for dependency in
+            service.depends_on.iter().filter(|dependency| dependency.namespace || dependency.restart)
+        {
+            let Some((row, provider)) = observed.current(desired, &dependency.service) else {
+                return Ok(false);
+            };
+            let seen = Provider {
+                row: row.row,
+                engine_id: provider.id.0.clone(),
+                started_at: row.started_at.clone(),
+            };
             providers.insert(dependency.service.clone(), seen);
             if dependency.namespace {
-                namespace_containers.insert(dependency.service.clone(), provider.id.0.clone());
+                neighbours.namespace_containers.insert(dependency.service.clone(), provider.id.0.clone());
             }
         }
         let Some(nonce) = container.labels.get(NONCE_LABEL) else { return refuse() };
-        let asked = meant::asked(desired, &self.identity, service, &image, service.restart, PolicyReason::Specified, &BTreeMap::new());
-        let meant = meant::meant(desired, &self.identity, service, &image, &asked, nonce, network_ids, namespace_containers);
-        let inspected = self.runtime.inspect_against(&container.id, service, &meant).await.map_err(PassError::Engine)?;
+        let asked = meant::asked(
+            desired,
+            &self.identity,
+            service,
+            &image,
+            service.restart,
+            PolicyReason::Specified,
+            &BTreeMap::new(),
+        );
+        let meant = meant::meant(desired, &self.identity, service, &image, &asked, nonce, neighbours);
+        let inspected =
+            self.runtime.inspect_against(&container.id, service, &meant).await.map_err(PassError::Engine)?;
         let Some(inspected) = inspected else { return Ok(false) };
         if !inspected.differences.is_empty() || inspected.listed.image_id != image.image_id {
             tracing::warn!(
@@ -207,9 +244,18 @@ impl Shared {
             return refuse();
         }
         self.runtime.tag(&image.image_id, &image.tag).await.map_err(PassError::Engine)?;
-        self.storage.record_image(desired.installation.id, desired.installation.revision, name, &image).await?;
-        let new = new_container(desired, service, &asked, nonce, desired.digests.get(name).map_or("", String::as_str));
-        let adopted = self.storage.adopt_container(&new, &container.id, true, &providers, self.clock.now()).await?;
+        self.storage
+            .record_image(desired.installation.id, desired.installation.revision, name, &image)
+            .await?;
+        let new = new_container(
+            desired,
+            service,
+            &asked,
+            nonce,
+            desired.digests.get(name).map_or("", String::as_str),
+        );
+        let adopted =
+            self.storage.adopt_container(&new, &container.id, true, &providers, self.clock.now()).await?;
         self.own(&container.id, desired.installation.id);
         Ok(adopted)
     }
@@ -220,13 +266,20 @@ impl Shared {
         service: &ServiceSpecification,
         image_id: &str,
     ) -> Result<Option<ImageRow>, PassError> {
-        let Some(image) = self.runtime.inspect_image(image_id).await.map_err(PassError::Engine)? else { return Ok(None) };
+        let Some(image) = self.runtime.inspect_image(image_id).await.map_err(PassError::Engine)? else {
+            return Ok(None);
+        };
         let pin = format!("@{}", service.image.digest);
         if !image.repo_digests.iter().any(|digest| digest.ends_with(&pin)) {
             return Ok(None);
         }
         let tag = meant::image_tag(desired, &service.service_name);
-        Ok(Some(ImageRow { image_id: image.id, tag, volumes: image.volumes, has_healthcheck: image.has_healthcheck }))
+        Ok(Some(ImageRow {
+            image_id: image.id,
+            tag,
+            volumes: image.volumes,
+            has_healthcheck: image.has_healthcheck,
+        }))
     }
 }
 
@@ -261,20 +314,26 @@ impl Reconciler {
         let proven = shared.storage.proven().await?;
         let states = shared.storage.desired_states().await?;
         let listing = world.listing();
-        let ours_by_label = |labels: &BTreeMap<String, String>| labels.get("oak.manager.id") == Some(&shared.identity.manager_id);
+        let ours_by_label = |labels: &BTreeMap<String, String>| {
+            labels.get("oak.manager.id") == Some(&shared.identity.manager_id)
+        };
         let wanted_by = |wants: &dyn Fn(&DesiredState) -> Option<String>| {
             states.iter().find_map(|state| Some((state.installation.id, wants(state)?)))
         };
         let mut found = Vec::new();
         for container in listing.containers.iter().filter(|container| !proven.ids.contains(&container.id)) {
-            let fits = wanted_by(&|state| fitting_service(state, container).map(|service| service.service_name.clone()));
+            let fits = wanted_by(&|state| {
+                fitting_service(state, container).map(|service| service.service_name.clone())
+            });
             if fits.is_some() || ours_by_label(&container.labels) {
                 let (id, name) = (container.id.clone(), container.name.clone());
                 found.push(ForeignObject { kind: ForeignKind::Container, id, name, fits });
             }
         }
         for network in listing.networks.iter().filter(|network| !proven.ids.contains(&network.id)) {
-            let fits = wanted_by(&|state| state.specification.networks.contains_key(&network.name).then(|| network.name.clone()));
+            let fits = wanted_by(&|state| {
+                state.specification.networks.contains_key(&network.name).then(|| network.name.clone())
+            });
             if fits.is_some() || ours_by_label(&network.labels) {
                 let (id, name) = (network.id.clone(), network.name.clone());
                 found.push(ForeignObject { kind: ForeignKind::Network, id, name, fits });
@@ -285,9 +344,16 @@ impl Reconciler {
             if proven.volumes.contains(&(volume.name.clone(), nonce)) {
                 continue;
             }
-            let fits = wanted_by(&|state| state.specification.volumes.contains_key(&volume.name).then(|| volume.name.clone()));
+            let fits = wanted_by(&|state| {
+                state.specification.volumes.contains_key(&volume.name).then(|| volume.name.clone())
+            });
             if fits.is_some() || ours_by_label(&volume.labels) {
-                found.push(ForeignObject { kind: ForeignKind::Volume, id: volume.name.clone(), name: volume.name.clone(), fits });
+                found.push(ForeignObject {
+                    kind: ForeignKind::Volume,
+                    id: volume.name.clone(),
+                    name: volume.name.clone(),
+                    fits,
+                });
             }
         }
         Ok(found)
@@ -300,7 +366,11 @@ impl Reconciler {
     /// [`AdoptError`] says why not.
     pub async fn adopt(&self, id: &str, installation: InstallationId) -> Result<(), AdoptError> {
         let shared = &self.shared;
-        let desired = shared.storage.desired_state(installation).await?.ok_or(AdoptError::NoInstallation(installation))?;
+        let desired = shared
+            .storage
+            .desired_state(installation)
+            .await?
+            .ok_or(AdoptError::NoInstallation(installation))?;
         let world = shared.world(shared.next()).await.map_err(AdoptError::Engine)?;
         let proven = shared.storage.proven().await?;
         let now = shared.clock.now();
@@ -310,13 +380,29 @@ impl Reconciler {
                 return Err(no_object());
             }
             let service = fitting_service(&desired, container).ok_or_else(|| {
-                AdoptError::DoesNotFit(format!("container {} is named like no service of {}", container.name, desired.installation.name))
+                AdoptError::DoesNotFit(format!(
+                    "container {} is named like no service of {}",
+                    container.name, desired.installation.name
+                ))
             })?;
-            let image = shared.image_with_pin(&desired, service, &container.image_id).await.map_err(pass_error)?;
+            let image =
+                shared.image_with_pin(&desired, service, &container.image_id).await.map_err(pass_error)?;
             // One of another image is adopted too, and made anew with the image that was reviewed.
-            let image = image.unwrap_or(ImageRow { image_id: String::new(), tag: String::new(), volumes: Vec::new(), has_healthcheck: false });
-            let asked =
-                meant::asked(&desired, &shared.identity, service, &image, service.restart, PolicyReason::Specified, &BTreeMap::new());
+            let image = image.unwrap_or(ImageRow {
+                image_id: String::new(),
+                tag: String::new(),
+                volumes: Vec::new(),
+                has_healthcheck: false,
+            });
+            let asked = meant::asked(
+                &desired,
+                &shared.identity,
+                service,
+                &image,
+                service.restart,
+                PolicyReason::Specified,
+                &BTreeMap::new(),
+            );
             let nonce = format!("adopted {id}");
             let digest = container.labels.get("oak.spec.digest").map_or("", String::as_str);
             let new = new_container(&desired, service, &asked, &nonce, digest);
@@ -329,25 +415,44 @@ impl Reconciler {
                 return Err(no_object());
             }
             let specification = desired.specification.networks.get(&network.name).ok_or_else(|| {
-                AdoptError::DoesNotFit(format!("network {} is named like no network of {}", network.name, desired.installation.name))
+                AdoptError::DoesNotFit(format!(
+                    "network {} is named like no network of {}",
+                    network.name, desired.installation.name
+                ))
             })?;
             if let Some(difference) = network_difference(specification, network) {
-                return Err(AdoptError::DoesNotFit(format!("network {} is not what is meant: {difference}", network.name)));
+                return Err(AdoptError::DoesNotFit(format!(
+                    "network {} is not what is meant: {difference}",
+                    network.name
+                )));
             }
-            if !shared.storage.adopt_network(installation, &network.name, &format!("adopted {id}"), id, specification, now).await? {
-                return Err(AdoptError::Taken(format!("{} has a network {} already", desired.installation.name, network.name)));
+            if !shared
+                .storage
+                .adopt_network(installation, &network.name, &format!("adopted {id}"), id, specification, now)
+                .await?
+            {
+                return Err(AdoptError::Taken(format!(
+                    "{} has a network {} already",
+                    desired.installation.name, network.name
+                )));
             }
         } else if let Some(volume) = world.volume(id) {
             let specification = desired.specification.volumes.get(id).ok_or_else(|| {
-                AdoptError::DoesNotFit(format!("volume {id} is named like no volume of {}", desired.installation.name))
+                AdoptError::DoesNotFit(format!(
+                    "volume {id} is named like no volume of {}",
+                    desired.installation.name
+                ))
             })?;
             let nonce = volume.labels.get(NONCE_LABEL).ok_or_else(|| {
                 AdoptError::DoesNotFit(format!("volume {id} has no label {NONCE_LABEL}, which a volume cannot be given later: it stays foreign"))
             })?;
             if let Some(difference) = volume_difference(specification, volume) {
-                return Err(AdoptError::DoesNotFit(format!("volume {id} is not what is meant: {difference}")));
+                return Err(AdoptError::DoesNotFit(format!(
+                    "volume {id} is not what is meant: {difference}"
+                )));
             }
-            let origin = if specification.key.is_some() { VolumeOrigin::Declared } else { VolumeOrigin::Anonymous };
+            let origin =
+                if specification.key.is_some() { VolumeOrigin::Declared } else { VolumeOrigin::Anonymous };
             if !shared.storage.adopt_volume(installation, id, nonce, origin, specification, now).await? {
                 return Err(AdoptError::Taken(format!("volume {id} is in the ledger already")));
             }
@@ -373,7 +478,10 @@ fn pass_error(error: PassError) -> AdoptError {
 }
 
 /// The service that a container would be: by its name, or by its labels.
-fn fitting_service<'a>(desired: &'a DesiredState, container: &ListedContainer) -> Option<&'a ServiceSpecification> {
+fn fitting_service<'a>(
+    desired: &'a DesiredState,
+    container: &ListedContainer,
+) -> Option<&'a ServiceSpecification> {
     let mut services = desired.specification.services.values();
     services.find(|service| service.container_name == container.name).or_else(|| {
         let ours = container.labels.get("oak.installation.id") == Some(&desired.installation.id.to_string());

@@ -86,7 +86,12 @@ pub fn failures(attempts: &[Attempt], is_job: bool, now: Timestamp) -> Vec<&Atte
 
 /// Restarts by the engine that lie within [`LOOP_WINDOW`] of `now`.
 pub fn engine_restarts(attempts: &[Attempt], now: Timestamp) -> usize {
-    attempts.iter().filter(|attempt| attempt.started_by == StartedBy::Engine && now.since(attempt.started_at) < LOOP_WINDOW).count()
+    attempts
+        .iter()
+        .filter(|attempt| {
+            attempt.started_by == StartedBy::Engine && now.since(attempt.started_at) < LOOP_WINDOW
+        })
+        .count()
 }
 
 #[cfg(test)]
@@ -132,7 +137,8 @@ mod tests {
             assert!(jittered >= FIRST_DELAY && jittered <= Duration::from_secs(11), "{jittered:?}");
             assert_eq!(jittered, with_jitter(FIRST_DELAY, seed));
         }
-        let distinct: std::collections::BTreeSet<_> = (0..100).map(|seed| with_jitter(FIRST_DELAY, seed)).collect();
+        let distinct: std::collections::BTreeSet<_> =
+            (0..100).map(|seed| with_jitter(FIRST_DELAY, seed)).collect();
         assert!(distinct.len() > 50, "jitter spreads: {}", distinct.len());
         assert_eq!(with_jitter(Duration::ZERO, 7), Duration::ZERO);
     }

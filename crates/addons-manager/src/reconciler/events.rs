@@ -15,8 +15,10 @@ use crate::runtime::{EventMessage, EventObject, RuntimeEvent};
 const OUTAGES: usize = 32;
 
 /// Signals after which a process goes on unless it wants to end: what reloads, rotates logs, resizes or resumes.
-const HARMLESS_SIGNALS: [&str; 16] =
-    ["1", "HUP", "SIGHUP", "10", "USR1", "SIGUSR1", "12", "USR2", "SIGUSR2", "28", "WINCH", "SIGWINCH", "18", "CONT", "SIGCONT", "17"];
+const HARMLESS_SIGNALS: [&str; 16] = [
+    "1", "HUP", "SIGHUP", "10", "USR1", "SIGUSR1", "12", "USR2", "SIGUSR2", "28", "WINCH", "SIGWINCH", "18",
+    "CONT", "SIGCONT", "17",
+];
 
 impl Shared {
     /// Hears a message of the stream.
@@ -24,8 +26,10 @@ impl Shared {
         match message {
             EventMessage::Lost => {
                 tracing::warn!("the engine's stream of events is cut");
-                let mut outages = lock(&self.outages);
-                outages.0.get_or_insert(self.clock.now());
+                lock(&self.outages).0.get_or_insert(self.clock.now());
+                // Whether it is the stream alone or the engine, a look tells.
+                self.wakes.resync();
+                self.notify.notify_one();
             }
             EventMessage::Connected => {
                 {
@@ -60,11 +64,11 @@ impl Shared {
         match event.object {
             EventObject::Container => self.container_event(event).await,
             EventObject::Network => self.network_event(event).await,
-            EventObject::Volume => {
-                self.others_changed(&[]).await?;
-                Ok(())
+            // Mounting and unmounting changes nothing for anybody.
+            EventObject::Volume if matches!(event.action.as_str(), "create" | "destroy") => {
+                self.others_changed(&[]).await
             }
-            EventObject::Image => Ok(()),
+            EventObject::Volume | EventObject::Image => Ok(()),
         }
     }
 
@@ -83,12 +87,12 @@ impl Shared {
             "kill" => {
                 let signal = event.attributes.get("signal").map_or("15", String::as_str);
                 if !HARMLESS_SIGNALS.contains(&signal) {
-                    self.storage.run_ends_by_person(id, false).await?;
+                    self.storage.run_ends_by_person(id, at, false).await?;
                 }
                 return Ok(());
             }
             "oom" => return Ok(self.storage.run_out_of_memory(id).await?),
-            "stop" => self.storage.run_ends_by_person(id, true).await?,
+            "stop" => self.storage.run_ends_by_person(id, at, true).await?,
             "die" => {
                 let exit_code = event.attributes.get("exitCode").and_then(|code| code.parse().ok());
                 self.storage.run_died(id, at, exit_code).await?;

@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
+use super::Shared;
 use super::files::{self, FileToWrite};
 use super::meant;
 use super::plan::View;
@@ -18,15 +19,18 @@ use super::plan::graph::{Plan, PlannedStep, Step, StepId};
 use super::plan::networks::{self, Found};
 use super::plan::volumes;
 use super::state::{
-    Asked, ContainerRow, DesiredState, ErrorKind, ImageRow, NONCE_LABEL, ObservedState, PolicyReason, Provider, Role, StartedBy, volume_difference,
+    Asked, ContainerRow, DesiredState, ErrorKind, ImageRow, NONCE_LABEL, ObservedState, PolicyReason,
+    Provider, Role, StartedBy, volume_difference,
 };
-use super::Shared;
 use crate::domain::installation::Desired;
 use crate::domain::specification::{NetworkSpecification, RestartPolicy, ServiceSpecification};
-use crate::runtime::{ChangeNeeded, ContainerRuntime, InspectedContainer, OwnContainerId, PullProgress, RuntimeError};
+use crate::runtime::{
+    ChangeNeeded, ContainerRuntime, InspectedContainer, OwnContainerId, PullProgress, RuntimeError,
+};
 use crate::storage::attempts::{NewFailure, NewRun};
 use crate::storage::containers::NewContainer;
 use crate::storage::events::NewEvent;
+use crate::storage::objects::NewVolume;
 use crate::storage::{Storage, StorageError};
 
 /// Lines of the log that are kept of what failed.
@@ -77,7 +81,12 @@ pub(crate) struct Execution<'a> {
 }
 
 /// Runs the plan until nothing of it can go on.
-pub(crate) async fn execute(shared: &Shared, desired: &DesiredState, observed: &ObservedState, plan: &Plan) -> Outcome {
+pub(crate) async fn execute(
+    shared: &Shared,
+    desired: &DesiredState,
+    observed: &ObservedState,
+    plan: &Plan,
+) -> Outcome {
     let execution = Execution { shared, desired, observed, made: Mutex::default() };
     execution.run(plan).await
 }
@@ -86,7 +95,8 @@ impl Execution<'_> {
     async fn run(&self, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         let mut open_parents: Vec<usize> = plan.steps.iter().map(|planned| planned.parents.len()).collect();
-        let mut ready: Vec<StepId> = (0..plan.steps.len()).filter(|step| open_parents[*step] == 0).map(StepId).rev().collect();
+        let mut ready: Vec<StepId> =
+            (0..plan.steps.len()).filter(|step| open_parents[*step] == 0).map(StepId).rev().collect();
         let mut running = FuturesUnordered::new();
         let mut told: Vec<(StepId, String)> = Vec::new();
         loop {
@@ -198,8 +208,10 @@ impl Execution<'_> {
         for (number, later) in plan.steps.iter().enumerate() {
             if later.parents.iter().any(|parent| reached.contains(parent)) {
                 reached.insert(StepId(number));
-                let shares_object = matches!(planned.step, Step::CreateNetwork { .. } | Step::CreateVolume { .. });
-                if shares_object && matches!(later.step, Step::CreateContainer { .. } | Step::Connect { .. }) {
+                let shares_object =
+                    matches!(planned.step, Step::CreateNetwork { .. } | Step::CreateVolume { .. });
+                if shares_object && matches!(later.step, Step::CreateContainer { .. } | Step::Connect { .. })
+                {
                     services.extend(later.service.clone());
                 }
             }
@@ -212,7 +224,8 @@ impl Execution<'_> {
 
     async fn tell(&self, plan: &Plan, told: &[(StepId, String)]) -> Result<(), StorageError> {
         let now = self.shared.clock.now();
-        let operations: Vec<(StepId, String)> = told.iter().map(|(step, _)| (*step, plan.steps[step.0].step.describe())).collect();
+        let operations: Vec<(StepId, String)> =
+            told.iter().map(|(step, _)| (*step, plan.steps[step.0].step.describe())).collect();
         let events: Vec<NewEvent<'_>> = told
             .iter()
             .zip(&operations)
@@ -277,7 +290,9 @@ impl Execution<'_> {
             Step::CreateContainer { service, policy, why, courtesy } => {
                 self.create_container(self.service(service), *policy, *why, courtesy).await?;
             }
-            Step::VerifyContainer { service, row, id } => self.verify_container(self.service(service), *row, id).await?,
+            Step::VerifyContainer { service, row, id } => {
+                self.verify_container(self.service(service), *row, id).await?;
+            }
             Step::StartContainer { service, existing, providers } => {
                 self.start_container(self.service(service), existing.as_ref(), providers).await?;
             }
@@ -287,10 +302,13 @@ impl Execution<'_> {
                 self.storage().run_ended_by_us(&id.0, self.shared.clock.now()).await?;
             }
             Step::SetPolicy { row, id, service, policy, why } => {
-                let resources = self.desired.specification.services.get(service).map(|service| service.resources.clone());
+                let resources =
+                    self.desired.specification.services.get(service).map(|service| service.resources.clone());
                 self.runtime().update(id, *policy, &resources.unwrap_or_default()).await?;
                 let before = self.row(*row)?;
-                self.storage().set_asked(*row, &Asked { restart: *policy, why: *why, ..before.asked.clone() }).await?;
+                self.storage()
+                    .set_asked(*row, &Asked { restart: *policy, why: *why, ..before.asked.clone() })
+                    .await?;
                 self.shared.inspect_again(&id.0);
             }
             Step::RemoveContainer { row, id } => {
@@ -309,7 +327,8 @@ impl Execution<'_> {
                     None => self.network_id(network)?,
                 };
                 let service = self.service(service);
-                let attachment = networks::attachments(service).iter().find(|attachment| attachment.network == *network);
+                let attachment =
+                    networks::attachments(service).iter().find(|attachment| attachment.network == *network);
                 let attachment = attachment.expect("a plan connects to networks of the service only");
                 if *again {
                     self.runtime().disconnect(id, &network_id).await?;
@@ -329,7 +348,9 @@ impl Execution<'_> {
                 on_disk(move || files::remove(&folder)).await?;
             }
             Step::Forget { kept_volumes } => {
-                self.storage().remove_installation(self.desired.installation.id, kept_volumes, self.shared.clock.now()).await?;
+                self.storage()
+                    .remove_installation(self.desired.installation.id, kept_volumes, self.shared.clock.now())
+                    .await?;
             }
         }
         Ok(())
@@ -358,7 +379,8 @@ impl Execution<'_> {
             // Several installations may miss it at once, and the engine would make one for each: one at a time, and each looks first.
             let _one_at_a_time = self.shared.platform_network.lock().await;
             let listing = self.runtime().list().await?;
-            let mut there: Vec<_> = listing.networks.into_iter().filter(|network| network.name == name).collect();
+            let mut there: Vec<_> =
+                listing.networks.into_iter().filter(|network| network.name == name).collect();
             there.sort_by(|one, other| (&one.created, &one.id).cmp(&(&other.created, &other.id)));
             if let Some(network) = there.into_iter().next() {
                 self.made().networks.insert(name.to_owned(), network.id);
@@ -373,8 +395,10 @@ impl Execution<'_> {
             return Ok(());
         }
         let specification = self.desired.specification.networks.get(name);
-        let specification = specification.ok_or_else(|| StepError::Stale(format!("network {name} is not of this revision")))?;
-        let (row, nonce) = self.storage().open_network(Some(installation), name, &nonce(), specification, now).await?;
+        let specification = specification
+            .ok_or_else(|| StepError::Stale(format!("network {name} is not of this revision")))?;
+        let (row, nonce) =
+            self.storage().open_network(Some(installation), name, &nonce(), specification, now).await?;
         let labels = self.shared.identity.labels(self.desired, &nonce);
         let id = self.runtime().create_network(name, specification, &labels).await?;
         self.storage().network_created(row, &id).await?;
@@ -383,12 +407,19 @@ impl Execution<'_> {
         Ok(())
     }
 
-    async fn create_volume(&self, name: &str, origin: crate::domain::installation::VolumeOrigin, service: &str) -> Result<(), StepError> {
+    async fn create_volume(
+        &self,
+        name: &str,
+        origin: crate::domain::installation::VolumeOrigin,
+        service: &str,
+    ) -> Result<(), StepError> {
         let specification = volumes::specification(self.desired, name);
-        let service = if origin == crate::domain::installation::VolumeOrigin::Declared { "" } else { service };
+        let service =
+            if origin == crate::domain::installation::VolumeOrigin::Declared { "" } else { service };
         let installation = self.desired.installation.id;
-        let nonce =
-            self.storage().open_volume(installation, name, &nonce(), origin, service, &specification, self.shared.clock.now()).await?;
+        let new =
+            NewVolume { installation, name, nonce: &nonce(), origin, service, specification: &specification };
+        let nonce = self.storage().open_volume(&new, self.shared.clock.now()).await?;
         let labels = self.shared.identity.labels(self.desired, &nonce);
         let found = self.runtime().create_volume(name, &specification, &labels).await?;
         let difference = if found.labels.get(NONCE_LABEL) == Some(&nonce) {
@@ -400,7 +431,9 @@ impl Execution<'_> {
             None => Ok(()),
             Some(difference) => Err(StepError::Refused {
                 kind: ErrorKind::NameTaken,
-                message: format!("a volume named {name} is there and cannot be used: {difference}; it is left alone: remove it, or keep its data elsewhere"),
+                message: format!(
+                    "a volume named {name} is there and cannot be used: {difference}; it is left alone: remove it, or keep its data elsewhere"
+                ),
             }),
         }
     }
@@ -431,12 +464,20 @@ impl Execution<'_> {
         let pulled = pulled?;
         let pin = format!("@{}", image.digest);
         if !pulled.repo_digests.iter().any(|digest| digest.ends_with(&pin)) {
-            let message = format!("the image {} that the engine has is not the one that was reviewed ({})", image.reference, image.digest);
+            let message = format!(
+                "the image {} that the engine has is not the one that was reviewed ({})",
+                image.reference, image.digest
+            );
             return Err(StepError::Refused { kind: ErrorKind::Never, message });
         }
         let tag = meant::image_tag(self.desired, name);
         self.runtime().tag(&pulled.id, &tag).await?;
-        let row = ImageRow { image_id: pulled.id, tag, volumes: pulled.volumes, has_healthcheck: pulled.has_healthcheck };
+        let row = ImageRow {
+            image_id: pulled.id,
+            tag,
+            volumes: pulled.volumes,
+            has_healthcheck: pulled.has_healthcheck,
+        };
         self.storage().record_image(installation, self.desired.installation.revision, name, &row).await?;
         Ok(())
     }
@@ -453,7 +494,10 @@ impl Execution<'_> {
     }
 
     fn image(&self, service: &str) -> Result<&ImageRow, StepError> {
-        self.desired.images.get(service).ok_or_else(|| StepError::Stale(format!("the image of {service} is not known yet")))
+        self.desired
+            .images
+            .get(service)
+            .ok_or_else(|| StepError::Stale(format!("the image of {service} is not known yet")))
     }
 
     async fn create_container(
@@ -486,8 +530,10 @@ impl Execution<'_> {
         self.shared.own(&id, self.desired.installation.id);
         let id = OwnContainerId(id);
         // The id is written while the engine is asked what it made.
-        let (written, inspected) =
-            tokio::join!(self.storage().container_created(row, &id.0), self.runtime().inspect_against(&id.0, service, &meant));
+        let (written, inspected) = tokio::join!(
+            self.storage().container_created(row, &id.0),
+            self.runtime().inspect_against(&id.0, service, &meant)
+        );
         written?;
         self.judge(service, row, &id, image, inspected?).await?;
         self.made().containers.insert(name.to_owned(), (row, id));
@@ -495,15 +541,28 @@ impl Execution<'_> {
     }
 
     /// A create that failed because the image is gone is no failure: it is pulled again.
-    async fn explain_create(&self, service: &ServiceSpecification, image: &ImageRow, error: RuntimeError) -> StepError {
-        if matches!(error, RuntimeError::Retry { engine_unreachable: true, .. } | RuntimeError::WaitForChange { reason: ChangeNeeded::NameTaken, .. }) {
+    async fn explain_create(
+        &self,
+        service: &ServiceSpecification,
+        image: &ImageRow,
+        error: RuntimeError,
+    ) -> StepError {
+        if matches!(
+            error,
+            RuntimeError::Retry { engine_unreachable: true, .. }
+                | RuntimeError::WaitForChange { reason: ChangeNeeded::NameTaken, .. }
+        ) {
             return error.into();
         }
         match self.runtime().inspect_image(&image.tag).await {
             Ok(Some(found)) if found.id == image.image_id => error.into(),
             Ok(_) => {
                 let installation = &self.desired.installation;
-                match self.storage().forget_image(installation.id, installation.revision, &service.service_name).await {
+                match self
+                    .storage()
+                    .forget_image(installation.id, installation.revision, &service.service_name)
+                    .await
+                {
                     Ok(()) => StepError::Stale(format!("the image of {} is gone", service.service_name)),
                     Err(error) => error.into(),
                 }
@@ -519,16 +578,15 @@ impl Execution<'_> {
         asked: &Asked,
         nonce: &str,
     ) -> Result<crate::runtime::ContainerMeant, StepError> {
-        let mut network_ids = BTreeMap::new();
+        let mut neighbours = meant::Neighbours::default();
         for attachment in networks::attachments(service) {
-            network_ids.insert(attachment.network.clone(), self.network_id(&attachment.network)?);
+            neighbours.network_ids.insert(attachment.network.clone(), self.network_id(&attachment.network)?);
         }
-        let mut namespace_containers = BTreeMap::new();
         for dependency in service.depends_on.iter().filter(|dependency| dependency.namespace) {
             let (_, id) = self.container_of(&dependency.service)?;
-            namespace_containers.insert(dependency.service.clone(), id.0);
+            neighbours.namespace_containers.insert(dependency.service.clone(), id.0);
         }
-        Ok(meant::meant(self.desired, &self.shared.identity, service, image, asked, nonce, network_ids, namespace_containers))
+        Ok(meant::meant(self.desired, &self.shared.identity, service, image, asked, nonce, neighbours))
     }
 
     fn container_of(&self, service: &str) -> Result<(i64, OwnContainerId), StepError> {
@@ -536,11 +594,17 @@ impl Execution<'_> {
             return Ok(made.clone());
         }
         let current = self.observed.current(self.desired, service);
-        let (row, container) = current.ok_or_else(|| StepError::Stale(format!("the container of {service} is not there")))?;
+        let (row, container) =
+            current.ok_or_else(|| StepError::Stale(format!("the container of {service} is not there")))?;
         Ok((row.row, container.id.clone()))
     }
 
-    async fn verify_container(&self, service: &ServiceSpecification, row: i64, id: &OwnContainerId) -> Result<(), StepError> {
+    async fn verify_container(
+        &self,
+        service: &ServiceSpecification,
+        row: i64,
+        id: &OwnContainerId,
+    ) -> Result<(), StepError> {
         let image = self.image(&service.service_name)?;
         let found = self.row(row)?;
         let meant = self.meant(service, image, &found.asked, &found.nonce)?;
@@ -578,7 +642,10 @@ impl Execution<'_> {
         self.storage().forget_container(row).await?;
         self.shared.disown(&id.0);
         let kind = if other_image { ErrorKind::Retry } else { ErrorKind::Configuration };
-        let message = format!("the engine did not make the container of {name} as it was asked to, so it was removed: {}", differences.join("; "));
+        let message = format!(
+            "the engine did not make the container of {name} as it was asked to, so it was removed: {}",
+            differences.join("; ")
+        );
         Err(StepError::Refused { kind, message })
     }
 
@@ -596,7 +663,10 @@ impl Execution<'_> {
         let mut seen = BTreeMap::new();
         for provider in providers {
             let (row, id) = self.container_of(provider)?;
-            let shares = service.depends_on.iter().any(|dependency| dependency.service == *provider && dependency.namespace);
+            let shares = service
+                .depends_on
+                .iter()
+                .any(|dependency| dependency.service == *provider && dependency.namespace);
             let started_at = match shares {
                 true => self.runtime().inspect(&id.0).await?.map(|live| live.started_at),
                 false => None,
@@ -663,6 +733,9 @@ async fn on_disk(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) ->
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
             _ => ErrorKind::Configuration,
         };
-        StepError::Refused { kind, message: format!("the files cannot be written below the state folder: {error}") }
+        StepError::Refused {
+            kind,
+            message: format!("the files cannot be written below the state folder: {error}"),
+        }
     })
 }

@@ -19,7 +19,9 @@ pub(crate) fn write(files: &[FileToWrite]) -> io::Result<()> {
         let folder = file.path.parent().expect("a file lies in a folder");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let right_mode = |found: &fs::Metadata| found.permissions().mode() & 0o7777 == file.mode;
-        if fs::metadata(&file.path).is_ok_and(|found| right_mode(&found)) && fs::read(&file.path).is_ok_and(|found| found == file.content.as_bytes()) {
+        if fs::metadata(&file.path).is_ok_and(|found| right_mode(&found))
+            && fs::read(&file.path).is_ok_and(|found| found == file.content.as_bytes())
+        {
             continue;
         }
         let mut temporary = file.path.clone().into_os_string();
@@ -72,7 +74,8 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_an_error() {
         let state = tempfile::tempdir().unwrap();
         fs::write(state.path().join("files"), "in the way").unwrap();
-        let file = FileToWrite { path: state.path().join("files/1/web/d/0"), content: String::new(), mode: 0o444 };
+        let file =
+            FileToWrite { path: state.path().join("files/1/web/d/0"), content: String::new(), mode: 0o444 };
         assert!(write(&[file]).is_err());
     }
 }

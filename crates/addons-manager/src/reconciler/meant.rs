@@ -42,7 +42,12 @@ impl Identity {
     }
 
     /// Labels of a container of the installation.
-    pub fn container_labels(&self, desired: &DesiredState, service: &str, nonce: &str) -> BTreeMap<String, String> {
+    pub fn container_labels(
+        &self,
+        desired: &DesiredState,
+        service: &str,
+        nonce: &str,
+    ) -> BTreeMap<String, String> {
         let mut labels = self.labels(desired, nonce);
         let digest = desired.digests.get(service).cloned().unwrap_or_default();
         labels.insert("oak.service.name".to_owned(), service.to_owned());
@@ -57,9 +62,18 @@ impl Identity {
     }
 
     /// Where each file of a service lies, by its path in the container.
-    pub fn file_sources(&self, desired: &DesiredState, service: &ServiceSpecification) -> BTreeMap<String, PathBuf> {
+    pub fn file_sources(
+        &self,
+        desired: &DesiredState,
+        service: &ServiceSpecification,
+    ) -> BTreeMap<String, PathBuf> {
         let folder = self.files_of(desired).join(&service.service_name).join(files_digest(&service.files));
-        service.files.iter().enumerate().map(|(number, file)| (file.path.clone(), folder.join(number.to_string()))).collect()
+        service
+            .files
+            .iter()
+            .enumerate()
+            .map(|(number, file)| (file.path.clone(), folder.join(number.to_string())))
+            .collect()
     }
 }
 
@@ -87,9 +101,27 @@ pub fn asked(
 ) -> Asked {
     let mut mounts: BTreeMap<String, MountSource> =
         service.mounts.iter().map(|mount| (mount.target.clone(), mount.source.clone())).collect();
-    mounts.extend(image_volumes(desired, service, image).into_iter().map(|(target, name)| (target, MountSource::Volume(name))));
-    mounts.extend(identity.file_sources(desired, service).into_iter().map(|(target, path)| (target, MountSource::HostPath(text(&path)))));
+    mounts.extend(
+        image_volumes(desired, service, image)
+            .into_iter()
+            .map(|(target, name)| (target, MountSource::Volume(name))),
+    );
+    mounts.extend(
+        identity
+            .file_sources(desired, service)
+            .into_iter()
+            .map(|(target, path)| (target, MountSource::HostPath(text(&path)))),
+    );
     Asked { restart, why, image_id: image.image_id.clone(), mounts, courtesy: courtesy.clone() }
+}
+
+/// What of the engine's objects a container is to be put on and into, known when they are there.
+#[derive(Debug, Clone, Default)]
+pub struct Neighbours {
+    /// Networks by name.
+    pub network_ids: BTreeMap<String, String>,
+    /// Containers whose namespaces it uses, by service.
+    pub namespace_containers: BTreeMap<String, String>,
 }
 
 /// What goes on beside the specification when the container is created.
@@ -100,19 +132,22 @@ pub fn meant(
     image: &ImageRow,
     asked: &Asked,
     nonce: &str,
-    network_ids: BTreeMap<String, String>,
-    namespace_containers: BTreeMap<String, String>,
+    neighbours: Neighbours,
 ) -> ContainerMeant {
     ContainerMeant {
         name: service.container_name.clone(),
         image_tag: image.tag.clone(),
         labels: identity.container_labels(desired, &service.service_name, nonce),
         image_volumes: image_volumes(desired, service, image),
-        file_sources: identity.file_sources(desired, service).into_iter().map(|(target, path)| (target, text(&path))).collect(),
-        network_ids,
+        file_sources: identity
+            .file_sources(desired, service)
+            .into_iter()
+            .map(|(target, path)| (target, text(&path)))
+            .collect(),
+        network_ids: neighbours.network_ids,
         courtesy_aliases: asked.courtesy.clone(),
         restart: asked.restart,
-        namespace_containers,
+        namespace_containers: neighbours.namespace_containers,
     }
 }
 

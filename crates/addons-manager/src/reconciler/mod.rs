@@ -309,6 +309,13 @@ async fn run(shared: Arc<Shared>) {
     }
     loop {
         let now = shared.clock.now();
+        // Neither an engine that is away nor a clock that was set back makes it wait longer than that.
+        let at_most = if lock(&shared.unreachable_since).is_some() {
+            PAUSE_AFTER_ERROR
+        } else {
+            shared.settings.resync_interval
+        };
+        next_resync = next_resync.min(now + at_most);
         if !resyncing && (shared.wakes.take_resync() || now >= next_resync) {
             resyncing = true;
             let shared = Arc::clone(&shared);
@@ -323,7 +330,11 @@ async fn run(shared: Arc<Shared>) {
             let shared = Arc::clone(&shared);
             work.spawn(async move { Done::Pass(id, shared.pass(id).await) });
         }
-        let next = [(!resyncing).then_some(next_resync), reachable.then(|| shared.wakes.next_due()).flatten()].into_iter().flatten().min();
+        let next =
+            [(!resyncing).then_some(next_resync), reachable.then(|| shared.wakes.next_due()).flatten()]
+                .into_iter()
+                .flatten()
+                .min();
         let pause = next.map_or(shared.settings.resync_interval, |at| at.since(shared.clock.now()));
         tokio::select! {
             () = shared.shutdown.cancelled() => break,

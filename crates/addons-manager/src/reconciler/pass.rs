@@ -16,7 +16,7 @@ use super::state::{DesiredState, ObservedState, World, observe};
 use super::wakes::Scope;
 use super::{PassError, Shared, lock};
 use crate::domain::installation::InstallationId;
-use crate::runtime::{ContainerState, InspectedContainer};
+use crate::runtime::{ContainerState, Health, InspectedContainer};
 use crate::storage::events::NewEvent;
 use crate::storage::passes::StoredReport;
 
@@ -98,7 +98,9 @@ impl Shared {
             desired = read_again;
             observed = observe(&desired, &world, &answers);
             // Runs that were over when they were first seen are explained by the next look.
-            if !unexplained(&desired, &observed).is_empty() || !records(&desired, &observed, now, &self.outages()).is_empty() {
+            if !unexplained(&desired, &observed).is_empty()
+                || !records(&desired, &observed, now, &self.outages()).is_empty()
+            {
                 return Ok(Again::Now { only_stale: false });
             }
         }
@@ -110,7 +112,8 @@ impl Shared {
             return Ok(Again::At(plan.look_again));
         }
         // What is shown is written while the first steps are under way.
-        let (stored, outcome) = tokio::join!(self.store(&desired, &report, now), execute(self, &desired, &observed, &plan));
+        let (stored, outcome) =
+            tokio::join!(self.store(&desired, &report, now), execute(self, &desired, &observed, &plan));
         self.wakes.acted(id, self.next());
         stored?;
         if let Some(error) = outcome.storage {
@@ -134,15 +137,22 @@ impl Shared {
         {
             let inspected = lock(&self.inspected);
             let own = observed.ours.containers.values();
-            let unseen = own.filter(|container| container.state() == ContainerState::Running && !inspected.contains_key(&container.id.0));
+            let unseen = own.filter(|container| {
+                container.state() == ContainerState::Running && !inspected.contains_key(&container.id.0)
+            });
             ids.extend(unseen.map(|container| container.id.0.clone()));
         }
+        // Some engines list a container as unhealthy when its check was merely interrupted, by a pause for one: inspect knows better.
+        let own = observed.ours.containers.values();
+        let unhealthy = own.filter(|container| container.listed.health == Some(Health::Unhealthy));
+        ids.extend(unhealthy.map(|container| container.id.0.clone()));
         let rows = desired.containers.iter().filter_map(|row| row.engine_id.as_ref());
         ids.extend(rows.filter(|id| !scope.full || scope.touched.contains(*id)).cloned());
         let mut answers = self.inspect(ids).await?;
         let mut observed = observe(desired, world, &answers);
         // What the live answers tell may leave more to explain.
-        let more: BTreeSet<String> = unexplained(desired, &observed).into_iter().filter(|id| !answers.contains_key(id)).collect();
+        let more: BTreeSet<String> =
+            unexplained(desired, &observed).into_iter().filter(|id| !answers.contains_key(id)).collect();
         if !more.is_empty() {
             answers.extend(self.inspect(more).await?);
             observed = observe(desired, world, &answers);
@@ -168,7 +178,12 @@ impl Shared {
     }
 
     /// Stores what is shown, where it differs, and tells why nothing is done, where that is new.
-    async fn store(&self, desired: &DesiredState, report: &StoredReport, now: Timestamp) -> Result<(), PassError> {
+    async fn store(
+        &self,
+        desired: &DesiredState,
+        report: &StoredReport,
+        now: Timestamp,
+    ) -> Result<(), PassError> {
         let installation = &desired.installation;
         let same = report.status == installation.status
             && report.been_up == installation.been_up
@@ -189,7 +204,10 @@ impl Shared {
             .iter()
             .filter_map(|service| {
                 let waiting = service.waiting.as_ref()?;
-                let before = installation.service_states.iter().find(|before| before.service_name == service.service_name);
+                let before = installation
+                    .service_states
+                    .iter()
+                    .find(|before| before.service_name == service.service_name);
                 let known = before.and_then(|before| before.waiting.as_ref()) == Some(waiting);
                 (!known).then(|| NewEvent {
                     installation: installation.id,
@@ -207,7 +225,10 @@ impl Shared {
     }
 
     fn note_blocked(&self, id: InstallationId, plan: &Plan) {
-        let waits = plan.waiting.values().any(|wait| matches!(wait.reason, WaitReason::Change | WaitReason::Conflict));
+        let waits = plan
+            .waiting
+            .values()
+            .any(|wait| matches!(wait.reason, WaitReason::Change | WaitReason::Conflict));
         let mut blocked = lock(&self.blocked);
         if waits {
             blocked.insert(id);

@@ -17,8 +17,12 @@ pub(crate) struct ProgressBoard(Mutex<HashMap<InstallationId, BTreeMap<String, I
 impl ProgressBoard {
     /// A pull begins.
     pub(crate) fn begin(&self, id: InstallationId, service: &str, image: &PinnedImage) {
-        let progress =
-            ImageProgress { image: image.reference.clone(), bytes_done: 0, bytes_total: image.bytes.unwrap_or(0), done: false };
+        let progress = ImageProgress {
+            image: image.reference.clone(),
+            bytes_done: 0,
+            bytes_total: image.bytes.unwrap_or(0),
+            done: false,
+        };
         lock(&self.0).entry(id).or_default().insert(service.to_owned(), progress);
     }
 

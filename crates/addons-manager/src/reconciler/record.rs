@@ -13,18 +13,51 @@ use crate::runtime::{ContainerState, Health, InspectedContainer};
 #[allow(missing_docs)]
 pub enum Record {
     /// A container has the name and nonce of a row without id: from now on its id is the proof.
-    ContainerFound { row: i64, engine_id: String },
+    ContainerFound {
+        row: i64,
+        engine_id: String,
+    },
     /// The same of a network; the others that carry that name and nonce are surplus.
-    NetworkFound { row: i64, engine_id: String, surplus: Vec<String> },
+    NetworkFound {
+        row: i64,
+        engine_id: String,
+        surplus: Vec<String>,
+    },
     /// A container runs, and no run of it is written down.
-    RunSeen { service: String, row: i64, engine_id: String, spec_digest: String, started_by: StartedBy, started_at: Timestamp },
+    RunSeen {
+        service: String,
+        row: i64,
+        engine_id: String,
+        spec_digest: String,
+        started_by: StartedBy,
+        started_at: Timestamp,
+    },
     /// The run of an attempt has ended, and no event has told.
-    RunEnded { attempt: i64, ended_at: Timestamp, exit_code: Option<i64>, oom: bool, ended_by: EndedBy },
-    RunUnhealthy { attempt: i64, at: Timestamp },
-    RunRecovered { attempt: i64 },
-    JobCompleted { service: String, spec_digest: String, finished_at: Timestamp, watched: bool },
+    RunEnded {
+        attempt: i64,
+        ended_at: Timestamp,
+        exit_code: Option<i64>,
+        oom: bool,
+        ended_by: EndedBy,
+    },
+    RunUnhealthy {
+        attempt: i64,
+        at: Timestamp,
+    },
+    RunRecovered {
+        attempt: i64,
+    },
+    JobCompleted {
+        service: String,
+        spec_digest: String,
+        finished_at: Timestamp,
+        watched: bool,
+    },
     /// The start of its process as the engine writes it.
-    ProcessStarted { row: i64, started_at: String },
+    ProcessStarted {
+        row: i64,
+        started_at: String,
+    },
 }
 
 /// A time between loss and return of the event stream while the manager ran. What exited meanwhile may have been stopped by the engine.
@@ -39,11 +72,20 @@ pub struct Outage {
 const OUTAGE_SLACK: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What is seen now and not written down yet.
-pub fn records(desired: &DesiredState, observed: &ObservedState, now: Timestamp, outages: &[Outage]) -> Vec<Record> {
+pub fn records(
+    desired: &DesiredState,
+    observed: &ObservedState,
+    now: Timestamp,
+    outages: &[Outage],
+) -> Vec<Record> {
     let mut records = Vec::new();
     for row in &desired.networks {
         if let (None, Some(network)) = (&row.engine_id, observed.ours.networks.get(&row.row)) {
-            records.push(Record::NetworkFound { row: row.row, engine_id: network.id.0.clone(), surplus: network.surplus.clone() });
+            records.push(Record::NetworkFound {
+                row: row.row,
+                engine_id: network.id.0.clone(),
+                surplus: network.surplus.clone(),
+            });
         }
     }
     for row in &desired.containers {
@@ -63,13 +105,18 @@ pub fn records(desired: &DesiredState, observed: &ObservedState, now: Timestamp,
 /// Ids of containers that a pass has to inspect before it concludes anything: those whose run ended unseen.
 pub fn unexplained(desired: &DesiredState, observed: &ObservedState) -> Vec<String> {
     let ended = |container: &OurContainer| {
-        matches!(container.state(), ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting)
+        matches!(
+            container.state(),
+            ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting
+        )
     };
     desired
         .containers
         .iter()
         .filter_map(|row| Some((row, observed.ours.containers.get(&row.row)?)))
-        .filter(|(row, container)| container.inspected.is_none() && ended(container) && needs_explaining(desired, row, container))
+        .filter(|(row, container)| {
+            container.inspected.is_none() && ended(container) && needs_explaining(desired, row, container)
+        })
         .map(|(_, container)| container.id.0.clone())
         .collect()
 }
@@ -80,7 +127,11 @@ fn needs_explaining(desired: &DesiredState, row: &ContainerRow, container: &OurC
         Some(run) => run.ended_at.is_none(),
         // It ran before anything was written down of it, as after adoption. Attempts of an older epoch are no part of the history:
         // those are over, and what they say is forgiven.
-        None => row.started_at.is_none() && row.restart_generation == desired.installation.restart_generation && row.verified,
+        None => {
+            row.started_at.is_none()
+                && row.restart_generation == desired.installation.restart_generation
+                && row.verified
+        }
     }
 }
 
@@ -94,7 +145,10 @@ fn runs(
 ) {
     let live = container.inspected.as_ref();
     let id = container.id.0.as_str();
-    let open = desired.history(&row.service).iter().find(|run| run.ended_at.is_none() && run.engine_id.as_deref() == Some(id));
+    let open = desired
+        .history(&row.service)
+        .iter()
+        .find(|run| run.ended_at.is_none() && run.engine_id.as_deref() == Some(id));
     let seen = |started_by, live: Option<&InspectedContainer>| Record::RunSeen {
         service: row.service.clone(),
         row: row.row,
@@ -147,9 +201,12 @@ fn health(run: &Attempt, container: &OurContainer, now: Timestamp, records: &mut
 }
 
 fn end(run: &Attempt, now: Timestamp, live: Option<&InspectedContainer>, outages: &[Outage]) -> Record {
-    let finished = live.and_then(|live| live.finished_at.parse::<Timestamp>().ok()).filter(|at| *at >= run.started_at);
+    let finished =
+        live.and_then(|live| live.finished_at.parse::<Timestamp>().ok()).filter(|at| *at >= run.started_at);
     let ended_at = finished.unwrap_or(now);
-    let in_outage = outages.iter().any(|outage| ended_at + OUTAGE_SLACK >= outage.from && ended_at <= outage.until + OUTAGE_SLACK);
+    let in_outage = outages
+        .iter()
+        .any(|outage| ended_at + OUTAGE_SLACK >= outage.from && ended_at <= outage.until + OUTAGE_SLACK);
     let ended_by = run.ended_by.unwrap_or(if in_outage { EndedBy::Engine } else { EndedBy::Itself });
     Record::RunEnded {
         attempt: run.row,
@@ -161,12 +218,23 @@ fn end(run: &Attempt, now: Timestamp, live: Option<&InspectedContainer>, outages
 }
 
 /// A container that is gone ended with its removal; who removed it did not say so, and it was not us.
-fn runs_of_what_is_gone(desired: &DesiredState, observed: &ObservedState, now: Timestamp, records: &mut Vec<Record>) {
+fn runs_of_what_is_gone(
+    desired: &DesiredState,
+    observed: &ObservedState,
+    now: Timestamp,
+    records: &mut Vec<Record>,
+) {
     let there = |id: &str| observed.ours.containers.values().any(|container| container.id.0 == id);
     for run in desired.attempts.values().flatten().filter(|run| run.ended_at.is_none()) {
         if run.engine_id.as_deref().is_some_and(|id| !there(id)) {
             let ended_by = run.ended_by.unwrap_or(EndedBy::Person);
-            records.push(Record::RunEnded { attempt: run.row, ended_at: now, exit_code: None, oom: false, ended_by });
+            records.push(Record::RunEnded {
+                attempt: run.row,
+                ended_at: now,
+                exit_code: None,
+                oom: false,
+                ended_by,
+            });
         }
     }
 }
@@ -178,13 +246,23 @@ fn completions(desired: &DesiredState, observed: &ObservedState, records: &mut V
         if desired.completions.contains_key(name) {
             continue;
         }
-        let Some(run) = desired.history(name).iter().find(|attempt| attempt.engine_id.is_some()) else { continue };
-        let running = observed.current(desired, name).is_some_and(|(_, container)| container.state() == ContainerState::Running);
-        if let (Some(finished_at), Some(EndedBy::Itself), Some(0), false) = (run.ended_at, run.ended_by, run.exit_code, running)
+        let Some(run) = desired.history(name).iter().find(|attempt| attempt.engine_id.is_some()) else {
+            continue;
+        };
+        let running = observed
+            .current(desired, name)
+            .is_some_and(|(_, container)| container.state() == ContainerState::Running);
+        if let (Some(finished_at), Some(EndedBy::Itself), Some(0), false) =
+            (run.ended_at, run.ended_by, run.exit_code, running)
             && let Some(spec_digest) = desired.digests.get(name)
         {
             let watched = run.watched;
-            records.push(Record::JobCompleted { service: name.to_owned(), spec_digest: spec_digest.clone(), finished_at, watched });
+            records.push(Record::JobCompleted {
+                service: name.to_owned(),
+                spec_digest: spec_digest.clone(),
+                finished_at,
+                watched,
+            });
         }
     }
 }

@@ -14,15 +14,30 @@ use crate::storage::passes::StoredReport;
 /// How the installation is, as of this snapshot and with this plan.
 pub fn report(desired: &DesiredState, observed: &ObservedState, plan: &Plan, now: Timestamp) -> StoredReport {
     let installation = &desired.installation;
-    let service_states: Vec<ServiceReport> =
-        desired.specification.services.values().map(|service| service_report(desired, observed, plan, service, now)).collect();
+    let service_states: Vec<ServiceReport> = desired
+        .specification
+        .services
+        .values()
+        .map(|service| service_report(desired, observed, plan, service, now))
+        .collect();
     let mut been_up = installation.been_up.clone();
     if installation.desired == Desired::Active {
-        been_up.extend(service_states.iter().filter(|service| service.is_up()).map(|service| service.service_name.clone()));
+        been_up.extend(
+            service_states
+                .iter()
+                .filter(|service| service.is_up())
+                .map(|service| service.service_name.clone()),
+        );
     }
     let own_networks = desired.networks.iter().any(|row| !row.platform);
     let leftovers = !desired.containers.is_empty() || own_networks;
-    let facts = Facts { desired: installation.desired, leftovers, rollout: None, been_up: &been_up, services: &service_states };
+    let facts = Facts {
+        desired: installation.desired,
+        leftovers,
+        rollout: None,
+        been_up: &been_up,
+        services: &service_states,
+    };
     let status = derive(&facts);
     let status_since = if status == installation.status { installation.status_since } else { now };
     StoredReport { status, status_since, been_up, conditions: conditions(desired, plan, now), service_states }
@@ -32,15 +47,26 @@ fn conditions(desired: &DesiredState, plan: &Plan, now: Timestamp) -> Vec<Condit
     let mut conditions: Vec<Condition> = plan
         .conditions
         .iter()
-        .map(|notice| Condition { kind: notice.kind.to_owned(), service_name: notice.service.clone(), message: notice.message.clone(), since: now })
+        .map(|notice| Condition {
+            kind: notice.kind.to_owned(),
+            service_name: notice.service.clone(),
+            message: notice.message.clone(),
+            since: now,
+        })
         .collect();
     // What holds back the installation as a whole, as a network that cannot be removed.
     if let Some(wait) = plan.waiting.get("") {
-        conditions.push(Condition { kind: "waiting".to_owned(), service_name: None, message: wait.message.clone(), since: now });
+        conditions.push(Condition {
+            kind: "waiting".to_owned(),
+            service_name: None,
+            message: wait.message.clone(),
+            since: now,
+        });
     }
     for condition in &mut conditions {
         let before = desired.installation.conditions.iter();
-        let same = before.filter(|before| before.kind == condition.kind && before.service_name == condition.service_name);
+        let same = before
+            .filter(|before| before.kind == condition.kind && before.service_name == condition.service_name);
         if let Some(before) = same.into_iter().next() {
             condition.since = before.since;
         }
@@ -59,18 +85,25 @@ fn service_report(
     let container = observed.current(desired, name).map(|(_, container)| container);
     let history = desired.history(name);
     let phase = phase(desired, observed, plan, service);
-    let runs = container.is_some_and(|container| matches!(container.state(), ContainerState::Running | ContainerState::Paused));
-    let health = container.filter(|_| runs).and_then(|container| container.listed.health).map(|health| match health {
-        runtime::Health::Starting => Health::Starting,
-        runtime::Health::Healthy => Health::Healthy,
-        runtime::Health::Unhealthy => Health::Unhealthy,
+    let runs = container.is_some_and(|container| {
+        matches!(container.state(), ContainerState::Running | ContainerState::Paused)
     });
+    let health =
+        container.filter(|_| runs).and_then(|container| container.listed.health).map(|health| match health {
+            runtime::Health::Starting => Health::Starting,
+            runtime::Health::Healthy => Health::Healthy,
+            runtime::Health::Unhealthy => Health::Unhealthy,
+        });
     let before = desired.installation.service_states.iter().find(|before| before.service_name == name);
-    let since = before.filter(|before| before.phase == phase && before.health == health).map_or(now, |before| before.since);
+    let since = before
+        .filter(|before| before.phase == phase && before.health == health)
+        .map_or(now, |before| before.since);
     let ended = history.iter().find(|attempt| attempt.ended_at.is_some() && attempt.exit_code.is_some());
     let exit_code = if runs { None } else { ended.and_then(|attempt| attempt.exit_code) };
     let logs = (phase == ServicePhase::Failed)
-        .then(|| history.iter().find(|attempt| attempt.logs.is_some()).and_then(|attempt| attempt.logs.clone()))
+        .then(|| {
+            history.iter().find(|attempt| attempt.logs.is_some()).and_then(|attempt| attempt.logs.clone())
+        })
         .flatten();
     ServiceReport {
         service_name: name.to_owned(),
@@ -85,13 +118,19 @@ fn service_report(
     }
 }
 
-fn phase(desired: &DesiredState, observed: &ObservedState, plan: &Plan, service: &ServiceSpecification) -> ServicePhase {
+fn phase(
+    desired: &DesiredState,
+    observed: &ObservedState,
+    plan: &Plan,
+    service: &ServiceSpecification,
+) -> ServicePhase {
     let name = service.service_name.as_str();
     if service.restart.is_job() && desired.completions.contains_key(name) {
         return ServicePhase::Completed;
     }
     let held_back = plan.waiting.get(name).is_some_and(|wait| wait.is_failure());
-    let known = desired.current(name).is_some_and(|row| row.engine_id.is_some()) || desired.installation.been_up.contains(name);
+    let known = desired.current(name).is_some_and(|row| row.engine_id.is_some())
+        || desired.installation.been_up.contains(name);
     let Some((_, container)) = observed.current(desired, name) else {
         return match plan.phase_of(name) {
             _ if held_back => ServicePhase::Failed,
@@ -121,7 +160,8 @@ fn phase(desired: &DesiredState, observed: &ObservedState, plan: &Plan, service:
 
 /// Runs that followed a failed one.
 fn restarts(desired: &DesiredState, service: &ServiceSpecification) -> u32 {
-    let runs: Vec<_> = desired.history(&service.service_name).iter().filter(|attempt| attempt.engine_id.is_some()).collect();
+    let runs: Vec<_> =
+        desired.history(&service.service_name).iter().filter(|attempt| attempt.engine_id.is_some()).collect();
     let after_failure = runs.windows(2).filter(|pair| {
         pair[0].started_by == StartedBy::Engine || backoff::is_failure(pair[1], service.restart.is_job())
     });

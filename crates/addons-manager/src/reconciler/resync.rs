@@ -41,7 +41,8 @@ impl Shared {
         }
         // Those that were not inspected for longest, so many that each has its turn in time.
         seen.sort();
-        let share = seen.len() as f64 * (self.settings.resync_interval.as_secs_f64() / INSPECT_EVERY.as_secs_f64()).min(1.0);
+        let share = seen.len() as f64
+            * (self.settings.resync_interval.as_secs_f64() / INSPECT_EVERY.as_secs_f64()).min(1.0);
         let ids: BTreeSet<String> = seen.into_iter().take(share.ceil() as usize).map(|(_, id)| id).collect();
         let answers = self.inspect(ids).await?;
         lock(&self.inspected).retain(|id, _| owners.contains_key(id));
@@ -60,11 +61,17 @@ impl Shared {
                 && report.been_up == shown.been_up
                 && report.conditions == shown.conditions
                 && report.service_states == shown.service_states;
-            let unwritten = !records(state, &observed, now, &outages).is_empty() || !unexplained(state, &observed).is_empty();
+            let unwritten = !records(state, &observed, now, &outages).is_empty()
+                || !unexplained(state, &observed).is_empty();
             if !plan.steps.is_empty() || !same || unwritten || self.may_adopt(state, &world) {
                 // This listing serves it, if it is looked at before anything else happens.
                 self.wakes.full(id, need);
-                for container in observed.ours.containers.values().filter(|container| answers.contains_key(&container.id.0)) {
+                for container in observed
+                    .ours
+                    .containers
+                    .values()
+                    .filter(|container| answers.contains_key(&container.id.0))
+                {
                     self.wakes.container(id, &container.id.0);
                 }
             } else if let Some(at) = plan.look_again {
@@ -73,7 +80,8 @@ impl Shared {
         }
         for status in addon_client::InstallationStatus::ALL {
             let count = by_status.get(status.as_str()).copied().unwrap_or(0);
-            metrics::gauge!("addons_manager_installations", "status" => status.as_str()).set(f64::from(count));
+            metrics::gauge!("addons_manager_installations", "status" => status.as_str())
+                .set(f64::from(count));
         }
         Ok(())
     }

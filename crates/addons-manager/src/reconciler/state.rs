@@ -11,11 +11,13 @@ use service_kit::clock::Timestamp;
 use crate::domain::claim::addresses_overlap;
 use crate::domain::installation::{Desired, InstallationId};
 use crate::domain::specification::{
-    MountSource, NetworkSpecification, PublishedPort, RestartPolicy, RevisionSpecification, ServiceSpecification, VolumeSpecification,
+    MountSource, NetworkSpecification, PublishedPort, RestartPolicy, RevisionSpecification,
+    ServiceSpecification, VolumeSpecification,
 };
 use crate::domain::status::{Condition, InstallationStatus, ServiceReport};
 use crate::runtime::{
-    ContainerState, InspectedContainer, ListedContainer, ListedNetwork, ListedVolume, Listing, OwnContainerId, OwnNetworkId, OwnVolumeName,
+    ContainerState, InspectedContainer, ListedContainer, ListedNetwork, ListedVolume, Listing,
+    OwnContainerId, OwnNetworkId, OwnVolumeName,
 };
 
 /// Label that carries the nonce of the row that an object was created for.
@@ -383,10 +385,10 @@ impl DesiredState {
             let before = order.len();
             for service in self.specification.services.values() {
                 let name = service.service_name.as_str();
-                let ready = service
-                    .depends_on
-                    .iter()
-                    .all(|dependency| placed.contains(dependency.service.as_str()) || !self.specification.services.contains_key(&dependency.service));
+                let ready = service.depends_on.iter().all(|dependency| {
+                    placed.contains(dependency.service.as_str())
+                        || !self.specification.services.contains_key(&dependency.service)
+                });
                 if !placed.contains(name) && ready {
                     placed.insert(name);
                     order.push(service);
@@ -394,7 +396,12 @@ impl DesiredState {
             }
             if order.len() == before {
                 // A cycle, which validation refuses: the rest in order of names rather than never.
-                order.extend(self.specification.services.values().filter(|service| !placed.contains(service.service_name.as_str())));
+                order.extend(
+                    self.specification
+                        .services
+                        .values()
+                        .filter(|service| !placed.contains(service.service_name.as_str())),
+                );
             }
         }
         order
@@ -470,7 +477,10 @@ impl World {
 
     fn container_with_nonce(&self, name: &str, nonce: &str) -> Option<&ListedContainer> {
         let candidates = self.containers_by_nonce.get(nonce)?;
-        candidates.iter().map(|index| &self.listing.containers[*index]).find(|container| container.name == name)
+        candidates
+            .iter()
+            .map(|index| &self.listing.containers[*index])
+            .find(|container| container.name == name)
     }
 }
 
@@ -568,7 +578,9 @@ impl Others {
         let holders = self.world.containers_by_port.get(&port.host_port)?;
         holders.iter().map(|index| &self.world.listing.containers[*index]).find_map(|container| {
             let taken = container.ports.iter().any(|theirs| {
-                theirs.host_port == port.host_port && theirs.protocol == port.protocol && addresses_overlap(theirs.host_ip, port.host_ip)
+                theirs.host_port == port.host_port
+                    && theirs.protocol == port.protocol
+                    && addresses_overlap(theirs.host_ip, port.host_ip)
             });
             (taken && !self.own.contains(&container.id)).then_some(OtherContainer(container))
         })
@@ -594,7 +606,11 @@ impl Others {
         self.world.listing.containers.iter().any(|container| {
             !self.own.contains(&container.id)
                 && container.networks.contains_key(network_id)
-                && (container.name == name || container.labels.get("com.docker.compose.service").is_some_and(|service| service == name))
+                && (container.name == name
+                    || container
+                        .labels
+                        .get("com.docker.compose.service")
+                        .is_some_and(|service| service == name))
         })
     }
 }
@@ -614,10 +630,14 @@ pub fn observe(
 ) -> ObservedState {
     let mut ours = Ours::default();
     // One of ours that is gone by now may still be in the listing: it is not somebody else's for that.
-    let mut own: BTreeSet<String> = desired.containers.iter().filter_map(|row| row.engine_id.clone()).collect();
+    let mut own: BTreeSet<String> =
+        desired.containers.iter().filter_map(|row| row.engine_id.clone()).collect();
     for row in &desired.containers {
         let listed = match &row.engine_id {
-            Some(id) => world.container(id).cloned().or_else(|| inspected.get(id)?.as_ref().map(|found| found.listed.clone())),
+            Some(id) => world
+                .container(id)
+                .cloned()
+                .or_else(|| inspected.get(id)?.as_ref().map(|found| found.listed.clone())),
             None => world.container_with_nonce(&row.name, &row.nonce).cloned(),
         };
         let Some(mut listed) = listed else { continue };
@@ -630,14 +650,16 @@ pub fn observe(
             None => None,
         };
         own.insert(listed.id.clone());
-        ours.containers.insert(row.row, OurContainer { id: OwnContainerId(listed.id.clone()), listed, inspected: live });
+        ours.containers
+            .insert(row.row, OurContainer { id: OwnContainerId(listed.id.clone()), listed, inspected: live });
     }
     for row in &desired.networks {
         let (listed, surplus) = match &row.engine_id {
             Some(id) => (world.network(id), Vec::new()),
             None => {
-                let mut proven =
-                    world.networks_named(&row.name).filter(|network| network.labels.get(NONCE_LABEL).is_some_and(|nonce| *nonce == row.nonce));
+                let mut proven = world.networks_named(&row.name).filter(|network| {
+                    network.labels.get(NONCE_LABEL).is_some_and(|nonce| *nonce == row.nonce)
+                });
                 (proven.next(), proven.map(|network| network.id.clone()).collect())
             }
         };
@@ -647,7 +669,9 @@ pub fn observe(
         ours.networks.insert(row.row, OurNetwork { id: OwnNetworkId(listed.id.clone()), listed, surplus });
     }
     for row in &desired.volumes {
-        let proven = world.volume(&row.name).filter(|volume| volume.labels.get(NONCE_LABEL).is_some_and(|nonce| *nonce == row.nonce));
+        let proven = world
+            .volume(&row.name)
+            .filter(|volume| volume.labels.get(NONCE_LABEL).is_some_and(|nonce| *nonce == row.nonce));
         if let Some(listed) = proven.cloned() {
             own.insert(volume_key(&row.name));
             ours.volumes.insert(row.row, OurVolume { name: OwnVolumeName(row.name.clone()), listed });
@@ -658,7 +682,11 @@ pub fn observe(
 
 impl ObservedState {
     /// The container that serves for `service`, where it is there.
-    pub fn current<'a>(&'a self, desired: &'a DesiredState, service: &str) -> Option<(&'a ContainerRow, &'a OurContainer)> {
+    pub fn current<'a>(
+        &'a self,
+        desired: &'a DesiredState,
+        service: &str,
+    ) -> Option<(&'a ContainerRow, &'a OurContainer)> {
         let row = desired.current(service)?;
         Some((row, self.ours.containers.get(&row.row)?))
     }

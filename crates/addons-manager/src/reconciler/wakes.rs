@@ -77,7 +77,10 @@ impl Wakes {
     /// Takes an installation whose turn it is; it is running until it is released.
     pub(crate) fn take_ready(&self, now: Timestamp) -> Option<InstallationId> {
         let mut inner = lock(&self.0);
-        let ready = inner.slots.iter_mut().find(|(_, slot)| !slot.running && (slot.woken || slot.due.is_some_and(|due| due <= now)));
+        let ready = inner
+            .slots
+            .iter_mut()
+            .find(|(_, slot)| !slot.running && (slot.woken || slot.due.is_some_and(|due| due <= now)));
         let (id, slot) = ready?;
         slot.running = true;
         Some(*id)
@@ -90,7 +93,11 @@ impl Wakes {
         slot.woken = false;
         slot.due = None;
         let need = slot.scope.need;
-        Scope { need, full: std::mem::take(&mut slot.scope.full), touched: std::mem::take(&mut slot.scope.touched) }
+        Scope {
+            need,
+            full: std::mem::take(&mut slot.scope.full),
+            touched: std::mem::take(&mut slot.scope.touched),
+        }
     }
 
     /// The pass has changed something: its next look needs a listing that was begun after that.
@@ -116,6 +123,10 @@ impl Wakes {
         slot.running = false;
         if let Some(at) = again {
             slot.due = Some(slot.due.map_or(at, |due| due.min(at)));
+        }
+        // What it has seen is at least as new as what it needs, and listings only become newer: nothing is lost with an idle slot.
+        if !slot.woken && slot.due.is_none() && slot.scope.touched.is_empty() && !slot.scope.full {
+            inner.slots.remove(&id);
         }
     }
 
@@ -163,13 +174,19 @@ mod tests {
         wakes.full(id(1), 2);
         assert_eq!(wakes.take_ready(at(0)), Some(id(1)));
         assert_eq!(wakes.take_ready(at(0)), None);
-        assert_eq!(wakes.take_scope(id(1)), Scope { need: 3, full: true, touched: BTreeSet::from(["a".to_owned()]) });
+        assert_eq!(
+            wakes.take_scope(id(1)),
+            Scope { need: 3, full: true, touched: BTreeSet::from(["a".to_owned()]) }
+        );
         // Woken while it runs: again after it.
         wakes.container(id(1), "b");
         assert_eq!(wakes.take_ready(at(0)), None);
         wakes.release(id(1), None);
         assert_eq!(wakes.take_ready(at(0)), Some(id(1)));
-        assert_eq!(wakes.take_scope(id(1)), Scope { need: 3, full: false, touched: BTreeSet::from(["b".to_owned()]) });
+        assert_eq!(
+            wakes.take_scope(id(1)),
+            Scope { need: 3, full: false, touched: BTreeSet::from(["b".to_owned()]) }
+        );
         wakes.release(id(1), None);
         assert_eq!(wakes.take_ready(at(0)), None);
     }

@@ -12,14 +12,15 @@ use service_kit::clock::SharedClock;
 use tokio::sync::mpsc;
 
 use super::{
-    ChangeNeeded, ContainerMeant, ContainerRuntime, ContainerState, EngineFacts, EventMessage, EventObject, Health, InspectedContainer,
-    InspectedImage, ListedAttachment, ListedContainer, ListedMount, ListedNetwork, ListedPort, ListedVolume, Listing, OwnContainerId,
-    OwnNetworkId, OwnVolumeName, PullProgress, RuntimeError, RuntimeEvent,
+    ChangeNeeded, ContainerMeant, ContainerRuntime, ContainerState, EngineFacts, EventMessage, EventObject,
+    Health, InspectedContainer, InspectedImage, ListedAttachment, ListedContainer, ListedMount,
+    ListedNetwork, ListedPort, ListedVolume, Listing, OwnContainerId, OwnNetworkId, OwnVolumeName,
+    PullProgress, RuntimeError, RuntimeEvent,
 };
 use crate::domain::claim::addresses_overlap;
 use crate::domain::specification::{
-    MountSource, NetworkAttachment, NetworkMode, NetworkSpecification, PinnedImage, Resources, RestartPolicy, ServiceSpecification,
-    VolumeSpecification,
+    MountSource, NetworkAttachment, NetworkMode, NetworkSpecification, PinnedImage, Resources, RestartPolicy,
+    ServiceSpecification, VolumeSpecification,
 };
 
 /// An engine in memory. Clones are the same engine.
@@ -72,6 +73,7 @@ struct Engine {
     exit_on_stop: i64,
     spoils_creates: Option<String>,
     hidden_ports: BTreeMap<String, ListedPort>,
+    listed_unhealthy: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -119,7 +121,11 @@ impl MemoryRuntime {
         let engine = Engine {
             health_at_start: Some(Health::Healthy),
             exit_on_stop: 143,
-            facts: EngineFacts { version: "20.10.24".into(), platform: "linux/amd64".into(), ..EngineFacts::default() },
+            facts: EngineFacts {
+                version: "20.10.24".into(),
+                platform: "linux/amd64".into(),
+                ..EngineFacts::default()
+            },
             ..Engine::default()
         };
         Self { engine: Arc::new(Mutex::new(engine)), clock }
@@ -130,7 +136,12 @@ impl MemoryRuntime {
     }
 
     /// Begins a call: counts it, and answers whether it is done and what comes back instead of its result.
-    fn call(&self, operation: &'static str, object: &str, touches: bool) -> Result<(MutexGuard<'_, Engine>, Option<RuntimeError>), RuntimeError> {
+    fn call(
+        &self,
+        operation: &'static str,
+        object: &str,
+        touches: bool,
+    ) -> Result<(MutexGuard<'_, Engine>, Option<RuntimeError>), RuntimeError> {
         let mut engine = self.engine();
         let number = engine.calls.len();
         engine.calls.push(Call { operation, object: object.to_owned(), touches });
@@ -177,7 +188,9 @@ impl MemoryRuntime {
     /// What the stream says of itself.
     pub fn tell(&self, message: &EventMessage) {
         let mut engine = self.engine();
-        engine.listeners.retain(|listener| listener.try_send(message.clone()).is_ok() || !listener.is_closed());
+        engine
+            .listeners
+            .retain(|listener| listener.try_send(message.clone()).is_ok() || !listener.is_closed());
     }
 
     /// What a health check says right after a start, where there is one.
@@ -201,7 +214,13 @@ impl MemoryRuntime {
     }
 
     /// The same with labels of the image's own.
-    pub fn publish_with_labels(&self, digest: &str, volumes: &[&str], has_healthcheck: bool, labels: &[(&str, &str)]) {
+    pub fn publish_with_labels(
+        &self,
+        digest: &str,
+        volumes: &[&str],
+        has_healthcheck: bool,
+        labels: &[(&str, &str)],
+    ) {
         let id = image_id(digest);
         let inspected = InspectedImage {
             id: id.clone(),
@@ -323,7 +342,14 @@ impl MemoryRuntime {
         let id = engine.new_id();
         let created = engine.time(&self.clock);
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let network = ListedNetwork { id: id.clone(), name: name.to_owned(), driver: "bridge".to_owned(), labels, created, ..ListedNetwork::default() };
+        let network = ListedNetwork {
+            id: id.clone(),
+            name: name.to_owned(),
+            driver: "bridge".to_owned(),
+            labels,
+            created,
+            ..ListedNetwork::default()
+        };
         engine.networks.insert(id.clone(), network);
         id
     }
@@ -331,7 +357,12 @@ impl MemoryRuntime {
     /// Somebody else makes a volume.
     pub fn foreign_volume(&self, name: &str, labels: &[(&str, &str)]) {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let volume = ListedVolume { name: name.to_owned(), driver: "local".to_owned(), options: BTreeMap::new(), labels };
+        let volume = ListedVolume {
+            name: name.to_owned(),
+            driver: "local".to_owned(),
+            options: BTreeMap::new(),
+            labels,
+        };
         self.engine().volumes.insert(name.to_owned(), volume);
     }
 
@@ -339,7 +370,9 @@ impl MemoryRuntime {
     pub fn remove_network_by_hand(&self, id: &str) {
         let mut engine = self.engine();
         engine.networks.remove(id);
-        for container in engine.containers.values_mut().filter(|container| container.state == ContainerState::Running) {
+        for container in
+            engine.containers.values_mut().filter(|container| container.state == ContainerState::Running)
+        {
             container.networks.remove(id);
         }
         engine.event(&self.clock, EventObject::Network, id, "destroy", &[]);
@@ -360,6 +393,11 @@ impl MemoryRuntime {
     /// The engine is in the middle of something with it.
     pub fn set_state(&self, id: &str, state: ContainerState) {
         self.engine().change(id, |container| container.state = state);
+    }
+
+    /// A listing says `unhealthy` for a check that was merely interrupted, and inspect does not.
+    pub fn list_as_unhealthy(&self, id: &str) {
+        self.engine().listed_unhealthy.insert(id.to_owned());
     }
 
     /// `docker kill -s HUP`, after which the process goes on.
@@ -429,7 +467,8 @@ impl MemoryRuntime {
     /// `docker network connect`.
     pub fn connect_by_hand(&self, id: &str, network_id: &str, aliases: &[&str]) {
         let mut engine = self.engine();
-        let network_name = engine.networks.get(network_id).map(|network| network.name.clone()).unwrap_or_default();
+        let network_name =
+            engine.networks.get(network_id).map(|network| network.name.clone()).unwrap_or_default();
         let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
         engine.change(id, |container| {
             container.networks.insert(network_id.to_owned(), Attachment { network_name, aliases });
@@ -476,7 +515,9 @@ impl MemoryRuntime {
             }
         }
         for id in &ids {
-            if engine.containers[id].restart == RestartPolicy::Always && engine.containers[id].state == ContainerState::Exited {
+            if engine.containers[id].restart == RestartPolicy::Always
+                && engine.containers[id].state == ContainerState::Exited
+            {
                 engine.begin(&self.clock, id);
             }
         }
@@ -509,11 +550,19 @@ impl Engine {
         format!("{}{:06}Z", text.trim_end_matches('Z'), self.counter % 1_000_000)
     }
 
-    fn event(&mut self, clock: &SharedClock, object: EventObject, id: &str, action: &str, attributes: &[(&str, &str)]) {
+    fn event(
+        &mut self,
+        clock: &SharedClock,
+        object: EventObject,
+        id: &str,
+        action: &str,
+        attributes: &[(&str, &str)],
+    ) {
         if self.loses_events {
             return;
         }
-        let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let attributes =
+            attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let event = RuntimeEvent {
             at_ns: clock.now().millis() * 1_000_000,
             object,
@@ -534,7 +583,9 @@ impl Engine {
     }
 
     fn is_running(&self, id: &str) -> bool {
-        self.containers.get(id).is_some_and(|container| matches!(container.state, ContainerState::Running | ContainerState::Paused))
+        self.containers.get(id).is_some_and(|container| {
+            matches!(container.state, ContainerState::Running | ContainerState::Paused)
+        })
     }
 
     fn end(&mut self, clock: &SharedClock, id: &str, code: i64, by_itself: bool) {
@@ -547,7 +598,8 @@ impl Engine {
             RestartPolicy::No => false,
         };
         let ran = matches!(container.state, ContainerState::Running | ContainerState::Paused);
-        container.state = if by_itself && tries { ContainerState::Restarting } else { ContainerState::Exited };
+        container.state =
+            if by_itself && tries { ContainerState::Restarting } else { ContainerState::Exited };
         container.health = None;
         if ran {
             container.exit_code = code;
@@ -582,7 +634,13 @@ impl Engine {
             labels: container.labels.clone(),
             networks: attachments
                 .map(|(id, attachment)| {
-                    (id.clone(), ListedAttachment { network_name: attachment.network_name.clone(), addresses: Vec::new() })
+                    (
+                        id.clone(),
+                        ListedAttachment {
+                            network_name: attachment.network_name.clone(),
+                            addresses: Vec::new(),
+                        },
+                    )
                 })
                 .collect(),
             mounts: container.mounts.clone(),
@@ -605,7 +663,11 @@ impl Engine {
             error: String::new(),
             restart_count: container.restart_count,
             restart: Some(container.restart),
-            aliases: container.networks.values().map(|attachment| (attachment.network_name.clone(), attachment.aliases.clone())).collect(),
+            aliases: container
+                .networks
+                .values()
+                .map(|attachment| (attachment.network_name.clone(), attachment.aliases.clone()))
+                .collect(),
             asked_ports: container.ports.clone(),
             limits: container.limits.clone(),
             differences: Vec::new(),
@@ -614,7 +676,17 @@ impl Engine {
 
     fn listing(&self) -> Listing {
         Listing {
-            containers: self.containers.keys().filter_map(|id| self.listed(id)).collect(),
+            containers: self
+                .containers
+                .keys()
+                .filter_map(|id| self.listed(id))
+                .map(|mut listed| {
+                    if self.listed_unhealthy.contains(&listed.id) {
+                        listed.health = Some(Health::Unhealthy);
+                    }
+                    listed
+                })
+                .collect(),
             networks: self.networks.values().cloned().collect(),
             volumes: self.volumes.values().cloned().collect(),
         }
@@ -645,7 +717,8 @@ impl Engine {
         };
         // Another's namespace is looked for when it is joined at create.
         let unknown = matches!(&specification.network, NetworkMode::Service(service) if !meant.namespace_containers.contains_key(service));
-        if unknown || meant.namespace_containers.values().any(|needed| !self.containers.contains_key(needed)) {
+        if unknown || meant.namespace_containers.values().any(|needed| !self.containers.contains_key(needed))
+        {
             return Err(RuntimeError::Gone { operation });
         }
         let mut networks = BTreeMap::new();
@@ -662,7 +735,12 @@ impl Engine {
         }
         let mut mounts = Vec::new();
         let mut volume = |target: &str, name: &str, read_only: bool| {
-            mounts.push(ListedMount { target: target.to_owned(), volume: Some(name.to_owned()), host_path: None, read_only });
+            mounts.push(ListedMount {
+                target: target.to_owned(),
+                volume: Some(name.to_owned()),
+                host_path: None,
+                read_only,
+            });
         };
         for mount in &specification.mounts {
             if let MountSource::Volume(name) = &mount.source {
@@ -673,15 +751,29 @@ impl Engine {
             volume(target, name, false);
         }
         let plain = |path: &str| path.trim_end_matches('/').to_owned();
-        let covered: BTreeSet<String> =
-            specification.mounts.iter().map(|mount| plain(&mount.target)).chain(meant.image_volumes.keys().map(|path| plain(path))).collect();
+        let covered: BTreeSet<String> = specification
+            .mounts
+            .iter()
+            .map(|mount| plain(&mount.target))
+            .chain(meant.image_volumes.keys().map(|path| plain(path)))
+            .collect();
         for path in image.inspected.volumes.iter().filter(|path| !covered.contains(&plain(path))) {
             self.counter += 1;
-            mounts.push(ListedMount { target: path.clone(), volume: Some(format!("{:064x}", self.counter)), host_path: None, read_only: false });
+            mounts.push(ListedMount {
+                target: path.clone(),
+                volume: Some(format!("{:064x}", self.counter)),
+                host_path: None,
+                read_only: false,
+            });
         }
         // A volume that is not there is made, without labels.
         for name in mounts.iter().filter_map(|mount| mount.volume.clone()) {
-            let unlabelled = || ListedVolume { name: name.clone(), driver: "local".to_owned(), options: BTreeMap::new(), labels: BTreeMap::new() };
+            let unlabelled = || ListedVolume {
+                name: name.clone(),
+                driver: "local".to_owned(),
+                options: BTreeMap::new(),
+                labels: BTreeMap::new(),
+            };
             self.volumes.entry(name.clone()).or_insert_with(unlabelled);
         }
         let paths = specification.mounts.iter().filter_map(|mount| match &mount.source {
@@ -689,7 +781,12 @@ impl Engine {
             MountSource::Volume(_) => None,
         });
         let files = meant.file_sources.iter().map(|(target, path)| (target.clone(), path.clone(), true));
-        mounts.extend(paths.chain(files).map(|(target, path, read_only)| ListedMount { target, volume: None, host_path: Some(path), read_only }));
+        mounts.extend(paths.chain(files).map(|(target, path, read_only)| ListedMount {
+            target,
+            volume: None,
+            host_path: Some(path),
+            read_only,
+        }));
         let mut labels = image.labels.clone();
         labels.extend(specification.labels.clone());
         labels.extend(meant.labels.clone());
@@ -704,7 +801,10 @@ impl Engine {
             })
             .collect();
         let id = self.new_id();
-        let own_check = specification.healthcheck.as_ref().map(|check| check.test.first().is_none_or(|word| word != "NONE"));
+        let own_check = specification
+            .healthcheck
+            .as_ref()
+            .map(|check| check.test.first().is_none_or(|word| word != "NONE"));
         let container = Container {
             name: meant.name.clone(),
             image_id: image.inspected.id.clone(),
@@ -741,7 +841,9 @@ impl Engine {
         let container = self.containers.get(id).ok_or_else(|| gone("start container", id))?.clone();
         match container.state {
             ContainerState::Running | ContainerState::Restarting => return Ok(()),
-            ContainerState::Paused => return Err(retry(operation, "cannot start a paused container, try unpause instead")),
+            ContainerState::Paused => {
+                return Err(retry(operation, "cannot start a paused container, try unpause instead"));
+            }
             _ => {}
         }
         let mut failure = None;
@@ -768,7 +870,11 @@ impl Engine {
 
     fn taken_port(&self, id: &str, container: &Container) -> Option<u16> {
         let others = self.containers.iter().filter(|(other, _)| *other != id && self.is_running(other));
-        let hidden = self.hidden_ports.iter().filter(|(id, _)| self.containers.contains_key(*id)).map(|(_, port)| port);
+        let hidden = self
+            .hidden_ports
+            .iter()
+            .filter(|(id, _)| self.containers.contains_key(*id))
+            .map(|(_, port)| port);
         let taken = others.flat_map(|(_, other)| &other.ports).chain(hidden).find(|theirs| {
             container.ports.iter().any(|ours| {
                 ours.host_port == theirs.host_port
@@ -815,7 +921,8 @@ impl ContainerRuntime for MemoryRuntime {
                     if asked.labels != meant.labels {
                         inspected.differences.push("its labels are others".to_owned());
                     }
-                    if asked.image_volumes != meant.image_volumes || asked.file_sources != meant.file_sources {
+                    if asked.image_volumes != meant.image_volumes || asked.file_sources != meant.file_sources
+                    {
                         inspected.differences.push("its mounts are others".to_owned());
                     }
                     if container.name != meant.name || container.restart != meant.restart {
@@ -837,7 +944,10 @@ impl ContainerRuntime for MemoryRuntime {
     async fn registry_digest(&self, repository: &str, tag: &str) -> Result<String, RuntimeError> {
         let name = format!("{repository}:{tag}");
         let (engine, lost) = self.call("registry_digest", &name, false)?;
-        let never = || RuntimeError::Never { operation: format!("look up {name}"), message: "the registry has no such image".to_owned() };
+        let never = || RuntimeError::Never {
+            operation: format!("look up {name}"),
+            message: "the registry has no such image".to_owned(),
+        };
         let digest = engine.registry_names.get(&name).cloned().ok_or_else(never)?;
         unless_lost(lost, digest)
     }
@@ -855,12 +965,19 @@ impl ContainerRuntime for MemoryRuntime {
         unless_lost(lost, format!("the last {tail} lines of {}\n", engine.containers[id].name))
     }
 
-    async fn pull(&self, image: &PinnedImage, progress: mpsc::Sender<PullProgress>) -> Result<InspectedImage, RuntimeError> {
+    async fn pull(
+        &self,
+        image: &PinnedImage,
+        progress: mpsc::Sender<PullProgress>,
+    ) -> Result<InspectedImage, RuntimeError> {
         let (mut engine, lost) = self.call("pull", &image.digest, false)?;
         let _ = progress.try_send(PullProgress { done_bytes: 1, total_bytes: 2 });
         let found = engine.registry.get(&image.digest).cloned();
         let id = found.unwrap_or_else(|| {
-            Err(RuntimeError::Never { operation: format!("pull {}", image.reference), message: "manifest unknown".to_owned() })
+            Err(RuntimeError::Never {
+                operation: format!("pull {}", image.reference),
+                message: "manifest unknown".to_owned(),
+            })
         })?;
         let pulled = engine.images.get_mut(&id).expect("what is published is known");
         let digest = format!("{}@{}", image.repository, image.digest);
@@ -891,7 +1008,11 @@ impl ContainerRuntime for MemoryRuntime {
         unless_lost(lost, ())
     }
 
-    async fn create_container(&self, specification: &ServiceSpecification, meant: &ContainerMeant) -> Result<String, RuntimeError> {
+    async fn create_container(
+        &self,
+        specification: &ServiceSpecification,
+        meant: &ContainerMeant,
+    ) -> Result<String, RuntimeError> {
         let (mut engine, lost) = self.call("create_container", &meant.name, false)?;
         let id = engine.create(specification, meant)?;
         engine.event(&self.clock, EventObject::Container, &id, "create", &[]);
@@ -980,7 +1101,11 @@ impl ContainerRuntime for MemoryRuntime {
     async fn rename(&self, id: &OwnContainerId, name: &str) -> Result<(), RuntimeError> {
         let (mut engine, lost) = self.call("rename", &id.0, true)?;
         if engine.containers.iter().any(|(other, container)| *other != id.0 && container.name == name) {
-            return Err(change_needed(format!("rename to {name}"), "the name is in use".to_owned(), ChangeNeeded::NameTaken));
+            return Err(change_needed(
+                format!("rename to {name}"),
+                "the name is in use".to_owned(),
+                ChangeNeeded::NameTaken,
+            ));
         }
         engine.containers.get_mut(&id.0).ok_or_else(|| gone("rename", &id.0))?.name = name.to_owned();
         engine.event(&self.clock, EventObject::Container, &id.0, "rename", &[]);
@@ -997,14 +1122,20 @@ impl ContainerRuntime for MemoryRuntime {
         unless_lost(lost, ())
     }
 
-    async fn update(&self, id: &OwnContainerId, restart: RestartPolicy, resources: &Resources) -> Result<(), RuntimeError> {
+    async fn update(
+        &self,
+        id: &OwnContainerId,
+        restart: RestartPolicy,
+        resources: &Resources,
+    ) -> Result<(), RuntimeError> {
         let (mut engine, lost) = self.call("update", &id.0, true)?;
         let container = engine.containers.get_mut(&id.0).ok_or_else(|| gone("update", &id.0))?;
         container.restart = restart;
         // A limit of 0 is "leave it as it is".
         let limits = &mut container.limits;
         limits.memory_bytes = resources.memory_bytes.or(limits.memory_bytes);
-        limits.memory_reservation_bytes = resources.memory_reservation_bytes.or(limits.memory_reservation_bytes);
+        limits.memory_reservation_bytes =
+            resources.memory_reservation_bytes.or(limits.memory_reservation_bytes);
         limits.memory_swap_bytes = resources.memory_swap_bytes.or(limits.memory_swap_bytes);
         limits.nano_cpus = resources.nano_cpus.or(limits.nano_cpus);
         limits.pids = resources.pids.or(limits.pids);
@@ -1023,13 +1154,16 @@ impl ContainerRuntime for MemoryRuntime {
         courtesy_alias: Option<&str>,
     ) -> Result<(), RuntimeError> {
         let (mut engine, lost) = self.call("connect", &id.0, true)?;
-        let network_name = engine.networks.get(network_id).ok_or_else(|| gone("connect to", network_id))?.name.clone();
+        let network_name =
+            engine.networks.get(network_id).ok_or_else(|| gone("connect to", network_id))?.name.clone();
         let known: BTreeSet<String> = engine.networks.keys().cloned().collect();
         let container = engine.containers.get_mut(&id.0).ok_or_else(|| gone("connect", &id.0))?;
         let aliases = attachment.aliases.iter().cloned().chain(courtesy_alias.map(str::to_owned)).collect();
         // What is there already stays as it is; of a container that does not run, one of that name that has gone makes room.
         if !matches!(container.state, ContainerState::Running | ContainerState::Paused) {
-            container.networks.retain(|id, attached| attached.network_name != network_name || known.contains(id));
+            container
+                .networks
+                .retain(|id, attached| attached.network_name != network_name || known.contains(id));
         }
         if container.networks.values().all(|attached| attached.network_name != network_name) {
             container.networks.insert(network_id.to_owned(), Attachment { network_name, aliases });
@@ -1044,7 +1178,9 @@ impl ContainerRuntime for MemoryRuntime {
         let name = engine.networks.get(network_id).map(|network| network.name.clone());
         engine.change(&id.0, |container| {
             let runs = matches!(container.state, ContainerState::Running | ContainerState::Paused);
-            container.networks.retain(|id, attached| id != network_id && (runs || Some(&attached.network_name) != name.as_ref()));
+            container.networks.retain(|id, attached| {
+                id != network_id && (runs || Some(&attached.network_name) != name.as_ref())
+            });
         });
         engine.event(&self.clock, EventObject::Network, network_id, "disconnect", &[("container", &id.0)]);
         unless_lost(lost, ())
@@ -1052,7 +1188,10 @@ impl ContainerRuntime for MemoryRuntime {
 
     async fn remove_network(&self, id: &OwnNetworkId) -> Result<(), RuntimeError> {
         let (mut engine, lost) = self.call("remove_network", &id.0, true)?;
-        let user = engine.containers.iter().find(|(other, container)| engine.is_running(other) && container.networks.contains_key(&id.0));
+        let user = engine
+            .containers
+            .iter()
+            .find(|(other, container)| engine.is_running(other) && container.networks.contains_key(&id.0));
         if let Some((_, container)) = user {
             let message = format!("network has active endpoints: {}", container.name);
             return Err(change_needed("remove network".to_owned(), message, ChangeNeeded::InUse));
@@ -1064,7 +1203,9 @@ impl ContainerRuntime for MemoryRuntime {
 
     async fn remove_volume(&self, name: &OwnVolumeName) -> Result<(), RuntimeError> {
         let (mut engine, lost) = self.call("remove_volume", &name.0, true)?;
-        let used = |container: &Container| container.mounts.iter().any(|mount| mount.volume.as_deref() == Some(name.0.as_str()));
+        let used = |container: &Container| {
+            container.mounts.iter().any(|mount| mount.volume.as_deref() == Some(name.0.as_str()))
+        };
         if let Some(container) = engine.containers.values().find(|container| used(container)) {
             let message = format!("volume is in use: {}", container.name);
             return Err(change_needed("remove volume".to_owned(), message, ChangeNeeded::InUse));

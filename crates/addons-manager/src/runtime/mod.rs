@@ -217,7 +217,7 @@ pub struct ContainerMeant {
     pub name: String,
     /// Local tag that the container is created from, `oak.local/<installation>:r<revision>-<service>`.
     pub image_tag: String,
-    /// Ours, all of SPEC 4.1: `oak.create` is the nonce.
+    /// Ours; `oak.create` is the nonce.
     pub labels: BTreeMap<String, String>,
     /// Volumes of the image's `VOLUME`s that nothing is mounted on: target to the volume's name on the engine.
     pub image_volumes: BTreeMap<String, String>,

@@ -66,7 +66,12 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn run_ends_by_us(&self, engine_id: &str, unhealthy: bool, now: Timestamp) -> Result<(), StorageError> {
+    pub(crate) async fn run_ends_by_us(
+        &self,
+        engine_id: &str,
+        unhealthy: bool,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
         let sql = "UPDATE attempts SET ended_by = 'manager',
                        error_kind = CASE WHEN $2 THEN 'unhealthy' ELSE error_kind END,
                        error = CASE WHEN $2 THEN 'its check said that it was unhealthy' ELSE error END,
@@ -102,21 +107,37 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn run_ends_by_person(&self, engine_id: &str, after: bool) -> Result<(), StorageError> {
+    pub(crate) async fn run_ends_by_person(
+        &self,
+        engine_id: &str,
+        at: Timestamp,
+        after: bool,
+    ) -> Result<(), StorageError> {
         let sql = "UPDATE attempts SET ended_by = 'person'
-                   WHERE id = (SELECT MAX(id) FROM attempts WHERE engine_id = $1)
+                   WHERE id = (SELECT MAX(id) FROM attempts WHERE engine_id = $1) AND started_at_ms <= $3
                      AND ((ended_at_ms IS NULL AND ended_by IS NULL) OR ($2 AND ended_by = 'itself'))";
-        sqlx::query(sql).bind(engine_id).bind(after).execute(self.writer()).await.map_err(StorageError::query("write end of run"))?;
+        sqlx::query(sql)
+            .bind(engine_id)
+            .bind(after)
+            .bind(at.millis())
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("write end of run"))?;
         Ok(())
     }
 
-    /// An event: the container's process ended.
+    /// An event: the container's process ended. One of a run before this one, that a look has found out about meanwhile, says nothing new.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn run_died(&self, engine_id: &str, at: Timestamp, exit_code: Option<i64>) -> Result<(), StorageError> {
-        let sql = "UPDATE attempts SET ended_at_ms = MAX($2, started_at_ms), exit_code = $3, ended_by = COALESCE(ended_by, 'itself'), watched = 1
-                   WHERE engine_id = $1 AND ended_at_ms IS NULL";
+    pub(crate) async fn run_died(
+        &self,
+        engine_id: &str,
+        at: Timestamp,
+        exit_code: Option<i64>,
+    ) -> Result<(), StorageError> {
+        let sql = "UPDATE attempts SET ended_at_ms = $2, exit_code = $3, ended_by = COALESCE(ended_by, 'itself'), watched = 1
+                   WHERE engine_id = $1 AND ended_at_ms IS NULL AND started_at_ms <= $2";
         sqlx::query(sql)
             .bind(engine_id)
             .bind(at.millis())
@@ -132,8 +153,13 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn run_out_of_memory(&self, engine_id: &str) -> Result<(), StorageError> {
-        let sql = "UPDATE attempts SET oom = 1 WHERE id = (SELECT MAX(id) FROM attempts WHERE engine_id = $1)";
-        sqlx::query(sql).bind(engine_id).execute(self.writer()).await.map_err(StorageError::query("write end of run"))?;
+        let sql =
+            "UPDATE attempts SET oom = 1 WHERE id = (SELECT MAX(id) FROM attempts WHERE engine_id = $1)";
+        sqlx::query(sql)
+            .bind(engine_id)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("write end of run"))?;
         Ok(())
     }
 
@@ -154,27 +180,30 @@ impl Storage {
     }
 
     /// An event: the container was started. One that we begin is written down before; else it was the engine, where its last run ended by
-    /// itself, or a person.
+    /// itself, or a person. A run that a look has found out about, and its end perhaps, is known already.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn run_started(&self, engine_id: &str, at: Timestamp) -> Result<(), StorageError> {
         let failed = || StorageError::query("write begin of run");
         let mut tx = self.begin().await?;
-        let open: Option<i64> = sqlx::query_scalar("SELECT 1 FROM attempts WHERE engine_id = $1 AND ended_at_ms IS NULL")
-            .bind(engine_id)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed())?;
-        if open.is_some() {
+        let known: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM attempts WHERE engine_id = $1 AND (ended_at_ms IS NULL OR ended_at_ms > $2) LIMIT 1")
+                .bind(engine_id)
+                .bind(at.millis())
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(failed())?;
+        if known.is_some() {
             return Ok(());
         }
-        let last: Option<String> = sqlx::query_scalar("SELECT ended_by FROM attempts WHERE engine_id = $1 ORDER BY id DESC LIMIT 1")
-            .bind(engine_id)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed())?
-            .flatten();
+        let last: Option<String> =
+            sqlx::query_scalar("SELECT ended_by FROM attempts WHERE engine_id = $1 ORDER BY id DESC LIMIT 1")
+                .bind(engine_id)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(failed())?
+                .flatten();
         let by = match last.as_deref() {
             Some("itself" | "engine") => StartedBy::Engine,
             _ => StartedBy::Person,
@@ -182,19 +211,35 @@ impl Storage {
         let sql = "INSERT INTO attempts (installation_id, service, container_row, engine_id, spec_digest, epoch, started_by, started_at_ms)
                    SELECT c.installation_id, c.service, c.id, c.engine_id, c.spec_digest, i.epoch, $2, $3
                    FROM containers c JOIN installations i ON i.id = c.installation_id WHERE c.engine_id = $1";
-        sqlx::query(sql).bind(engine_id).bind(by.as_str()).bind(at.millis()).execute(&mut *tx).await.map_err(failed())?;
+        sqlx::query(sql)
+            .bind(engine_id)
+            .bind(by.as_str())
+            .bind(at.millis())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed())?;
         containers::forget_started_at(&mut tx, engine_id, by).await?;
         tx.commit().await.map_err(failed())
     }
 
-    /// Keeps the log of an attempt.
+    /// Keeps the log of an attempt, in place of those of earlier ones of its service.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn set_logs(&self, attempt: i64, logs: &str) -> Result<(), StorageError> {
-        let sql = "UPDATE attempts SET logs = $2 WHERE id = $1";
-        sqlx::query(sql).bind(attempt).bind(logs).execute(self.writer()).await.map_err(StorageError::query("keep log"))?;
-        Ok(())
+        let failed = || StorageError::query("keep log");
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE attempts SET logs = $2 WHERE id = $1")
+            .bind(attempt)
+            .bind(logs)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed())?;
+        let sql = "UPDATE attempts SET logs = NULL
+                   WHERE logs IS NOT NULL AND id < $1
+                     AND (installation_id, service) = (SELECT installation_id, service FROM attempts WHERE id = $1)";
+        sqlx::query(sql).bind(attempt).execute(&mut *tx).await.map_err(failed())?;
+        tx.commit().await.map_err(failed())
     }
 
     /// What these failures waited for has changed: they count no more. Answers the installations that they were of.
@@ -204,9 +249,13 @@ impl Storage {
     pub(crate) async fn forgive(&self, kinds: &[ErrorKind]) -> Result<Vec<InstallationId>, StorageError> {
         let mut ids = Vec::new();
         for kind in kinds {
-            let sql = "UPDATE attempts SET error_kind = 'forgiven' WHERE error_kind = $1 RETURNING installation_id";
-            let rows: Vec<String> =
-                sqlx::query_scalar(sql).bind(kind.as_str()).fetch_all(self.writer()).await.map_err(StorageError::query("forgive"))?;
+            let sql =
+                "UPDATE attempts SET error_kind = 'forgiven' WHERE error_kind = $1 RETURNING installation_id";
+            let rows: Vec<String> = sqlx::query_scalar(sql)
+                .bind(kind.as_str())
+                .fetch_all(self.writer())
+                .await
+                .map_err(StorageError::query("forgive"))?;
             for id in rows {
                 ids.push(super::parsed("attempts", &id, "installation_id", &id)?);
             }
@@ -259,14 +308,27 @@ pub(super) async fn end_run(
     Ok(())
 }
 
-pub(super) async fn set_unhealthy(tx: &mut SqliteConnection, attempt: i64, at: Option<Timestamp>) -> Result<(), StorageError> {
+pub(super) async fn set_unhealthy(
+    tx: &mut SqliteConnection,
+    attempt: i64,
+    at: Option<Timestamp>,
+) -> Result<(), StorageError> {
     let sql = "UPDATE attempts SET unhealthy_at_ms = $2 WHERE id = $1 AND ended_at_ms IS NULL";
-    sqlx::query(sql).bind(attempt).bind(at.map(Timestamp::millis)).execute(tx).await.map_err(StorageError::query("write health"))?;
+    sqlx::query(sql)
+        .bind(attempt)
+        .bind(at.map(Timestamp::millis))
+        .execute(tx)
+        .await
+        .map_err(StorageError::query("write health"))?;
     Ok(())
 }
 
 /// Keeps the newest of a service.
-async fn prune(tx: &mut SqliteConnection, installation: InstallationId, service: &str) -> Result<(), StorageError> {
+async fn prune(
+    tx: &mut SqliteConnection,
+    installation: InstallationId,
+    service: &str,
+) -> Result<(), StorageError> {
     let sql = "DELETE FROM attempts WHERE installation_id = $1 AND service = $2 AND ended_at_ms IS NOT NULL AND id <=
                    (SELECT id FROM attempts WHERE installation_id = $1 AND service = $2 ORDER BY id DESC LIMIT 1 OFFSET $3)";
     sqlx::query(sql)

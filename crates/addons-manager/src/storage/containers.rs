@@ -30,7 +30,11 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn open_container(&self, new: &NewContainer<'_>, now: Timestamp) -> Result<(i64, String), StorageError> {
+    pub(crate) async fn open_container(
+        &self,
+        new: &NewContainer<'_>,
+        now: Timestamp,
+    ) -> Result<(i64, String), StorageError> {
         let failed = || StorageError::query("write container");
         let mut tx = self.begin().await?;
         let pending: Option<String> =
@@ -76,7 +80,12 @@ impl Storage {
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn container_created(&self, row: i64, engine_id: &str) -> Result<(), StorageError> {
         let sql = "UPDATE containers SET engine_id = $2 WHERE id = $1";
-        sqlx::query(sql).bind(row).bind(engine_id).execute(self.writer()).await.map_err(StorageError::query("write container's id"))?;
+        sqlx::query(sql)
+            .bind(row)
+            .bind(engine_id)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("write container's id"))?;
         Ok(())
     }
 
@@ -86,7 +95,11 @@ impl Storage {
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn container_verified(&self, row: i64) -> Result<(), StorageError> {
         let sql = "UPDATE containers SET verified = 1 WHERE id = $1";
-        sqlx::query(sql).bind(row).execute(self.writer()).await.map_err(StorageError::query("write container"))?;
+        sqlx::query(sql)
+            .bind(row)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("write container"))?;
         Ok(())
     }
 
@@ -96,7 +109,12 @@ impl Storage {
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn set_asked(&self, row: i64, asked: &Asked) -> Result<(), StorageError> {
         let sql = "UPDATE containers SET asked = $2 WHERE id = $1";
-        sqlx::query(sql).bind(row).bind(to_json(asked)).execute(self.writer()).await.map_err(StorageError::query("write what was asked"))?;
+        sqlx::query(sql)
+            .bind(row)
+            .bind(to_json(asked))
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("write what was asked"))?;
         Ok(())
     }
 
@@ -106,7 +124,11 @@ impl Storage {
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn forget_container(&self, row: i64) -> Result<(), StorageError> {
         let sql = "DELETE FROM containers WHERE id = $1";
-        sqlx::query(sql).bind(row).execute(self.writer()).await.map_err(StorageError::query("forget container"))?;
+        sqlx::query(sql)
+            .bind(row)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("forget container"))?;
         Ok(())
     }
 
@@ -147,7 +169,11 @@ impl Storage {
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn cancel_run(&self, attempt: i64) -> Result<(), StorageError> {
         let sql = "DELETE FROM attempts WHERE id = $1 AND ended_at_ms IS NULL";
-        sqlx::query(sql).bind(attempt).execute(self.writer()).await.map_err(StorageError::query("cancel run"))?;
+        sqlx::query(sql)
+            .bind(attempt)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("cancel run"))?;
         Ok(())
     }
 
@@ -163,7 +189,9 @@ impl Storage {
         .fetch_all(self.reader())
             .await
             .map_err(StorageError::query("list containers"))?;
-        rows.into_iter().map(|(engine_id, id)| Ok((engine_id, parsed("containers", &id, "installation_id", &id)?))).collect()
+        rows.into_iter()
+            .map(|(engine_id, id)| Ok((engine_id, parsed("containers", &id, "installation_id", &id)?)))
+            .collect()
     }
 
     /// Takes a container into the ledger that the engine has already. `false` when the service has another one with an id.
@@ -226,22 +254,48 @@ impl Storage {
     }
 }
 
-pub(super) async fn set_engine_id(tx: &mut SqliteConnection, row: i64, engine_id: &str) -> Result<(), StorageError> {
+pub(super) async fn set_engine_id(
+    tx: &mut SqliteConnection,
+    row: i64,
+    engine_id: &str,
+) -> Result<(), StorageError> {
     let sql = "UPDATE containers SET engine_id = $2 WHERE id = $1 AND engine_id IS NULL";
-    sqlx::query(sql).bind(row).bind(engine_id).execute(tx).await.map_err(StorageError::query("write container's id"))?;
+    sqlx::query(sql)
+        .bind(row)
+        .bind(engine_id)
+        .execute(tx)
+        .await
+        .map_err(StorageError::query("write container's id"))?;
     Ok(())
 }
 
-pub(super) async fn set_started_at(tx: &mut SqliteConnection, row: i64, started_at: &str) -> Result<(), StorageError> {
+pub(super) async fn set_started_at(
+    tx: &mut SqliteConnection,
+    row: i64,
+    started_at: &str,
+) -> Result<(), StorageError> {
     let sql = "UPDATE containers SET started_at = $2 WHERE id = $1";
-    sqlx::query(sql).bind(row).bind(started_at).execute(tx).await.map_err(StorageError::query("write start of process"))?;
+    sqlx::query(sql)
+        .bind(row)
+        .bind(started_at)
+        .execute(tx)
+        .await
+        .map_err(StorageError::query("write start of process"))?;
     Ok(())
 }
 
 /// A container that somebody else started, or the engine, begins a run of its own: its process is another one.
-pub(super) async fn forget_started_at(tx: &mut SqliteConnection, engine_id: &str, by: StartedBy) -> Result<(), StorageError> {
+pub(super) async fn forget_started_at(
+    tx: &mut SqliteConnection,
+    engine_id: &str,
+    by: StartedBy,
+) -> Result<(), StorageError> {
     debug_assert_ne!(by, StartedBy::Manager, "ours are begun by `begin_run`");
     let sql = "UPDATE containers SET started_at = NULL WHERE engine_id = $1";
-    sqlx::query(sql).bind(engine_id).execute(tx).await.map_err(StorageError::query("write start of process"))?;
+    sqlx::query(sql)
+        .bind(engine_id)
+        .execute(tx)
+        .await
+        .map_err(StorageError::query("write start of process"))?;
     Ok(())
 }

@@ -73,7 +73,12 @@ impl Storage {
         }
         let sql = "DELETE FROM events WHERE installation_id = $1 AND id <=
                        (SELECT id FROM events WHERE installation_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)";
-        sqlx::query(sql).bind(installation.to_string()).bind(KEPT).execute(&mut *tx).await.map_err(failed())?;
+        sqlx::query(sql)
+            .bind(installation.to_string())
+            .bind(KEPT)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed())?;
         tx.commit().await.map_err(failed())
     }
 

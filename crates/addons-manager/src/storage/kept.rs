@@ -2,7 +2,7 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Storage, StorageError, json, millis, to_json};
+use super::{Storage, StorageError, json, millis, parsed, to_json};
 use crate::domain::installation::{InstallationId, KeptVolume};
 
 #[derive(sqlx::FromRow)]
@@ -60,6 +60,22 @@ impl Storage {
             .await
             .map_err(StorageError::query("read kept volume"))?;
         row.map(KeptVolume::try_from).transpose()
+    }
+
+    /// The installation that a volume was made for, or given back to: id and name.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or the row makes no sense.
+    pub async fn volume_owner(&self, name: &str) -> Result<Option<(InstallationId, String)>, StorageError> {
+        let sql = "SELECT i.id, i.name FROM installations i WHERE i.id IN
+                       (SELECT installation_id FROM volumes WHERE name = $1
+                        UNION SELECT installation_id FROM claims WHERE kind = 'volume' AND value = $1)";
+        let row: Option<(String, String)> = sqlx::query_as(sql)
+            .bind(name)
+            .fetch_optional(self.reader())
+            .await
+            .map_err(StorageError::query("read owner of a volume"))?;
+        row.map(|(id, owner)| Ok((parsed("installations", &id, "id", &id)?, owner))).transpose()
     }
 
     /// Forgets a kept volume that is gone from the engine; `false` when an installation has taken it back, or somebody else was faster.

@@ -10,6 +10,19 @@ use crate::domain::installation::{InstallationId, VolumeOrigin};
 use crate::domain::specification::{NetworkSpecification, VolumeSpecification};
 use crate::reconciler::state::ImageRow;
 
+/// A volume that is about to be created.
+#[derive(Debug, Clone)]
+pub(crate) struct NewVolume<'a> {
+    pub(crate) installation: InstallationId,
+    pub(crate) name: &'a str,
+    /// Random; used unless the volume was created before.
+    pub(crate) nonce: &'a str,
+    pub(crate) origin: VolumeOrigin,
+    /// Empty for a declared one.
+    pub(crate) service: &'a str,
+    pub(crate) specification: &'a VolumeSpecification,
+}
+
 /// Everything that the ledger proves to be ours, of whichever installation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Proven {
@@ -35,12 +48,18 @@ impl Storage {
     ) -> Result<(i64, String), StorageError> {
         let failed = || StorageError::query("write network");
         let mut tx = self.begin().await?;
-        let pending: Option<String> = sqlx::query_scalar("SELECT nonce FROM networks WHERE name = $1 AND surplus = 0 AND engine_id IS NULL")
+        let pending: Option<String> = sqlx::query_scalar(
+            "SELECT nonce FROM networks WHERE name = $1 AND surplus = 0 AND engine_id IS NULL",
+        )
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed())?;
+        sqlx::query("DELETE FROM networks WHERE name = $1 AND surplus = 0")
             .bind(name)
-            .fetch_optional(&mut *tx)
+            .execute(&mut *tx)
             .await
             .map_err(failed())?;
-        sqlx::query("DELETE FROM networks WHERE name = $1 AND surplus = 0").bind(name).execute(&mut *tx).await.map_err(failed())?;
         let nonce = pending.unwrap_or_else(|| nonce.to_owned());
         let sql = "INSERT INTO networks (installation_id, name, nonce, specification, created_at_ms) VALUES ($1, $2, $3, $4, $5) RETURNING id";
         let row: i64 = sqlx::query_scalar(sql)
@@ -62,7 +81,12 @@ impl Storage {
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn network_created(&self, row: i64, engine_id: &str) -> Result<(), StorageError> {
         let sql = "UPDATE networks SET engine_id = $2 WHERE id = $1";
-        sqlx::query(sql).bind(row).bind(engine_id).execute(self.writer()).await.map_err(StorageError::query("write network's id"))?;
+        sqlx::query(sql)
+            .bind(row)
+            .bind(engine_id)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("write network's id"))?;
         Ok(())
     }
 
@@ -71,7 +95,11 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn forget_network(&self, row: i64) -> Result<(), StorageError> {
-        sqlx::query("DELETE FROM networks WHERE id = $1").bind(row).execute(self.writer()).await.map_err(StorageError::query("forget network"))?;
+        sqlx::query("DELETE FROM networks WHERE id = $1")
+            .bind(row)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("forget network"))?;
         Ok(())
     }
 
@@ -96,7 +124,8 @@ impl Storage {
             .execute(&mut *tx)
             .await
             .map_err(failed())?;
-        let sql = "INSERT INTO networks (installation_id, name, nonce, engine_id, specification, created_at_ms)
+        let sql =
+            "INSERT INTO networks (installation_id, name, nonce, engine_id, specification, created_at_ms)
                    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
         let done = sqlx::query(sql)
             .bind(installation.to_string())
@@ -119,12 +148,7 @@ impl Storage {
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn open_volume(
         &self,
-        installation: InstallationId,
-        name: &str,
-        nonce: &str,
-        origin: VolumeOrigin,
-        service: &str,
-        specification: &VolumeSpecification,
+        new: &NewVolume<'_>,
         now: Timestamp,
     ) -> Result<String, StorageError> {
         let sql = "INSERT INTO volumes (installation_id, name, nonce, origin, service, specification, created_at_ms)
@@ -132,17 +156,17 @@ impl Storage {
                    ON CONFLICT (name) DO UPDATE SET specification = excluded.specification WHERE installation_id = excluded.installation_id
                    RETURNING nonce";
         let nonce: Option<String> = sqlx::query_scalar(sql)
-            .bind(installation.to_string())
-            .bind(name)
-            .bind(nonce)
-            .bind(origin.as_str())
-            .bind(service)
-            .bind(to_json(specification))
+            .bind(new.installation.to_string())
+            .bind(new.name)
+            .bind(new.nonce)
+            .bind(new.origin.as_str())
+            .bind(new.service)
+            .bind(to_json(new.specification))
             .bind(now.millis())
             .fetch_optional(self.writer())
             .await
             .map_err(StorageError::query("write volume"))?;
-        nonce.ok_or_else(|| StorageError::corrupt("volumes", name, "it is another installation's"))
+        nonce.ok_or_else(|| StorageError::corrupt("volumes", new.name, "it is another installation's"))
     }
 
     /// Takes a volume into the ledger that the engine has already. `false` when one of that name is in it.
@@ -178,7 +202,11 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub(crate) async fn forget_volume(&self, row: i64) -> Result<(), StorageError> {
-        sqlx::query("DELETE FROM volumes WHERE id = $1").bind(row).execute(self.writer()).await.map_err(StorageError::query("forget volume"))?;
+        sqlx::query("DELETE FROM volumes WHERE id = $1")
+            .bind(row)
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("forget volume"))?;
         Ok(())
     }
 
@@ -215,7 +243,12 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn forget_image(&self, installation: InstallationId, revision: i64, service: &str) -> Result<(), StorageError> {
+    pub(crate) async fn forget_image(
+        &self,
+        installation: InstallationId,
+        revision: i64,
+        service: &str,
+    ) -> Result<(), StorageError> {
         let sql = "DELETE FROM images WHERE installation_id = $1 AND revision = $2 AND service = $3";
         sqlx::query(sql)
             .bind(installation.to_string())
@@ -239,16 +272,22 @@ impl Storage {
         .fetch_all(self.reader())
         .await
         .map_err(failed())?;
-        let volumes: Vec<(String, String)> = sqlx::query_as("SELECT name, nonce FROM volumes UNION SELECT name, nonce FROM kept_volumes")
-            .fetch_all(self.reader())
-            .await
-            .map_err(failed())?;
+        let volumes: Vec<(String, String)> =
+            sqlx::query_as("SELECT name, nonce FROM volumes UNION SELECT name, nonce FROM kept_volumes")
+                .fetch_all(self.reader())
+                .await
+                .map_err(failed())?;
         Ok(Proven { ids: ids.into_iter().collect(), volumes: volumes.into_iter().collect() })
     }
 }
 
 /// A network was found by its nonce; others with the same one get rows that say that they are surplus.
-pub(super) async fn network_found(tx: &mut SqliteConnection, row: i64, engine_id: &str, surplus: &[String]) -> Result<(), StorageError> {
+pub(super) async fn network_found(
+    tx: &mut SqliteConnection,
+    row: i64,
+    engine_id: &str,
+    surplus: &[String],
+) -> Result<(), StorageError> {
     let failed = || StorageError::query("write network's id");
     sqlx::query("UPDATE networks SET engine_id = $2 WHERE id = $1 AND engine_id IS NULL")
         .bind(row)

@@ -13,8 +13,8 @@ use crate::domain::specification::RevisionSpecification;
 use crate::domain::status::ServiceReport;
 use crate::reconciler::record::Record;
 use crate::reconciler::state::{
-    Attempt, AttemptError, Completion, ContainerRow, DesiredState, EndedBy, ErrorKind, ImageRow, InstallationRow, NetworkRow, Role, StartedBy,
-    VolumeRow,
+    Attempt, AttemptError, Completion, ContainerRow, DesiredState, EndedBy, ErrorKind, ImageRow,
+    InstallationRow, NetworkRow, Role, StartedBy, VolumeRow,
 };
 
 /// Runs and failures of a service that a pass looks at; older ones are deleted.
@@ -87,12 +87,18 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn apply_records(&self, desired: &DesiredState, records: &[Record]) -> Result<(), StorageError> {
+    pub(crate) async fn apply_records(
+        &self,
+        desired: &DesiredState,
+        records: &[Record],
+    ) -> Result<(), StorageError> {
         let mut tx = self.begin().await?;
         let installation = &desired.installation;
         for record in records {
             match record {
-                Record::ContainerFound { row, engine_id } => containers::set_engine_id(&mut tx, *row, engine_id).await?,
+                Record::ContainerFound { row, engine_id } => {
+                    containers::set_engine_id(&mut tx, *row, engine_id).await?;
+                }
                 Record::NetworkFound { row, engine_id, surplus } => {
                     super::objects::network_found(&mut tx, *row, engine_id, surplus).await?;
                 }
@@ -112,13 +118,26 @@ impl Storage {
                 Record::RunEnded { attempt, ended_at, exit_code, oom, ended_by } => {
                     attempts::end_run(&mut tx, *attempt, *ended_at, *exit_code, *oom, *ended_by).await?;
                 }
-                Record::RunUnhealthy { attempt, at } => attempts::set_unhealthy(&mut tx, *attempt, Some(*at)).await?,
+                Record::RunUnhealthy { attempt, at } => {
+                    attempts::set_unhealthy(&mut tx, *attempt, Some(*at)).await?;
+                }
                 Record::RunRecovered { attempt } => attempts::set_unhealthy(&mut tx, *attempt, None).await?,
                 Record::JobCompleted { service, spec_digest, finished_at, watched } => {
                     let generation = installation.restart_generation;
-                    super::completions::insert(&mut tx, installation.id, service, spec_digest, generation, *finished_at, *watched).await?;
+                    super::completions::insert(
+                        &mut tx,
+                        installation.id,
+                        service,
+                        spec_digest,
+                        generation,
+                        *finished_at,
+                        *watched,
+                    )
+                    .await?;
                 }
-                Record::ProcessStarted { row, started_at } => containers::set_started_at(&mut tx, *row, started_at).await?,
+                Record::ProcessStarted { row, started_at } => {
+                    containers::set_started_at(&mut tx, *row, started_at).await?;
+                }
             }
         }
         tx.commit().await.map_err(StorageError::query("write down what was seen"))
@@ -155,7 +174,12 @@ impl Storage {
 }
 
 /// `head`, then the condition on the installation where there is one, then `tail`.
-fn scoped(head: &'static str, column: &'static str, scope: Option<InstallationId>, tail: &'static str) -> QueryBuilder<Sqlite> {
+fn scoped(
+    head: &'static str,
+    column: &'static str,
+    scope: Option<InstallationId>,
+    tail: &'static str,
+) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(head);
     if let Some(id) = scope {
         query.push(column).push_bind(id.to_string());
@@ -164,7 +188,10 @@ fn scoped(head: &'static str, column: &'static str, scope: Option<InstallationId
     query
 }
 
-async fn read_installations(tx: &mut SqliteConnection, scope: Option<InstallationId>) -> Result<Vec<DesiredState>, StorageError> {
+async fn read_installations(
+    tx: &mut SqliteConnection,
+    scope: Option<InstallationId>,
+) -> Result<Vec<DesiredState>, StorageError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         id: String,
@@ -195,14 +222,18 @@ async fn read_installations(tx: &mut SqliteConnection, scope: Option<Installatio
         .map_err(StorageError::query("read installations"))?;
     rows.into_iter()
         .map(|row| {
-            let corrupt = |what: &str, value: &str| StorageError::corrupt("installations", &row.id, format_args!("{what} {value}"));
-            let specification: RevisionSpecification = json("revisions", &row.id, "specification", &row.specification)?;
+            let corrupt = |what: &str, value: &str| {
+                StorageError::corrupt("installations", &row.id, format_args!("{what} {value}"))
+            };
+            let specification: RevisionSpecification =
+                json("revisions", &row.id, "specification", &row.specification)?;
             Ok(DesiredState {
                 installation: InstallationRow {
                     id: parsed("installations", &row.id, "id", &row.id)?,
                     desired: row.desired.parse().map_err(|()| corrupt("desired state", &row.desired))?,
                     been_up: json("installations", &row.id, "been_up", &row.been_up)?,
-                    status: InstallationStatus::from_wire(&row.status).ok_or_else(|| corrupt("status", &row.status))?,
+                    status: InstallationStatus::from_wire(&row.status)
+                        .ok_or_else(|| corrupt("status", &row.status))?,
                     conditions: json("installations", &row.id, "conditions", &row.conditions)?,
                     service_states: json("installations", &row.id, "service_states", &row.service_states)?,
                     name: row.name,
@@ -232,7 +263,11 @@ async fn read_installations(tx: &mut SqliteConnection, scope: Option<Installatio
 
 type ById<'a> = HashMap<String, &'a mut DesiredState>;
 
-async fn read_images(tx: &mut SqliteConnection, scope: Option<InstallationId>, by_id: &mut ById<'_>) -> Result<(), StorageError> {
+async fn read_images(
+    tx: &mut SqliteConnection,
+    scope: Option<InstallationId>,
+    by_id: &mut ById<'_>,
+) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         installation_id: String,
@@ -253,14 +288,23 @@ async fn read_images(tx: &mut SqliteConnection, scope: Option<InstallationId>, b
         state.tags.insert(row.tag.clone());
         if row.revision == state.installation.revision {
             let volumes = json("images", &row.installation_id, "volumes", &row.volumes)?;
-            let image = ImageRow { image_id: row.image_id, tag: row.tag, volumes, has_healthcheck: row.has_healthcheck };
+            let image = ImageRow {
+                image_id: row.image_id,
+                tag: row.tag,
+                volumes,
+                has_healthcheck: row.has_healthcheck,
+            };
             state.images.insert(row.service, image);
         }
     }
     Ok(())
 }
 
-async fn read_containers(tx: &mut SqliteConnection, scope: Option<InstallationId>, by_id: &mut ById<'_>) -> Result<(), StorageError> {
+async fn read_containers(
+    tx: &mut SqliteConnection,
+    scope: Option<InstallationId>,
+    by_id: &mut ById<'_>,
+) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         id: i64,
@@ -277,15 +321,17 @@ async fn read_containers(tx: &mut SqliteConnection, scope: Option<InstallationId
         started_at: Option<String>,
         restart_generation: i64,
     }
-    let rows: Vec<Row> = scoped("SELECT * FROM containers", " WHERE installation_id = ", scope, " ORDER BY id")
-        .build_query_as()
-        .fetch_all(tx)
-        .await
-        .map_err(StorageError::query("read containers"))?;
+    let rows: Vec<Row> =
+        scoped("SELECT * FROM containers", " WHERE installation_id = ", scope, " ORDER BY id")
+            .build_query_as()
+            .fetch_all(tx)
+            .await
+            .map_err(StorageError::query("read containers"))?;
     for row in rows {
         let Some(state) = by_id.get_mut(&row.installation_id) else { continue };
         let id = row.id.to_string();
-        let role = Role::from_stored(&row.role).ok_or_else(|| StorageError::corrupt("containers", &id, format_args!("role {}", row.role)))?;
+        let role = Role::from_stored(&row.role)
+            .ok_or_else(|| StorageError::corrupt("containers", &id, format_args!("role {}", row.role)))?;
         state.containers.push(ContainerRow {
             row: row.id,
             role,
@@ -318,11 +364,16 @@ async fn read_networks(tx: &mut SqliteConnection, by_id: &mut ById<'_>) -> Resul
         1 => by_id.keys().next().and_then(|id| id.parse().ok()),
         _ => None,
     };
-    let rows: Vec<Row> = scoped("SELECT * FROM networks", " WHERE installation_id IS NULL OR installation_id = ", scope, " ORDER BY id")
-        .build_query_as()
-        .fetch_all(tx)
-        .await
-        .map_err(StorageError::query("read networks"))?;
+    let rows: Vec<Row> = scoped(
+        "SELECT * FROM networks",
+        " WHERE installation_id IS NULL OR installation_id = ",
+        scope,
+        " ORDER BY id",
+    )
+    .build_query_as()
+    .fetch_all(tx)
+    .await
+    .map_err(StorageError::query("read networks"))?;
     for row in rows {
         let network = NetworkRow {
             row: row.id,
@@ -340,7 +391,10 @@ async fn read_networks(tx: &mut SqliteConnection, by_id: &mut ById<'_>) -> Resul
             }
             // The platform's: of all that are on it.
             None => {
-                for state in by_id.values_mut().filter(|state| state.specification.shared_networks.contains_key(&network.name)) {
+                for state in by_id
+                    .values_mut()
+                    .filter(|state| state.specification.shared_networks.contains_key(&network.name))
+                {
                     state.networks.push(network.clone());
                 }
             }
@@ -349,7 +403,11 @@ async fn read_networks(tx: &mut SqliteConnection, by_id: &mut ById<'_>) -> Resul
     Ok(())
 }
 
-async fn read_volumes(tx: &mut SqliteConnection, scope: Option<InstallationId>, by_id: &mut ById<'_>) -> Result<(), StorageError> {
+async fn read_volumes(
+    tx: &mut SqliteConnection,
+    scope: Option<InstallationId>,
+    by_id: &mut ById<'_>,
+) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         id: i64,
@@ -371,7 +429,11 @@ async fn read_volumes(tx: &mut SqliteConnection, scope: Option<InstallationId>, 
     Ok(())
 }
 
-async fn read_completions(tx: &mut SqliteConnection, scope: Option<InstallationId>, by_id: &mut ById<'_>) -> Result<(), StorageError> {
+async fn read_completions(
+    tx: &mut SqliteConnection,
+    scope: Option<InstallationId>,
+    by_id: &mut ById<'_>,
+) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         installation_id: String,
@@ -388,9 +450,13 @@ async fn read_completions(tx: &mut SqliteConnection, scope: Option<InstallationI
         .map_err(StorageError::query("read completions"))?;
     for row in rows {
         let Some(state) = by_id.get_mut(&row.installation_id) else { continue };
-        let current = state.digests.get(&row.service) == Some(&row.spec_digest) && row.restart_generation == state.installation.restart_generation;
+        let current = state.digests.get(&row.service) == Some(&row.spec_digest)
+            && row.restart_generation == state.installation.restart_generation;
         if current {
-            state.completions.insert(row.service, Completion { finished_at: millis(row.finished_at_ms), watched: row.watched });
+            state.completions.insert(
+                row.service,
+                Completion { finished_at: millis(row.finished_at_ms), watched: row.watched },
+            );
         }
     }
     Ok(())
@@ -418,12 +484,17 @@ struct AttemptRow {
     logs: Option<String>,
 }
 
-async fn read_attempts(tx: &mut SqliteConnection, scope: Option<InstallationId>, by_id: &mut ById<'_>) -> Result<(), StorageError> {
-    let rows: Vec<AttemptRow> = scoped("SELECT * FROM attempts", " WHERE installation_id = ", scope, " ORDER BY id DESC")
-        .build_query_as()
-        .fetch_all(tx)
-        .await
-        .map_err(StorageError::query("read attempts"))?;
+async fn read_attempts(
+    tx: &mut SqliteConnection,
+    scope: Option<InstallationId>,
+    by_id: &mut ById<'_>,
+) -> Result<(), StorageError> {
+    let rows: Vec<AttemptRow> =
+        scoped("SELECT * FROM attempts", " WHERE installation_id = ", scope, " ORDER BY id DESC")
+            .build_query_as()
+            .fetch_all(tx)
+            .await
+            .map_err(StorageError::query("read attempts"))?;
     for row in rows {
         let Some(state) = by_id.get_mut(&row.installation_id) else { continue };
         // An older epoch is forgiven, another specification says nothing of this one; a run that goes on is there whatever it ran for.
@@ -442,7 +513,10 @@ fn attempt(row: AttemptRow) -> Result<Attempt, StorageError> {
     let error = match &row.error_kind {
         None => None,
         Some(kind) => {
-            let kind = ErrorKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or_else(|| corrupt("error_kind"))?;
+            let kind = ErrorKind::ALL
+                .into_iter()
+                .find(|known| known.as_str() == kind)
+                .ok_or_else(|| corrupt("error_kind"))?;
             Some(AttemptError { kind, message: row.error.clone().unwrap_or_default() })
         }
     };
@@ -470,19 +544,26 @@ fn attempt(row: AttemptRow) -> Result<Attempt, StorageError> {
 /// Courtesy aliases that others were given. Asked only where the specification would have one: no prefix, no alias.
 async fn read_courtesy_aliases(tx: &mut SqliteConnection, by_id: &mut ById<'_>) -> Result<(), StorageError> {
     let wants = |state: &DesiredState| {
-        state.specification.services.values().any(|service| crate::reconciler::plan::networks::courtesy_aliases(service).next().is_some())
+        state
+            .specification
+            .services
+            .values()
+            .any(|service| crate::reconciler::plan::networks::courtesy_aliases(service).next().is_some())
     };
     if !by_id.values().any(|state| wants(state)) {
         return Ok(());
     }
-    let rows: Vec<(i64, String, String)> = sqlx::query_as("SELECT id, installation_id, asked FROM containers")
-        .fetch_all(tx)
-        .await
-        .map_err(StorageError::query("read courtesy aliases"))?;
+    let rows: Vec<(i64, String, String)> =
+        sqlx::query_as("SELECT id, installation_id, asked FROM containers")
+            .fetch_all(tx)
+            .await
+            .map_err(StorageError::query("read courtesy aliases"))?;
     let mut taken: Vec<(String, String, String)> = Vec::new();
     for (id, installation, asked) in rows {
         let asked: crate::reconciler::state::Asked = json("containers", &id.to_string(), "asked", &asked)?;
-        taken.extend(asked.courtesy.into_iter().map(|(network, alias)| (installation.clone(), network, alias)));
+        taken.extend(
+            asked.courtesy.into_iter().map(|(network, alias)| (installation.clone(), network, alias)),
+        );
     }
     for (id, state) in by_id.iter_mut().filter(|(_, state)| wants(state)) {
         let others = taken.iter().filter(|(installation, _, _)| installation != id);

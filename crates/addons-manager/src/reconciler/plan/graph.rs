@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use service_kit::clock::Timestamp;
 
+use crate::domain::installation::VolumeOrigin;
 use crate::domain::specification::RestartPolicy;
 use crate::domain::status::{ServicePhase, Waiting};
-use crate::domain::installation::VolumeOrigin;
 use crate::reconciler::state::PolicyReason;
 use crate::runtime::{OwnContainerId, OwnNetworkId, OwnVolumeName};
 
@@ -45,43 +45,114 @@ pub struct PlannedStep {
 #[allow(missing_docs)]
 pub enum Step {
     /// Makes a network of the addon, or the platform's.
-    CreateNetwork { name: String, platform: bool },
-    RemoveNetwork { row: i64, id: OwnNetworkId, name: String },
+    CreateNetwork {
+        name: String,
+        platform: bool,
+    },
+    RemoveNetwork {
+        row: i64,
+        id: OwnNetworkId,
+        name: String,
+    },
     /// Forgets rows of networks that are gone.
-    ForgetNetwork { row: i64, name: String },
-    CreateVolume { name: String, origin: VolumeOrigin },
-    RemoveVolume { row: i64, name: OwnVolumeName },
+    ForgetNetwork {
+        row: i64,
+        name: String,
+    },
+    CreateVolume {
+        name: String,
+        origin: VolumeOrigin,
+    },
+    RemoveVolume {
+        row: i64,
+        name: OwnVolumeName,
+    },
     /// Makes sure that the image is there, tags it, and writes down what it says of itself.
-    PullImage { service: String },
+    PullImage {
+        service: String,
+    },
     /// Writes the service's `files`.
-    WriteFiles { service: String },
+    WriteFiles {
+        service: String,
+    },
     /// Writes the row, creates, and compares what was created with what was meant.
-    CreateContainer { service: String, policy: RestartPolicy, why: PolicyReason, courtesy: BTreeMap<String, String> },
+    CreateContainer {
+        service: String,
+        policy: RestartPolicy,
+        why: PolicyReason,
+        courtesy: BTreeMap<String, String>,
+    },
     /// Compares a container that was created, but not compared yet, with what was meant.
-    VerifyContainer { service: String, row: i64, id: OwnContainerId },
+    VerifyContainer {
+        service: String,
+        row: i64,
+        id: OwnContainerId,
+    },
     /// Starts the service's container: this one, or the one that this plan creates. `providers` are the services whose containers are written
     /// down with it: it is restarted, or created anew, when those change.
-    StartContainer { service: String, existing: Option<(i64, OwnContainerId)>, providers: BTreeSet<String> },
+    StartContainer {
+        service: String,
+        existing: Option<(i64, OwnContainerId)>,
+        providers: BTreeSet<String>,
+    },
     /// Stops it; `unhealthy` counts as a failure of the service.
-    StopContainer { row: i64, id: OwnContainerId, grace_s: Option<i64>, unhealthy: bool },
+    StopContainer {
+        row: i64,
+        id: OwnContainerId,
+        grace_s: Option<i64>,
+        unhealthy: bool,
+    },
     /// Sets restart policy and limits in place.
-    SetPolicy { row: i64, id: OwnContainerId, service: String, policy: RestartPolicy, why: PolicyReason },
-    RemoveContainer { row: i64, id: OwnContainerId },
+    SetPolicy {
+        row: i64,
+        id: OwnContainerId,
+        service: String,
+        policy: RestartPolicy,
+        why: PolicyReason,
+    },
+    RemoveContainer {
+        row: i64,
+        id: OwnContainerId,
+    },
     /// Forgets the row of a container that is gone.
-    ForgetContainer { row: i64 },
-    Rename { id: OwnContainerId, name: String },
-    Unpause { id: OwnContainerId },
+    ForgetContainer {
+        row: i64,
+    },
+    Rename {
+        id: OwnContainerId,
+        name: String,
+    },
+    Unpause {
+        id: OwnContainerId,
+    },
     /// Connects to the network of that name (made in this plan where `network_id` is none), after leaving it where `again`.
-    Connect { id: OwnContainerId, service: String, network: String, network_id: Option<String>, again: bool, courtesy: Option<String> },
-    Disconnect { id: OwnContainerId, network_id: String },
+    Connect {
+        id: OwnContainerId,
+        service: String,
+        network: String,
+        network_id: Option<String>,
+        again: bool,
+        courtesy: Option<String>,
+    },
+    Disconnect {
+        id: OwnContainerId,
+        network_id: String,
+    },
     /// Keeps the last lines of the log with the attempt that failed.
-    CollectLogs { attempt: i64, id: OwnContainerId },
+    CollectLogs {
+        attempt: i64,
+        id: OwnContainerId,
+    },
     /// Removes a local tag of an image.
-    Untag { tag: String },
+    Untag {
+        tag: String,
+    },
     /// Removes the `files` of the installation.
     RemoveFiles,
     /// Removes the installation's row and claims. These volumes are still there: kept for the next one of that name.
-    Forget { kept_volumes: BTreeSet<String> },
+    Forget {
+        kept_volumes: BTreeSet<String>,
+    },
 }
 
 impl Step {
@@ -96,7 +167,9 @@ impl Step {
             Self::PullImage { service } => format!("pull the image of {service}"),
             Self::WriteFiles { service } => format!("write the files of {service}"),
             Self::CreateContainer { service, .. } => format!("create the container of {service}"),
-            Self::VerifyContainer { service, .. } => format!("compare the container of {service} with what was meant"),
+            Self::VerifyContainer { service, .. } => {
+                format!("compare the container of {service} with what was meant")
+            }
             Self::StartContainer { service, .. } => format!("start {service}"),
             Self::StopContainer { .. } => "stop the container".to_owned(),
             Self::SetPolicy { policy, .. } => format!("set restart policy {}", policy_name(*policy)),
@@ -145,7 +218,11 @@ impl Step {
     pub fn is_told(&self) -> bool {
         !matches!(
             self,
-            Self::ForgetNetwork { .. } | Self::ForgetContainer { .. } | Self::CollectLogs { .. } | Self::VerifyContainer { .. } | Self::Forget { .. }
+            Self::ForgetNetwork { .. }
+                | Self::ForgetContainer { .. }
+                | Self::CollectLogs { .. }
+                | Self::VerifyContainer { .. }
+                | Self::Forget { .. }
         )
     }
 }
@@ -202,7 +279,11 @@ impl Wait {
             WaitReason::Dependency => "dependency",
             WaitReason::Engine => "engine",
         };
-        Waiting { reason: reason.to_owned(), message: self.message.clone(), next_attempt_at: self.next_attempt }
+        Waiting {
+            reason: reason.to_owned(),
+            message: self.message.clone(),
+            next_attempt_at: self.next_attempt,
+        }
     }
 
     /// Whether a service that waits for this, and is not up, has failed.
@@ -224,11 +305,22 @@ pub struct Notice {
 
 impl Plan {
     /// Adds a step that comes after `parents`.
-    pub fn add(&mut self, step: Step, service: Option<&str>, cause: impl Into<String>, parents: &[StepId]) -> StepId {
+    pub fn add(
+        &mut self,
+        step: Step,
+        service: Option<&str>,
+        cause: impl Into<String>,
+        parents: &[StepId],
+    ) -> StepId {
         let mut parents = parents.to_vec();
         parents.sort_unstable();
         parents.dedup();
-        self.steps.push(PlannedStep { step, service: service.map(str::to_owned), cause: cause.into(), parents });
+        self.steps.push(PlannedStep {
+            step,
+            service: service.map(str::to_owned),
+            cause: cause.into(),
+            parents,
+        });
         StepId(self.steps.len() - 1)
     }
 

@@ -13,13 +13,22 @@ pub(crate) fn is_known(view: &View<'_>, service: &str) -> bool {
 
 /// The step that makes sure of the image, where there is a need: nothing is known of it, or something that runs would be stopped for it.
 /// One that is known and only missing is told by the failing create, which forgets what was known.
-pub(super) fn pull(view: &View<'_>, service: &ServiceSpecification, bring: &Bring, plan: &mut Plan) -> Option<StepId> {
+pub(super) fn pull(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    bring: &Bring,
+    plan: &mut Plan,
+) -> Option<StepId> {
     let name = service.service_name.as_str();
     let creates = matches!(bring.how, How::Create | How::Recreate);
     let replaces_running = bring.how == How::Recreate
         && view.observed.current(view.desired, name).is_some_and(|(_, container)| {
-            matches!(container.state(), ContainerState::Running | ContainerState::Paused | ContainerState::Restarting)
+            matches!(
+                container.state(),
+                ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
+            )
         });
     let needed = creates && (replaces_running || !is_known(view, name));
-    needed.then(|| plan.add(Step::PullImage { service: name.to_owned() }, Some(name), bring.cause.clone(), &[]))
+    needed
+        .then(|| plan.add(Step::PullImage { service: name.to_owned() }, Some(name), bring.cause.clone(), &[]))
 }

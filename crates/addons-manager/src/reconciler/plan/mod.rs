@@ -59,7 +59,13 @@ fn bring_up(view: &View<'_>, plan: &mut Plan) {
     for service in &order {
         intents.insert(service.service_name.as_str(), services::intent(view, service, plan));
     }
-    let mut progress = Progress { intents, pulls: Vec::new(), stops: BTreeMap::new(), creates: BTreeMap::new(), starts: BTreeMap::new() };
+    let mut progress = Progress {
+        intents,
+        pulls: Vec::new(),
+        stops: BTreeMap::new(),
+        creates: BTreeMap::new(),
+        starts: BTreeMap::new(),
+    };
     let mut networks = networks::Networks::new(view);
     let mut volumes = volumes::Volumes::new(view);
 
@@ -80,7 +86,12 @@ fn bring_up(view: &View<'_>, plan: &mut Plan) {
 }
 
 /// Stops and removes what is to be started or created anew: dependents before what they depend on.
-fn stop_in_reverse<'a>(view: &View<'a>, order: &[&'a ServiceSpecification], progress: &mut Progress<'a>, plan: &mut Plan) {
+fn stop_in_reverse<'a>(
+    view: &View<'a>,
+    order: &[&'a ServiceSpecification],
+    progress: &mut Progress<'a>,
+    plan: &mut Plan,
+) {
     for service in order.iter().rev() {
         let name = service.service_name.as_str();
         let Some(bring) = progress.intents[name].bring() else { continue };
@@ -90,7 +101,9 @@ fn stop_in_reverse<'a>(view: &View<'a>, order: &[&'a ServiceSpecification], prog
         }
         // What cannot be started again yet, or not created anew, is not stopped either.
         let blocked = match bring.how {
-            How::Recreate => services::conflict(view, service).or_else(|| networks::blocked(view, service)).or_else(|| volumes::blocked(view, service)),
+            How::Recreate => services::conflict(view, service)
+                .or_else(|| networks::blocked(view, service))
+                .or_else(|| volumes::blocked(view, service)),
             _ => None,
         };
         if let Some(wait) = blocked.or_else(|| dependencies(view, service, progress, false).err()) {
@@ -98,10 +111,14 @@ fn stop_in_reverse<'a>(view: &View<'a>, order: &[&'a ServiceSpecification], prog
             continue;
         }
         let mut parents = progress.pulls.clone();
-        let dependents = order.iter().filter(|other| other.depends_on.iter().any(|dependency| dependency.service == name));
+        let dependents =
+            order.iter().filter(|other| other.depends_on.iter().any(|dependency| dependency.service == name));
         parents.extend(dependents.filter_map(|other| progress.stops.get(other.service_name.as_str())));
         let cause = bring.cause.clone();
-        let running = matches!(container.state(), ContainerState::Running | ContainerState::Paused | ContainerState::Restarting);
+        let running = matches!(
+            container.state(),
+            ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
+        );
         let last = match bring.how {
             How::Restart { unhealthy } => {
                 let stop = Step::StopContainer {
@@ -112,7 +129,16 @@ fn stop_in_reverse<'a>(view: &View<'a>, order: &[&'a ServiceSpecification], prog
                 };
                 plan.add(stop, Some(name), cause, &parents)
             }
-            _ => removal::remove_container(view, row, container, running, service.settings.stop_grace_period_s, &cause, &parents, plan),
+            _ => removal::remove_container(
+                view,
+                row,
+                container,
+                running,
+                service.settings.stop_grace_period_s,
+                &cause,
+                &parents,
+                plan,
+            ),
         };
         progress.stops.insert(name, last);
     }
@@ -142,15 +168,21 @@ fn bring_service<'a>(
         }
         Intent::Bring(bring) => bring.clone(),
     };
-    if matches!(bring.how, How::Restart { .. } | How::Recreate) && current.is_some() && !progress.stops.contains_key(name) {
+    if matches!(bring.how, How::Restart { .. } | How::Recreate)
+        && current.is_some()
+        && !progress.stops.contains_key(name)
+    {
         // Its image is being pulled, or it waits for another service: `stop_in_reverse` has said so.
         return;
     }
     let (existing, mut parents) = match bring.how {
         How::Create | How::Recreate => {
-            let prepared = services::conflict(view, service)
-                .map_or(Ok(()), Err)
-                .and_then(|()| Ok((networks.ensure(service, &bring.cause, plan)?, volumes.ensure(service, &bring.cause, plan)?)));
+            let prepared = services::conflict(view, service).map_or(Ok(()), Err).and_then(|()| {
+                Ok((
+                    networks.ensure(service, &bring.cause, plan)?,
+                    volumes.ensure(service, &bring.cause, plan)?,
+                ))
+            });
             let mut parents = match prepared {
                 Ok((networks, volumes)) => [networks, volumes].concat(),
                 Err(wait) => return plan.wait(name, wait),
@@ -162,14 +194,22 @@ fn bring_service<'a>(
             parents.extend(progress.stops.get(name));
             parents.extend(&progress.pulls);
             if !service.files.is_empty() {
-                parents.push(plan.add(Step::WriteFiles { service: name.to_owned() }, Some(name), bring.cause.clone(), &[]));
+                parents.push(plan.add(
+                    Step::WriteFiles { service: name.to_owned() },
+                    Some(name),
+                    bring.cause.clone(),
+                    &[],
+                ));
             }
             for dependency in service.depends_on.iter().filter(|dependency| dependency.namespace) {
                 let provider = dependency.service.as_str();
                 match progress.creates.get(provider) {
                     Some(create) => parents.push(*create),
                     None if view.observed.current(view.desired, provider).is_some() => {}
-                    None => return plan.wait(name, wait_for(provider, "to be there, since it uses its namespace")),
+                    None => {
+                        return plan
+                            .wait(name, wait_for(provider, "to be there, since it uses its namespace"));
+                    }
                 }
             }
             let (policy, why) = services::policy_at_create(view, service);
@@ -183,7 +223,11 @@ fn bring_service<'a>(
             let (row, container) = current.expect("only a container that is there is started");
             let mut parents: Vec<StepId> = progress.stops.get(name).copied().into_iter().collect();
             if bring.how == How::Verify {
-                let step = Step::VerifyContainer { service: name.to_owned(), row: row.row, id: container.id.clone() };
+                let step = Step::VerifyContainer {
+                    service: name.to_owned(),
+                    row: row.row,
+                    id: container.id.clone(),
+                };
                 parents.push(plan.add(step, Some(name), bring.cause.clone(), &[]));
             } else if let Some(step) = services::policy_before_start(view, service, row, container) {
                 parents.push(plan.add(step, Some(name), bring.cause.clone(), &parents));
@@ -207,13 +251,22 @@ fn bring_service<'a>(
 }
 
 fn wait_for(service: &str, what: &str) -> Wait {
-    Wait { reason: WaitReason::Dependency, message: format!("waits for {service} {what}"), next_attempt: None }
+    Wait {
+        reason: WaitReason::Dependency,
+        message: format!("waits for {service} {what}"),
+        next_attempt: None,
+    }
 }
 
 /// The starts that a start comes after, or what it waits for. `planned` tells whether starts of this plan count already.
 ///
 /// A dependency that has failed holds back only what was never up: what once worked is healed without it.
-fn dependencies(view: &View<'_>, service: &ServiceSpecification, progress: &Progress<'_>, planned: bool) -> Result<Vec<StepId>, Wait> {
+fn dependencies(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    progress: &Progress<'_>,
+    planned: bool,
+) -> Result<Vec<StepId>, Wait> {
     let mut parents = Vec::new();
     let been_up = view.desired.installation.been_up.contains(&service.service_name);
     for dependency in &service.depends_on {
@@ -223,10 +276,13 @@ fn dependencies(view: &View<'_>, service: &ServiceSpecification, progress: &Prog
         let health = container.and_then(|container| container.listed.health);
         let completed = view.desired.completions.contains_key(other);
         let start = progress.starts.get(other);
-        let coming = start.is_some() || progress.intents.get(other).is_some_and(|intent| intent.bring().is_some());
+        let coming =
+            start.is_some() || progress.intents.get(other).is_some_and(|intent| intent.bring().is_some());
         let (ready, what) = match dependency.condition {
             DependencyCondition::ServiceStarted => (running || completed, "to start"),
-            DependencyCondition::ServiceHealthy => (running && !coming && matches!(health, None | Some(Health::Healthy)), "to be healthy"),
+            DependencyCondition::ServiceHealthy => {
+                (running && !coming && matches!(health, None | Some(Health::Healthy)), "to be healthy")
+            }
             DependencyCondition::ServiceCompletedSuccessfully => (completed, "to complete"),
         };
         if let Some(start) = start {
@@ -274,7 +330,10 @@ fn notices(view: &View<'_>, plan: &mut Plan) {
                 plan.conditions.push(Notice {
                     kind: "alias_taken",
                     service: Some(service.service_name.clone()),
-                    message: format!("somebody else answers to {alias} on network {network}: {} goes without", service.service_name),
+                    message: format!(
+                        "somebody else answers to {alias} on network {network}: {} goes without",
+                        service.service_name
+                    ),
                 });
             }
         }

@@ -57,7 +57,10 @@ pub(crate) fn find(view: &View<'_>, name: &str) -> Found {
         }),
         (None, Some(id)) => Found::Blocked(Wait {
             reason: WaitReason::Conflict,
-            message: format!("a network named {name} ({}) is there that is not this addon's; it is left alone: remove or rename it", short(id)),
+            message: format!(
+                "a network named {name} ({}) is there that is not this addon's; it is left alone: remove or rename it",
+                short(id)
+            ),
             next_attempt: None,
         }),
         (None, None) => Found::Missing { platform: false },
@@ -78,21 +81,36 @@ impl<'a> Networks<'a> {
     }
 
     /// The steps after which every network of the service is there.
-    pub(super) fn ensure(&mut self, service: &ServiceSpecification, cause: &str, plan: &mut Plan) -> Result<Vec<StepId>, Wait> {
+    pub(super) fn ensure(
+        &mut self,
+        service: &ServiceSpecification,
+        cause: &str,
+        plan: &mut Plan,
+    ) -> Result<Vec<StepId>, Wait> {
         // All are looked at before any is made: a service that cannot be created asks for none.
         if let Some(wait) = blocked(&self.view, service) {
             return Err(wait);
         }
-        Ok(attachments(service).iter().filter_map(|attachment| self.ensure_one(&attachment.network, service, cause, plan)).collect())
+        Ok(attachments(service)
+            .iter()
+            .filter_map(|attachment| self.ensure_one(&attachment.network, service, cause, plan))
+            .collect())
     }
 
-    fn ensure_one(&mut self, name: &str, service: &ServiceSpecification, cause: &str, plan: &mut Plan) -> Option<StepId> {
+    fn ensure_one(
+        &mut self,
+        name: &str,
+        service: &ServiceSpecification,
+        cause: &str,
+        plan: &mut Plan,
+    ) -> Option<StepId> {
         if let Some(step) = self.planned.get(name) {
             return Some(*step);
         }
         let Found::Missing { platform } = find(&self.view, name) else { return None };
         let step = Step::CreateNetwork { name: name.to_owned(), platform };
-        let step = plan.add(step, Some(&service.service_name), format!("network {name} is not there; {cause}"), &[]);
+        let step =
+            plan.add(step, Some(&service.service_name), format!("network {name} is not there; {cause}"), &[]);
         self.planned.insert(name.to_owned(), step);
         Some(step)
     }
@@ -107,7 +125,9 @@ impl<'a> Networks<'a> {
         match find(&self.view, name) {
             Found::There(id) => Ok((Some(id), None)),
             Found::Blocked(wait) => Err(wait),
-            Found::Missing { .. } => Ok((None, self.ensure_one(name, service, "its container is to be connected", plan))),
+            Found::Missing { .. } => {
+                Ok((None, self.ensure_one(name, service, "its container is to be connected", plan)))
+            }
         }
     }
 
@@ -115,7 +135,8 @@ impl<'a> Networks<'a> {
     pub(super) fn free_courtesy_aliases(&self, service: &ServiceSpecification) -> BTreeMap<String, String> {
         courtesy_aliases(service)
             .filter(|(network, alias)| {
-                let taken = self.view.desired.courtesy_taken.contains(&((*network).to_owned(), (*alias).to_owned()));
+                let taken =
+                    self.view.desired.courtesy_taken.contains(&((*network).to_owned(), (*alias).to_owned()));
                 let answered = match find(&self.view, network) {
                     Found::There(id) => self.view.observed.others.answers_to(&id, alias),
                     _ => false,
@@ -134,7 +155,8 @@ pub(super) fn remove_surplus(view: &View<'_>, plan: &mut Plan) {
         let cause = "a second network was made under this name";
         match view.observed.ours.networks.get(&row.row) {
             Some(network) => {
-                let step = Step::RemoveNetwork { row: row.row, id: network.id.clone(), name: row.name.clone() };
+                let step =
+                    Step::RemoveNetwork { row: row.row, id: network.id.clone(), name: row.name.clone() };
                 plan.add(step, None, cause, &[]);
             }
             None => {

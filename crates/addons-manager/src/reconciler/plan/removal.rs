@@ -30,7 +30,12 @@ pub(super) fn uninstall(view: &View<'_>, plan: &mut Plan) {
     let mut kept_volumes = BTreeSet::new();
     for (row, volume) in &view.observed.ours.volumes {
         if view.desired.installation.delete_volumes {
-            all.push(plan.add(Step::RemoveVolume { row: *row, name: volume.name.clone() }, None, cause, &containers));
+            all.push(plan.add(
+                Step::RemoveVolume { row: *row, name: volume.name.clone() },
+                None,
+                cause,
+                &containers,
+            ));
         } else {
             kept_volumes.insert(volume.name.0.clone());
         }
@@ -44,11 +49,19 @@ pub(super) fn uninstall(view: &View<'_>, plan: &mut Plan) {
 
 /// Containers of services that the revision does not have.
 pub(super) fn remove_unwanted_services(view: &View<'_>, plan: &mut Plan) {
-    for row in view.desired.containers.iter().filter(|row| !view.desired.specification.services.contains_key(&row.service)) {
+    for row in view
+        .desired
+        .containers
+        .iter()
+        .filter(|row| !view.desired.specification.services.contains_key(&row.service))
+    {
         let cause = format!("{} is no service of this revision", row.service);
         match view.observed.ours.containers.get(&row.row) {
             Some(container) => {
-                let running = !matches!(container.state(), ContainerState::Created | ContainerState::Exited | ContainerState::Dead);
+                let running = !matches!(
+                    container.state(),
+                    ContainerState::Created | ContainerState::Exited | ContainerState::Dead
+                );
                 remove_container(view, row, container, running, None, &cause, &[], plan);
             }
             None => {
@@ -91,7 +104,8 @@ pub(super) fn remove_container(
 
 /// All containers, dependents before what they depend on.
 fn remove_containers(view: &View<'_>, cause: &str, plan: &mut Plan) -> Vec<StepId> {
-    let order: Vec<&str> = view.desired.start_order().into_iter().map(|service| service.service_name.as_str()).collect();
+    let order: Vec<&str> =
+        view.desired.start_order().into_iter().map(|service| service.service_name.as_str()).collect();
     let place = |service: &str| order.iter().position(|name| *name == service);
     let mut rows: Vec<&ContainerRow> = view.desired.containers.iter().collect();
     rows.sort_by_key(|row| std::cmp::Reverse(place(&row.service)));
@@ -100,11 +114,19 @@ fn remove_containers(view: &View<'_>, cause: &str, plan: &mut Plan) -> Vec<StepI
     for row in rows {
         let service = view.desired.specification.services.get(&row.service);
         let dependents = view.desired.specification.services.values();
-        let dependents = dependents.filter(|other| other.depends_on.iter().any(|dependency| dependency.service == row.service));
-        let parents: Vec<StepId> = dependents.filter_map(|other| removed.get(other.service_name.as_str())).flatten().copied().collect();
+        let dependents = dependents
+            .filter(|other| other.depends_on.iter().any(|dependency| dependency.service == row.service));
+        let parents: Vec<StepId> = dependents
+            .filter_map(|other| removed.get(other.service_name.as_str()))
+            .flatten()
+            .copied()
+            .collect();
         let step = match view.observed.ours.containers.get(&row.row) {
             Some(container) => {
-                let running = matches!(container.state(), ContainerState::Running | ContainerState::Paused | ContainerState::Restarting);
+                let running = matches!(
+                    container.state(),
+                    ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
+                );
                 let grace = service.and_then(|service| service.settings.stop_grace_period_s);
                 remove_container(view, row, container, running, grace, cause, &parents, plan)
             }
@@ -120,7 +142,9 @@ fn remove_networks(view: &View<'_>, cause: &str, containers: &[StepId], plan: &m
     let own = view.desired.networks.iter().filter(|row| !row.platform && !row.surplus);
     own.map(|row| {
         let step = match view.observed.ours.networks.get(&row.row) {
-            Some(network) => Step::RemoveNetwork { row: row.row, id: network.id.clone(), name: row.name.clone() },
+            Some(network) => {
+                Step::RemoveNetwork { row: row.row, id: network.id.clone(), name: row.name.clone() }
+            }
             None => Step::ForgetNetwork { row: row.row, name: row.name.clone() },
         };
         plan.add(step, None, cause, containers)

@@ -73,9 +73,14 @@ pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut
             return Intent::Wait(wait);
         }
         let cause = match view.desired.history(name).first() {
-            _ if view.desired.current(name).is_some_and(|row| row.engine_id.is_some()) => "its container was removed".to_owned(),
+            _ if view.desired.current(name).is_some_and(|row| row.engine_id.is_some()) => {
+                "its container was removed".to_owned()
+            }
             Some(attempt) => ended(attempt),
-            None => "it is to run".to_owned(),
+            None if view.desired.installation.been_up.contains(name) => {
+                "its container is not there".to_owned()
+            }
+            None => "it is wanted and has no container yet".to_owned(),
         };
         return gated(view, service, None, How::Create, cause);
     };
@@ -87,12 +92,18 @@ pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut
                 next_attempt: None,
             });
         }
-        ContainerState::Dead => return gated(view, service, Some(row), How::Recreate, "its container is dead".to_owned()),
+        ContainerState::Dead => {
+            return gated(view, service, Some(row), How::Recreate, "its container is dead".to_owned());
+        }
         _ => {}
     }
     if let Some(cause) = recreate_cause(view, service, row, container) {
         let gate_first = container.state() != ContainerState::Running;
-        return if gate_first { gated(view, service, Some(row), How::Recreate, cause) } else { gated_by_errors(view, service, How::Recreate, cause) };
+        return if gate_first {
+            gated(view, service, Some(row), How::Recreate, cause)
+        } else {
+            gated_by_errors(view, service, How::Recreate, cause)
+        };
     }
     match container.state() {
         ContainerState::Restarting => restarting(view, service),
@@ -105,8 +116,10 @@ pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut
             let how = if row.verified { How::Start } else { How::Verify };
             let cause = match view.desired.history(name).first() {
                 Some(attempt) => ended(attempt),
-                None if row.restart_generation < view.desired.installation.restart_generation => "a restart was asked for".to_owned(),
-                None if state == ContainerState::Created => "it is to run".to_owned(),
+                None if row.restart_generation < view.desired.installation.restart_generation => {
+                    "a restart was asked for".to_owned()
+                }
+                None if state == ContainerState::Created => "it was created and is to be started".to_owned(),
                 None => "it does not run".to_owned(),
             };
             gated(view, service, Some(row), how, cause)
@@ -114,19 +127,37 @@ pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut
     }
 }
 
-fn running(view: &View<'_>, service: &ServiceSpecification, row: &ContainerRow, container: &OurContainer, plan: &mut Plan) -> Intent {
+fn running(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    row: &ContainerRow,
+    container: &OurContainer,
+    plan: &mut Plan,
+) -> Intent {
     if row.restart_generation < view.desired.installation.restart_generation {
-        return gated_by_errors(view, service, How::Restart { unhealthy: false }, "a restart was asked for".to_owned());
+        return gated_by_errors(
+            view,
+            service,
+            How::Restart { unhealthy: false },
+            "a restart was asked for".to_owned(),
+        );
     }
     if let Some(cause) = provider_changed(view, service, row) {
         return gated_by_errors(view, service, How::Restart { unhealthy: false }, cause);
     }
     if container.listed.health == Some(Health::Unhealthy) && service.restart_unhealthy {
-        return gated(view, service, Some(row), How::Restart { unhealthy: true }, "its check says that it is unhealthy".to_owned());
+        return gated(
+            view,
+            service,
+            Some(row),
+            How::Restart { unhealthy: true },
+            "its check says that it is unhealthy".to_owned(),
+        );
     }
     // A container in our hands gets its policy back after a good run, a loop is noticed while it lasts: time changes both.
     if row.asked.why == PolicyReason::CrashLoop
-        && let Some(run) = view.desired.history(&service.service_name).iter().find(|attempt| attempt.ended_at.is_none())
+        && let Some(run) =
+            view.desired.history(&service.service_name).iter().find(|attempt| attempt.ended_at.is_none())
         && view.now < run.started_at + backoff::GOOD_RUN
     {
         plan.look_at(run.started_at + backoff::GOOD_RUN);
@@ -145,25 +176,40 @@ fn restarting(view: &View<'_>, service: &ServiceSpecification) -> Intent {
 
 /// Whether the engine has restarted it too often: then it is taken out of its hands.
 fn takes_over(view: &View<'_>, service: &ServiceSpecification) -> bool {
-    let Some((row, container)) = view.observed.current(view.desired, &service.service_name) else { return false };
+    let Some((row, container)) = view.observed.current(view.desired, &service.service_name) else {
+        return false;
+    };
     let history = view.desired.history(&service.service_name);
     let counted = backoff::engine_restarts(history, view.now);
     // The engine's own count, where its events were lost: it begins anew with each start by somebody.
-    let ours = history.iter().find(|attempt| attempt.engine_id.is_some() && attempt.started_by != crate::reconciler::state::StartedBy::Engine);
+    let ours = history.iter().find(|attempt| {
+        attempt.engine_id.is_some() && attempt.started_by != crate::reconciler::state::StartedBy::Engine
+    });
     let recent = ours.is_some_and(|run| view.now.since(run.started_at) < backoff::LOOP_WINDOW);
-    let told = container.inspected.as_ref().map_or(0, |live| usize::try_from(live.restart_count).unwrap_or(0));
+    let told =
+        container.inspected.as_ref().map_or(0, |live| usize::try_from(live.restart_count).unwrap_or(0));
     row.asked.why == PolicyReason::Specified
         && service.restart != RestartPolicy::No
         && (counted >= backoff::LOOP_RESTARTS || (recent && told >= backoff::LOOP_RESTARTS))
 }
 
 /// Brings it up, unless it failed so often that it has to wait.
-fn gated(view: &View<'_>, service: &ServiceSpecification, row: Option<&ContainerRow>, how: How, cause: String) -> Intent {
+fn gated(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    row: Option<&ContainerRow>,
+    how: How,
+    cause: String,
+) -> Intent {
     let row = row.or_else(|| view.desired.current(&service.service_name));
     let in_our_hands = row.is_some_and(|row| row.asked.why == PolicyReason::CrashLoop);
     match backoff_wait(view, &service.service_name, service.restart.is_job(), in_our_hands) {
         Some(mut wait) => {
-            let exits_with_0 = view.desired.history(&service.service_name).first().is_some_and(|last| last.exit_code == Some(0));
+            let exits_with_0 = view
+                .desired
+                .history(&service.service_name)
+                .first()
+                .is_some_and(|last| last.exit_code == Some(0));
             if exits_with_0 && wait.reason == WaitReason::Backoff {
                 wait.message.push_str("; it keeps exiting with 0: `restart: no` would make it a job");
             }
@@ -176,7 +222,11 @@ fn gated(view: &View<'_>, service: &ServiceSpecification, row: Option<&Container
 /// As [`gated`], for what runs well: only operations that failed hold it back, not how its runs ended.
 fn gated_by_errors(view: &View<'_>, service: &ServiceSpecification, how: How, cause: String) -> Intent {
     let last = view.desired.history(&service.service_name).iter().find(|attempt| attempt.ended_at.is_some());
-    if last.is_some_and(|attempt| attempt.error.is_some()) { gated(view, service, None, how, cause) } else { bring(how, cause) }
+    if last.is_some_and(|attempt| attempt.error.is_some()) {
+        gated(view, service, None, how, cause)
+    } else {
+        bring(how, cause)
+    }
 }
 
 /// What holds a service (or, under an empty name, the installation) back because of what failed.
@@ -188,10 +238,15 @@ pub(super) fn backoff_wait(view: &View<'_>, service: &str, is_job: bool, in_our_
     if kind == Some(crate::reconciler::state::ErrorKind::Never) {
         return Some(Wait { reason: WaitReason::Never, message: ended(last), next_attempt: None });
     }
+    if failed_at > view.now {
+        // The clock was set back: nobody knows how long ago that was.
+        return None;
+    }
     let (due, reason) = match kind.and_then(backoff::slow_delay) {
         Some(slow) => (failed_at + slow, WaitReason::Change),
         None => {
-            let count = u32::try_from(failures.len()).unwrap_or(u32::MAX).saturating_add(u32::from(in_our_hands));
+            let count =
+                u32::try_from(failures.len()).unwrap_or(u32::MAX).saturating_add(u32::from(in_our_hands));
             let mut hasher = std::hash::DefaultHasher::new();
             (view.desired.installation.id, service, last.row).hash(&mut hasher);
             (failed_at + backoff::with_jitter(backoff::delay(count), hasher.finish()), WaitReason::Backoff)
@@ -228,9 +283,14 @@ pub(super) fn ended(attempt: &Attempt) -> String {
 /// A job that has failed is not run again until a restart, enabling or a changed specification begins a new history.
 fn job_failed(view: &View<'_>, service: &ServiceSpecification) -> Option<Wait> {
     let history = view.desired.history(&service.service_name);
-    let failed_runs = || history.iter().filter(|run| run.error.is_none() && run.ended_by == Some(EndedBy::Itself) && run.exit_code != Some(0));
+    let failed_runs = || {
+        history.iter().filter(|run| {
+            run.error.is_none() && run.ended_by == Some(EndedBy::Itself) && run.exit_code != Some(0)
+        })
+    };
     let last = history.iter().find(|attempt| attempt.error.is_none())?;
-    let failed_last = last.ended_at.is_some() && last.ended_by == Some(EndedBy::Itself) && last.exit_code != Some(0);
+    let failed_last =
+        last.ended_at.is_some() && last.ended_by == Some(EndedBy::Itself) && last.exit_code != Some(0);
     let tries = match service.restart {
         RestartPolicy::Always | RestartPolicy::OnFailure(None | Some(0)) => return None,
         RestartPolicy::No => 0,
@@ -244,13 +304,22 @@ fn job_failed(view: &View<'_>, service: &ServiceSpecification) -> Option<Wait> {
 }
 
 /// Why a container cannot go on as it is; none: it can.
-fn recreate_cause(view: &View<'_>, service: &ServiceSpecification, row: &ContainerRow, container: &OurContainer) -> Option<String> {
+fn recreate_cause(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    row: &ContainerRow,
+    container: &OurContainer,
+) -> Option<String> {
     let digest = view.desired.digests.get(&service.service_name)?;
     if row.spec_digest != *digest {
         return Some("its specification changed".to_owned());
     }
     if container.listed.image_id != row.asked.image_id {
-        return Some(format!("its image is {}, not {}", short(&container.listed.image_id), short(&row.asked.image_id)));
+        return Some(format!(
+            "its image is {}, not {}",
+            short(&container.listed.image_id),
+            short(&row.asked.image_id)
+        ));
     }
     let mounts: BTreeSet<(&str, Option<&str>, Option<&str>)> = container
         .listed
@@ -259,14 +328,25 @@ fn recreate_cause(view: &View<'_>, service: &ServiceSpecification, row: &Contain
         .map(|mount| (mount.target.as_str(), mount.volume.as_deref(), mount.host_path.as_deref()))
         .collect();
     let lost = row.asked.mounts.iter().find(|(target, source)| match source {
-        crate::domain::specification::MountSource::Volume(name) => !mounts.contains(&(target.as_str(), Some(name.as_str()), None)),
-        crate::domain::specification::MountSource::HostPath(_) => !mounts.iter().any(|(theirs, _, path)| theirs == target && path.is_some()),
+        crate::domain::specification::MountSource::Volume(name) => {
+            !mounts.contains(&(target.as_str(), Some(name.as_str()), None))
+        }
+        crate::domain::specification::MountSource::HostPath(_) => {
+            !mounts.iter().any(|(theirs, _, path)| theirs == target && path.is_some())
+        }
     });
     if let Some((target, _)) = lost {
         return Some(format!("nothing of what was asked for is mounted at {target}"));
     }
-    let stands = !matches!(container.state(), ContainerState::Running | ContainerState::Paused | ContainerState::Restarting);
-    let gone = container.listed.networks.iter().find(|(id, _)| !id.is_empty() && !view.observed.others.has_network_id(id));
+    let stands = !matches!(
+        container.state(),
+        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
+    );
+    let gone = container
+        .listed
+        .networks
+        .iter()
+        .find(|(id, _)| !id.is_empty() && !view.observed.others.has_network_id(id));
     if let Some((_, attachment)) = gone.filter(|_| stands) {
         return Some(format!("network {} that it was on is gone", attachment.network_name));
     }
@@ -276,23 +356,33 @@ fn recreate_cause(view: &View<'_>, service: &ServiceSpecification, row: &Contain
         if let (Some(provider), Some(seen)) = (provider, seen)
             && provider != seen
         {
-            return Some(format!("the container of {}, whose namespace it uses, is another one", dependency.service));
+            return Some(format!(
+                "the container of {}, whose namespace it uses, is another one",
+                dependency.service
+            ));
         }
     }
     let live = container.inspected.as_ref()?;
     if let Some(difference) = ports_difference(service, live) {
         return Some(difference);
     }
-    limits_that_cannot_be_lifted(&service.resources, &live.limits).map(|limit| format!("it has a limit of {limit} that nobody asked for"))
+    limits_that_cannot_be_lifted(&service.resources, &live.limits)
+        .map(|limit| format!("it has a limit of {limit} that nobody asked for"))
 }
 
 fn ports_difference(service: &ServiceSpecification, live: &InspectedContainer) -> Option<String> {
-    let plain = |port: ListedPort| ListedPort { host_ip: port.host_ip.filter(|ip| !ip.is_unspecified()), ..port };
+    let plain =
+        |port: ListedPort| ListedPort { host_ip: port.host_ip.filter(|ip| !ip.is_unspecified()), ..port };
     let asked: BTreeSet<ListedPort> = service
         .ports
         .iter()
         .map(|port| {
-            plain(ListedPort { host_ip: port.host_ip, host_port: port.host_port, container_port: port.container_port, protocol: port.protocol })
+            plain(ListedPort {
+                host_ip: port.host_ip,
+                host_port: port.host_port,
+                container_port: port.container_port,
+                protocol: port.protocol,
+            })
         })
         .collect();
     let found: BTreeSet<ListedPort> = live.asked_ports.iter().cloned().map(plain).collect();
@@ -316,19 +406,27 @@ fn limits_that_cannot_be_lifted(asked: &Resources, found: &Resources) -> Option<
 }
 
 fn limits_differ(asked: &Resources, found: &Resources) -> bool {
-    let differs = |asked: Option<i64>, found: Option<i64>| asked.is_some_and(|asked| asked > 0 && found != Some(asked));
+    let differs =
+        |asked: Option<i64>, found: Option<i64>| asked.is_some_and(|asked| asked > 0 && found != Some(asked));
     differs(asked.memory_bytes, found.memory_bytes)
         || differs(asked.memory_reservation_bytes, found.memory_reservation_bytes)
         || differs(asked.nano_cpus, found.nano_cpus)
         || differs(asked.pids, found.pids)
         || asked.memory_swap_bytes.is_some_and(|asked| found.memory_swap_bytes != Some(asked))
-        || asked.cpuset.as_ref().is_some_and(|asked| !asked.is_empty() && found.cpuset.as_ref() != Some(asked))
+        || asked
+            .cpuset
+            .as_ref()
+            .is_some_and(|asked| !asked.is_empty() && found.cpuset.as_ref() != Some(asked))
 }
 
 /// The containers that it was started against, and that are others now.
 fn provider_changed(view: &View<'_>, service: &ServiceSpecification, row: &ContainerRow) -> Option<String> {
-    for dependency in service.depends_on.iter().filter(|dependency| dependency.namespace || dependency.restart) {
-        let Some((provider, container)) = view.observed.current(view.desired, &dependency.service) else { continue };
+    for dependency in
+        service.depends_on.iter().filter(|dependency| dependency.namespace || dependency.restart)
+    {
+        let Some((provider, container)) = view.observed.current(view.desired, &dependency.service) else {
+            continue;
+        };
         let Some(seen) = row.providers.get(&dependency.service) else { continue };
         if container.state() != ContainerState::Running {
             continue;
@@ -347,10 +445,9 @@ fn provider_changed(view: &View<'_>, service: &ServiceSpecification, row: &Conta
 }
 
 fn provider_missing(view: &View<'_>, service: &ServiceSpecification) -> Option<Wait> {
-    let missing = service
-        .depends_on
-        .iter()
-        .find(|dependency| dependency.namespace && view.observed.current(view.desired, &dependency.service).is_none())?;
+    let missing = service.depends_on.iter().find(|dependency| {
+        dependency.namespace && view.observed.current(view.desired, &dependency.service).is_none()
+    })?;
     Some(wait_for(&missing.service, "to be there, since it uses its namespace"))
 }
 
@@ -359,7 +456,11 @@ pub(super) fn conflict(view: &View<'_>, service: &ServiceSpecification) -> Optio
     let others = &view.observed.others;
     let conflict = |message| Some(Wait { reason: WaitReason::Conflict, message, next_attempt: None });
     if let Some(holder) = others.container_named(&service.container_name) {
-        return conflict(format!("the name {} is taken by {}; it is left alone: remove or rename it", service.container_name, holder.describe()));
+        return conflict(format!(
+            "the name {} is taken by {}; it is left alone: remove or rename it",
+            service.container_name,
+            holder.describe()
+        ));
     }
     let (port, holder) = service.ports.iter().find_map(|port| Some((port, others.port_holder(port)?)))?;
     let protocol = crate::domain::claim::protocol_name(port.protocol);
@@ -367,9 +468,18 @@ pub(super) fn conflict(view: &View<'_>, service: &ServiceSpecification) -> Optio
 }
 
 /// The restart policy of a new container, and why: one that is in our hands stays there though it is created anew.
-pub(super) fn policy_at_create(view: &View<'_>, service: &ServiceSpecification) -> (RestartPolicy, PolicyReason) {
-    let in_our_hands = view.desired.current(&service.service_name).is_some_and(|row| row.asked.why == PolicyReason::CrashLoop);
-    if in_our_hands && !backoff::failures(view.desired.history(&service.service_name), service.restart.is_job(), view.now).is_empty() {
+pub(super) fn policy_at_create(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+) -> (RestartPolicy, PolicyReason) {
+    let in_our_hands = view
+        .desired
+        .current(&service.service_name)
+        .is_some_and(|row| row.asked.why == PolicyReason::CrashLoop);
+    if in_our_hands
+        && !backoff::failures(view.desired.history(&service.service_name), service.restart.is_job(), view.now)
+            .is_empty()
+    {
         (RestartPolicy::No, PolicyReason::CrashLoop)
     } else {
         (service.restart, PolicyReason::Specified)
@@ -377,19 +487,40 @@ pub(super) fn policy_at_create(view: &View<'_>, service: &ServiceSpecification) 
 }
 
 /// Sets the policy right before a start: disabling that was called off has left `no` behind.
-pub(super) fn policy_before_start(view: &View<'_>, service: &ServiceSpecification, row: &ContainerRow, container: &OurContainer) -> Option<Step> {
+pub(super) fn policy_before_start(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    row: &ContainerRow,
+    container: &OurContainer,
+) -> Option<Step> {
     let (policy, why) = wanted_policy(view, service, row);
     let differs = !same_policy(row.asked.restart, policy) || row.asked.why != why;
-    differs.then(|| Step::SetPolicy { row: row.row, id: container.id.clone(), service: service.service_name.clone(), policy, why })
+    differs.then(|| Step::SetPolicy {
+        row: row.row,
+        id: container.id.clone(),
+        service: service.service_name.clone(),
+        policy,
+        why,
+    })
 }
 
-fn wanted_policy(view: &View<'_>, service: &ServiceSpecification, row: &ContainerRow) -> (RestartPolicy, PolicyReason) {
+fn wanted_policy(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    row: &ContainerRow,
+) -> (RestartPolicy, PolicyReason) {
     match row.asked.why {
         PolicyReason::CrashLoop => {
             let history = view.desired.history(&service.service_name);
             let run = history.iter().find(|attempt| attempt.ended_at.is_none());
-            let good = run.is_some_and(|run| run.unhealthy_at.is_none() && view.now.since(run.started_at) >= backoff::GOOD_RUN);
-            if good || history.is_empty() { (service.restart, PolicyReason::Specified) } else { (RestartPolicy::No, PolicyReason::CrashLoop) }
+            let good = run.is_some_and(|run| {
+                run.unhealthy_at.is_none() && view.now.since(run.started_at) >= backoff::GOOD_RUN
+            });
+            if good || history.is_empty() {
+                (service.restart, PolicyReason::Specified)
+            } else {
+                (RestartPolicy::No, PolicyReason::CrashLoop)
+            }
         }
         _ if takes_over(view, service) => (RestartPolicy::No, PolicyReason::CrashLoop),
         PolicyReason::Specified | PolicyReason::Stopping => (service.restart, PolicyReason::Specified),
@@ -432,14 +563,19 @@ pub(super) fn mend<'a>(
                 plan.add(Step::Rename { id: id.clone(), name: row.name.clone() }, Some(name), cause, &[]);
             }
             Some(holder) => {
-                let message = format!("its name {} is taken by {}; it is left alone: remove or rename it", row.name, holder.describe());
+                let message = format!(
+                    "its name {} is taken by {}; it is left alone: remove or rename it",
+                    row.name,
+                    holder.describe()
+                );
                 plan.wait(name, Wait { reason: WaitReason::Conflict, message, next_attempt: None });
             }
         }
     }
     let (policy, why) = wanted_policy(view, service, row);
     let live = container.inspected.as_ref();
-    let drifted = live.is_some_and(|live| live.restart.is_none_or(|found| !same_policy(found, row.asked.restart)));
+    let drifted =
+        live.is_some_and(|live| live.restart.is_none_or(|found| !same_policy(found, row.asked.restart)));
     let limits = live.is_some_and(|live| limits_differ(&service.resources, &live.limits));
     if drifted || limits || why != row.asked.why || !same_policy(policy, row.asked.restart) {
         let cause = match (why, row.asked.why) {
@@ -451,7 +587,12 @@ pub(super) fn mend<'a>(
             _ if limits => "its limits were changed".to_owned(),
             _ => "its restart policy was changed".to_owned(),
         };
-        plan.add(Step::SetPolicy { row: row.row, id: id.clone(), service: name.to_owned(), policy, why }, Some(name), cause, &[]);
+        plan.add(
+            Step::SetPolicy { row: row.row, id: id.clone(), service: name.to_owned(), policy, why },
+            Some(name),
+            cause,
+            &[],
+        );
     }
     mend_networks(service, row, container, networks, plan);
 }
@@ -483,7 +624,12 @@ fn mend_networks<'a>(
         match networks.for_connect(network, service, plan) {
             Ok((Some(id), _)) => {
                 if !container.listed.networks.contains_key(&id) {
-                    plan.add(connect(Some(id.clone()), false), Some(name), format!("its container is not on network {network}"), &[]);
+                    plan.add(
+                        connect(Some(id.clone()), false),
+                        Some(name),
+                        format!("its container is not on network {network}"),
+                        &[],
+                    );
                 } else if let Some(live) = &container.inspected
                     && !aliases_are_right(attachment, row, live)
                 {
@@ -494,7 +640,12 @@ fn mend_networks<'a>(
             }
             Ok((None, created)) => {
                 let parents: Vec<_> = created.into_iter().collect();
-                plan.add(connect(None, false), Some(name), format!("its container is not on network {network}"), &parents);
+                plan.add(
+                    connect(None, false),
+                    Some(name),
+                    format!("its container is not on network {network}"),
+                    &parents,
+                );
             }
             Err(wait) => plan.wait(name, wait),
         }
@@ -502,9 +653,17 @@ fn mend_networks<'a>(
     if attachments.is_empty() || wanted.len() < attachments.len() {
         return;
     }
-    for (network_id, attachment) in container.listed.networks.iter().filter(|(id, _)| !wanted.contains_key(*id) && !id.is_empty()) {
-        let cause = format!("its container is on network {}, which nobody asked for", attachment.network_name);
-        plan.add(Step::Disconnect { id: container.id.clone(), network_id: network_id.clone() }, Some(name), cause, &[]);
+    for (network_id, attachment) in
+        container.listed.networks.iter().filter(|(id, _)| !wanted.contains_key(*id) && !id.is_empty())
+    {
+        let cause =
+            format!("its container is on network {}, which nobody asked for", attachment.network_name);
+        plan.add(
+            Step::Disconnect { id: container.id.clone(), network_id: network_id.clone() },
+            Some(name),
+            cause,
+            &[],
+        );
     }
 }
 
@@ -517,7 +676,8 @@ fn aliases_are_right(
     let plain = |alias: &&String| alias.as_str() != id && **alias != row.name && **alias != live.listed.name;
     let courtesy = row.asked.courtesy.get(&attachment.network);
     let asked: BTreeSet<&String> = attachment.aliases.iter().chain(courtesy).filter(plain).collect();
-    let found: BTreeSet<&String> = live.aliases.get(&attachment.network).into_iter().flatten().filter(plain).collect();
+    let found: BTreeSet<&String> =
+        live.aliases.get(&attachment.network).into_iter().flatten().filter(plain).collect();
     asked == found
 }
 
@@ -527,15 +687,24 @@ pub(super) fn collect_logs(view: &View<'_>, service: &ServiceSpecification, plan
     let Some((_, container)) = view.observed.current(view.desired, name) else { return };
     let unhealthy = container.listed.health == Some(Health::Unhealthy);
     let failed = unhealthy || plan.waiting.get(name).is_some_and(Wait::is_failure);
-    let run = view.desired.history(name).iter().find(|attempt| attempt.engine_id.as_deref() == Some(container.id.0.as_str()));
-    let being_removed = plan.has(name, |step| matches!(step, Step::RemoveContainer { .. } | Step::StopContainer { .. }));
+    let run = view
+        .desired
+        .history(name)
+        .iter()
+        .find(|attempt| attempt.engine_id.as_deref() == Some(container.id.0.as_str()));
+    let being_removed =
+        plan.has(name, |step| matches!(step, Step::RemoveContainer { .. } | Step::StopContainer { .. }));
     if let Some(run) = run
         && failed
         && !being_removed
         && run.logs.is_none()
         && backoff::is_failure(run, service.restart.is_job())
     {
-        plan.add(Step::CollectLogs { attempt: run.row, id: container.id.clone() }, Some(name), "it failed", &[]);
+        plan.add(
+            Step::CollectLogs { attempt: run.row, id: container.id.clone() },
+            Some(name),
+            "it failed",
+            &[],
+        );
     }
 }
-

@@ -13,11 +13,14 @@ use crate::domain::installation::{Desired, InstallationId};
 use crate::domain::specification::{DependencyCondition, RestartPolicy, RevisionSpecification};
 use crate::reconciler::backoff;
 use crate::reconciler::state::{
-    Asked, Attempt, AttemptError, Completion, ContainerRow, DesiredState, EndedBy, ErrorKind, ImageRow, InstallationRow, NONCE_LABEL, NetworkRow,
-    PolicyReason, Role, StartedBy, VolumeRow, World, observe,
+    Asked, Attempt, AttemptError, Completion, ContainerRow, DesiredState, EndedBy, ErrorKind, ImageRow,
+    InstallationRow, NONCE_LABEL, NetworkRow, PolicyReason, Role, StartedBy, VolumeRow, World, observe,
 };
 use crate::reconciler::tests::bench::{after, job, revision, service, with_check, with_volume};
-use crate::runtime::{ContainerState, Health, InspectedContainer, ListedAttachment, ListedContainer, ListedNetwork, ListedVolume, Listing};
+use crate::runtime::{
+    ContainerState, Health, InspectedContainer, ListedAttachment, ListedContainer, ListedNetwork,
+    ListedVolume, Listing,
+};
 
 const NOW: i64 = 10_000_000;
 
@@ -34,7 +37,8 @@ fn at(seconds_ago: i64) -> Timestamp {
 
 /// Nothing was made yet.
 fn fresh(specification: RevisionSpecification) -> Case {
-    let digests = specification.services.iter().map(|(name, service)| (name.clone(), service.digest())).collect();
+    let digests =
+        specification.services.iter().map(|(name, service)| (name.clone(), service.digest())).collect();
     let desired = DesiredState {
         installation: InstallationRow {
             id: InstallationId::new(1, [1; 8]),
@@ -71,7 +75,12 @@ fn fresh(specification: RevisionSpecification) -> Case {
 fn pulled(specification: RevisionSpecification) -> Case {
     let mut case = fresh(specification);
     for name in case.desired.specification.services.keys() {
-        let image = ImageRow { image_id: format!("image-{name}"), tag: format!("tag-{name}"), volumes: Vec::new(), has_healthcheck: false };
+        let image = ImageRow {
+            image_id: format!("image-{name}"),
+            tag: format!("tag-{name}"),
+            volumes: Vec::new(),
+            has_healthcheck: false,
+        };
         case.desired.images.insert(name.clone(), image);
     }
     case
@@ -108,7 +117,8 @@ fn well(specification: RevisionSpecification) -> Case {
         case.desired.volumes.push(VolumeRow { row, name, nonce, specification });
     }
     for (row, (name, service)) in (1..).zip(case.desired.specification.services.clone()) {
-        let mounts: BTreeMap<_, _> = service.mounts.iter().map(|mount| (mount.target.clone(), mount.source.clone())).collect();
+        let mounts: BTreeMap<_, _> =
+            service.mounts.iter().map(|mount| (mount.target.clone(), mount.source.clone())).collect();
         let networks = super::networks::attachments(&service).iter().map(|attachment| {
             let listed = ListedAttachment { network_name: attachment.network.clone(), addresses: Vec::new() };
             (format!("id-{}", attachment.network), listed)
@@ -211,8 +221,13 @@ fn steps(plan: &Plan) -> Vec<String> {
     };
     let mut lines: Vec<String> = (0..plan.steps.len())
         .map(|number| {
-            let parents: BTreeSet<String> = plan.steps[number].parents.iter().map(|parent| name(parent.0)).collect();
-            let after = if parents.is_empty() { String::new() } else { format!(" after {}", Vec::from_iter(parents).join(", ")) };
+            let parents: BTreeSet<String> =
+                plan.steps[number].parents.iter().map(|parent| name(parent.0)).collect();
+            let after = if parents.is_empty() {
+                String::new()
+            } else {
+                format!(" after {}", Vec::from_iter(parents).join(", "))
+            };
             format!("{}{after}", name(number))
         })
         .collect();
@@ -234,7 +249,10 @@ fn check(case: &Case, expected: &[&str]) {
 #[track_caller]
 fn check_wait(case: &Case, service: &str, reason: WaitReason, message: &str) {
     let plan = case.plan();
-    let wait = plan.waiting.get(service).unwrap_or_else(|| panic!("{service} waits for nothing: {:?}", steps(&plan)));
+    let wait = plan
+        .waiting
+        .get(service)
+        .unwrap_or_else(|| panic!("{service} waits for nothing: {:?}", steps(&plan)));
     assert_eq!(wait.reason, reason, "{wait:?}");
     assert!(wait.message.contains(message), "{wait:?}");
 }
@@ -249,7 +267,11 @@ fn web_and_db(condition: DependencyCondition) -> RevisionSpecification {
 
 #[test]
 fn what_is_as_it_should_be_has_an_empty_plan() {
-    for specification in [web(), web_and_db(DependencyCondition::ServiceStarted), revision(vec![with_volume(service("shop", "db"), "shop_d", "/d")])] {
+    for specification in [
+        web(),
+        web_and_db(DependencyCondition::ServiceStarted),
+        revision(vec![with_volume(service("shop", "db"), "shop_d", "/d")]),
+    ] {
         let plan = well(specification).plan();
         assert_eq!((plan.steps, plan.waiting.len(), plan.look_again), (Vec::new(), 0, None));
     }
@@ -273,7 +295,10 @@ fn images_are_pulled_while_networks_and_volumes_are_made_and_containers_come_whe
 #[test]
 fn containers_are_created_side_by_side_and_started_in_order() {
     check(
-        &pulled(revision(vec![service("shop", "db"), after(service("shop", "web"), "db", DependencyCondition::ServiceStarted)])),
+        &pulled(revision(vec![
+            service("shop", "db"),
+            after(service("shop", "web"), "db", DependencyCondition::ServiceStarted),
+        ])),
         &[
             "create_container db after create_network db",
             "create_container web after create_network db",
@@ -323,7 +348,8 @@ fn a_job_that_failed_holds_back_what_waits_for_its_completion() {
 fn completion_rules() {
     // Policy, runs from the oldest (code, who ended it), what follows.
     use EndedBy::{Engine, Itself, Person};
-    let table: &[(RestartPolicy, &[(i64, EndedBy)], Result<&[&str], WaitReason>)] = &[
+    type Row<'a> = (RestartPolicy, &'a [(i64, EndedBy)], Result<&'a [&'a str], WaitReason>);
+    let table: &[Row<'_>] = &[
         (RestartPolicy::No, &[(1, Itself)], Err(WaitReason::JobFailed)),
         (RestartPolicy::No, &[(0, Person)], Ok(&["start_container web"])),
         (RestartPolicy::No, &[(137, Person)], Ok(&["start_container web"])),
@@ -331,15 +357,25 @@ fn completion_rules() {
         (RestartPolicy::No, &[(143, Engine)], Ok(&["start_container web"])),
         (RestartPolicy::OnFailure(Some(2)), &[(1, Itself)], Ok(&["start_container web"])),
         (RestartPolicy::OnFailure(Some(2)), &[(1, Itself), (1, Itself)], Err(WaitReason::Backoff)),
-        (RestartPolicy::OnFailure(Some(2)), &[(1, Itself), (1, Itself), (1, Itself)], Err(WaitReason::JobFailed)),
-        (RestartPolicy::OnFailure(Some(2)), &[(1, Itself), (137, Person), (1, Itself), (1, Itself)], Err(WaitReason::JobFailed)),
+        (
+            RestartPolicy::OnFailure(Some(2)),
+            &[(1, Itself), (1, Itself), (1, Itself)],
+            Err(WaitReason::JobFailed),
+        ),
+        (
+            RestartPolicy::OnFailure(Some(2)),
+            &[(1, Itself), (137, Person), (1, Itself), (1, Itself)],
+            Err(WaitReason::JobFailed),
+        ),
         (RestartPolicy::OnFailure(None), &[(1, Itself), (1, Itself), (1, Itself)], Err(WaitReason::Backoff)),
     ];
     for (policy, runs, expected) in table {
         let case = well(revision(vec![job("shop", "web", *policy)])).with(|case| {
             case.container("web").state = ContainerState::Exited;
             let count = i64::try_from(runs.len()).unwrap();
-            let attempts = (0..count).zip(runs.iter()).map(|(place, (code, by))| run(count - place + 1, Some((count - place, *code)), Some(*by)));
+            let attempts = (0..count)
+                .zip(runs.iter())
+                .map(|(place, (code, by))| run(count - place + 1, Some((count - place, *code)), Some(*by)));
             let mut attempts: Vec<Attempt> = attempts.collect();
             attempts.reverse();
             case.history("web", attempts);
@@ -372,20 +408,41 @@ fn what_a_person_did_is_started_at_once_and_what_failed_twice_waits() {
     check(&exited(vec![person(1)]), &["start_container web"]);
     check(&exited(vec![person(1), person(3), person(5)]), &["start_container web"]);
     check(&exited(vec![itself(1)]), &["start_container web"]);
-    check_wait(&exited(vec![itself(1), itself(3)]), "web", WaitReason::Backoff, "it exited with 1 (2 failures in a row)");
+    check_wait(
+        &exited(vec![itself(1), itself(3)]),
+        "web",
+        WaitReason::Backoff,
+        "it exited with 1 (2 failures in a row)",
+    );
     check(&exited(vec![itself(12), itself(30)]), &["start_container web"]);
     check_wait(&exited(vec![itself(12), itself(30), itself(50)]), "web", WaitReason::Backoff, "3 failures");
     // A good run between them forgets.
-    check(&exited(vec![run(700, Some((1, 1)), Some(EndedBy::Itself)), itself(800), itself(900)]), &["start_container web"]);
+    check(
+        &exited(vec![run(700, Some((1, 1)), Some(EndedBy::Itself)), itself(800), itself(900)]),
+        &["start_container web"],
+    );
     let due = exited(vec![itself(1), itself(3)]).plan().look_again.unwrap();
     assert!(due >= at(1) + backoff::FIRST_DELAY && due <= at(1) + Duration::from_secs(11), "{due:?}");
+}
+
+#[test]
+fn a_clock_that_was_set_back_holds_nothing_back() {
+    let case = pulled(web()).with(|case| {
+        case.history("web", vec![failed(-86_400, ErrorKind::Retry), failed(-86_401, ErrorKind::Retry)]);
+    });
+    assert!(!case.plan().steps.is_empty());
 }
 
 #[test]
 fn each_kind_of_error_waits_in_its_way() {
     let case = |attempts: Vec<Attempt>| pulled(web()).with(|case| case.history("web", attempts));
     assert!(!case(vec![failed(0, ErrorKind::Retry)]).plan().steps.is_empty(), "the first time at once");
-    check_wait(&case(vec![failed(0, ErrorKind::Retry), failed(1, ErrorKind::Retry)]), "web", WaitReason::Backoff, "retry");
+    check_wait(
+        &case(vec![failed(0, ErrorKind::Retry), failed(1, ErrorKind::Retry)]),
+        "web",
+        WaitReason::Backoff,
+        "retry",
+    );
     check_wait(&case(vec![failed(9_000, ErrorKind::Never)]), "web", WaitReason::Never, "never");
     for kind in [
         ErrorKind::PortTaken,
@@ -401,7 +458,9 @@ fn each_kind_of_error_waits_in_its_way() {
         let later = case(vec![failed(i64::try_from(slow).unwrap(), kind)]);
         assert!(!later.plan().steps.is_empty(), "{kind:?} is tried again");
     }
-    assert!(!case(vec![failed(1, ErrorKind::Forgiven), failed(2, ErrorKind::Forgiven)]).plan().steps.is_empty());
+    assert!(
+        !case(vec![failed(1, ErrorKind::Forgiven), failed(2, ErrorKind::Forgiven)]).plan().steps.is_empty()
+    );
 }
 
 #[test]
@@ -409,7 +468,10 @@ fn what_the_engine_restarts_is_watched_until_it_did_so_five_times_within_five_mi
     let restarted = |count: i64, apart: i64| {
         well(web()).with(|case| {
             case.container("web").state = ContainerState::Restarting;
-            let runs = (0..count).map(|n| Attempt { started_by: StartedBy::Engine, ..run(n * apart + 2, Some((n * apart + 1, 1)), Some(EndedBy::Itself)) });
+            let runs = (0..count).map(|n| Attempt {
+                started_by: StartedBy::Engine,
+                ..run(n * apart + 2, Some((n * apart + 1, 1)), Some(EndedBy::Itself))
+            });
             let first = run(count * apart + 2, Some((count * apart + 1, 1)), Some(EndedBy::Itself));
             case.history("web", runs.chain([first]).collect());
         })
@@ -418,7 +480,10 @@ fn what_the_engine_restarts_is_watched_until_it_did_so_five_times_within_five_mi
     check_wait(&restarted(4, 10), "web", WaitReason::Engine, "4 times");
     check(&restarted(5, 10), &["set_policy web"]);
     let plan = restarted(5, 10).plan();
-    assert!(matches!(plan.steps[0].step, Step::SetPolicy { policy: RestartPolicy::No, why: PolicyReason::CrashLoop, .. }));
+    assert!(matches!(
+        plan.steps[0].step,
+        Step::SetPolicy { policy: RestartPolicy::No, why: PolicyReason::CrashLoop, .. }
+    ));
     check(&restarted(8, 80), &[]);
 }
 
@@ -481,7 +546,14 @@ fn nothing_running_is_stopped_before_every_image_is_there() {
         case.desired.images.remove("new");
         case.desired.containers[0].restart_generation = -1;
     });
-    check(&case, &["pull_image new", "start_container web after stop_container web", "stop_container web after pull_image new"]);
+    check(
+        &case,
+        &[
+            "pull_image new",
+            "start_container web after stop_container web",
+            "stop_container web after pull_image new",
+        ],
+    );
 }
 
 #[test]
@@ -491,7 +563,12 @@ fn nothing_is_stopped_that_could_not_be_made_again() {
         case.desired.networks.clear();
     });
     let plan = case.plan();
-    assert!(!plan.steps.iter().any(|planned| matches!(planned.step, Step::StopContainer { .. } | Step::RemoveContainer { .. })));
+    assert!(
+        !plan
+            .steps
+            .iter()
+            .any(|planned| matches!(planned.step, Step::StopContainer { .. } | Step::RemoveContainer { .. }))
+    );
     check_wait(&case, "web", WaitReason::Conflict, "not this addon's");
 }
 
@@ -506,7 +583,8 @@ fn of_two_services_in_each_others_way_the_well_one_is_left_alone() {
 
 #[test]
 fn removal_is_in_reverse_order_with_the_policy_first() {
-    let case = well(web_and_db(DependencyCondition::ServiceStarted)).with(|case| case.desired.installation.desired = Desired::Disabled);
+    let case = well(web_and_db(DependencyCondition::ServiceStarted))
+        .with(|case| case.desired.installation.desired = Desired::Disabled);
     check(
         &case,
         &[
@@ -533,8 +611,11 @@ fn uninstalling_forgets_last_and_deletes_volumes_only_when_told() {
         let last = plan.steps.last().unwrap();
         let Step::Forget { kept_volumes } = &last.step else { panic!("{last:?}") };
         assert_eq!(kept_volumes.len(), usize::from(!delete));
-        assert!(plan.steps.iter().all(|planned| !delete || !matches!(planned.step, Step::CreateVolume { .. })));
-        let removes = plan.steps.iter().filter(|planned| matches!(planned.step, Step::RemoveVolume { .. })).count();
+        assert!(
+            plan.steps.iter().all(|planned| !delete || !matches!(planned.step, Step::CreateVolume { .. }))
+        );
+        let removes =
+            plan.steps.iter().filter(|planned| matches!(planned.step, Step::RemoveVolume { .. })).count();
         assert_eq!(removes, usize::from(delete));
         assert!(plan.steps.iter().any(|planned| matches!(planned.step, Step::Untag { .. })));
     }
@@ -578,9 +659,15 @@ fn before_the_id_is_known_name_and_nonce_prove_and_one_of_them_does_not() {
             container.labels.insert(NONCE_LABEL.into(), nonce);
         })
     };
-    check(&pending("shop-web", "nonce-web"), &["start_container web after verify_container web", "verify_container web"]);
+    check(
+        &pending("shop-web", "nonce-web"),
+        &["start_container web after verify_container web", "verify_container web"],
+    );
     check_wait(&pending("shop-web", "another"), "web", WaitReason::Conflict, "shop-web");
-    check(&pending("other", "nonce-web"), &["create_container web", "start_container web after create_container web"]);
+    check(
+        &pending("other", "nonce-web"),
+        &["create_container web", "start_container web after create_container web"],
+    );
 }
 
 #[test]

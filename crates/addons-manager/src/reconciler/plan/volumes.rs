@@ -16,7 +16,11 @@ pub(crate) struct Volumes<'a> {
 }
 
 /// Volumes for the paths that the image declares and nothing is mounted on: path to the volume's name.
-pub(crate) fn image_volumes(desired: &DesiredState, service: &ServiceSpecification, image: &ImageRow) -> BTreeMap<String, String> {
+pub(crate) fn image_volumes(
+    desired: &DesiredState,
+    service: &ServiceSpecification,
+    image: &ImageRow,
+) -> BTreeMap<String, String> {
     let plain = |path: &str| path.trim_end_matches('/').to_owned();
     let taken: BTreeSet<String> = service
         .mounts
@@ -48,12 +52,15 @@ fn wanted(desired: &DesiredState, service: &ServiceSpecification) -> BTreeMap<St
     let mut wanted = BTreeMap::new();
     for name in mounted(service) {
         if let Some(specification) = desired.specification.volumes.get(name) {
-            let origin = if specification.key.is_some() { VolumeOrigin::Declared } else { VolumeOrigin::Anonymous };
+            let origin =
+                if specification.key.is_some() { VolumeOrigin::Declared } else { VolumeOrigin::Anonymous };
             wanted.insert(name.to_owned(), origin);
         }
     }
     if let Some(image) = desired.images.get(&service.service_name) {
-        wanted.extend(image_volumes(desired, service, image).into_values().map(|name| (name, VolumeOrigin::Image)));
+        wanted.extend(
+            image_volumes(desired, service, image).into_values().map(|name| (name, VolumeOrigin::Image)),
+        );
     }
     wanted
 }
@@ -68,7 +75,8 @@ fn mounted(service: &ServiceSpecification) -> impl Iterator<Item = &str> {
 /// What keeps the service from its volumes.
 pub(super) fn blocked(view: &View<'_>, service: &ServiceSpecification) -> Option<Wait> {
     let (desired, others) = (view.desired, &view.observed.others);
-    let missing = mounted(service).find(|name| !desired.specification.volumes.contains_key(*name) && !others.has_volume(name));
+    let missing = mounted(service)
+        .find(|name| !desired.specification.volumes.contains_key(*name) && !others.has_volume(name));
     if let Some(name) = missing {
         let message = format!("volume {name}, which belongs to somebody else, is not there");
         return Some(Wait { reason: WaitReason::Change, message, next_attempt: None });
@@ -94,7 +102,12 @@ impl<'a> Volumes<'a> {
     }
 
     /// The steps after which every volume of the service is there, as far as they are known: those of its image are when it was pulled.
-    pub(super) fn ensure(&mut self, service: &ServiceSpecification, cause: &str, plan: &mut Plan) -> Result<Vec<StepId>, Wait> {
+    pub(super) fn ensure(
+        &mut self,
+        service: &ServiceSpecification,
+        cause: &str,
+        plan: &mut Plan,
+    ) -> Result<Vec<StepId>, Wait> {
         let desired = self.view.desired;
         if let Some(wait) = blocked(&self.view, service) {
             return Err(wait);
@@ -106,7 +119,12 @@ impl<'a> Volumes<'a> {
             }
             let step = *self.planned.entry(name.clone()).or_insert_with(|| {
                 let step = Step::CreateVolume { name: name.clone(), origin };
-                plan.add(step, Some(&service.service_name), format!("volume {name} is not there; {cause}"), &[])
+                plan.add(
+                    step,
+                    Some(&service.service_name),
+                    format!("volume {name} is not there; {cause}"),
+                    &[],
+                )
             });
             steps.push(step);
         }

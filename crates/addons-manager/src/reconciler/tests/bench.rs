@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::domain::installation::InstallationId;
 use crate::domain::specification::{
-    Dependency, DependencyCondition, MountSource, MountSpecification, NetworkAttachment, NetworkMode, NetworkSpecification, PinnedImage,
-    Resources, RestartPolicy, RevisionSpecification, ServiceSpecification, Settings as ServiceSettings, SharedNetwork, VolumeSpecification,
+    Dependency, DependencyCondition, MountSource, MountSpecification, NetworkAttachment, NetworkMode,
+    NetworkSpecification, PinnedImage, Resources, RestartPolicy, RevisionSpecification, ServiceSpecification,
+    Settings as ServiceSettings, SharedNetwork, VolumeSpecification,
 };
 use crate::domain::status::ServiceReport;
 use crate::reconciler::state::DesiredState;
@@ -61,17 +62,28 @@ impl Bench {
         self.want_unpublished(name, specification).await
     }
 
-    pub(crate) async fn want_unpublished(&self, name: &str, specification: RevisionSpecification) -> InstallationId {
+    pub(crate) async fn want_unpublished(
+        &self,
+        name: &str,
+        specification: RevisionSpecification,
+    ) -> InstallationId {
         let mut seed = [0; 8];
         for (place, byte) in name.bytes().take(8).enumerate() {
             seed[place] = byte;
         }
         let id = InstallationId::new(1, seed);
-        let digests: BTreeMap<&String, String> = specification.services.iter().map(|(name, service)| (name, service.digest())).collect();
+        let digests: BTreeMap<&String, String> =
+            specification.services.iter().map(|(name, service)| (name, service.digest())).collect();
         let sql = "INSERT INTO installations (id, name, addon, version, release_id, release_digest, descriptor, pins, desired, revision, status,
                                               status_since_ms, created_at_ms, updated_at_ms)
                    VALUES ($1, $2, $2, '1.0.0', '000000000000000000000001', 'sha256:0', '{}', '[]', 'active', 1, 'installing', $3, $3, $3)";
-        sqlx::query(sql).bind(id.to_string()).bind(name).bind(self.clock.now().millis()).execute(self.storage.writer()).await.unwrap();
+        sqlx::query(sql)
+            .bind(id.to_string())
+            .bind(name)
+            .bind(self.clock.now().millis())
+            .execute(self.storage.writer())
+            .await
+            .unwrap();
         let sql = "INSERT INTO revisions (installation_id, revision, release_id, release_digest, version, descriptor, pins, specification, digests,
                                           created_at_ms)
                    VALUES ($1, 1, '000000000000000000000001', 'sha256:0', '1.0.0', '{}', '[]', $2, $3, 0)";
@@ -86,7 +98,11 @@ impl Bench {
     }
 
     /// Wanted, and brought up.
-    pub(crate) async fn install(&mut self, name: &str, specification: RevisionSpecification) -> InstallationId {
+    pub(crate) async fn install(
+        &mut self,
+        name: &str,
+        specification: RevisionSpecification,
+    ) -> InstallationId {
         let id = self.want(name, specification).await;
         self.reconciler.wake(id);
         self.settle().await;
@@ -200,7 +216,13 @@ impl Bench {
     /// The why-log as text, for messages of failed tests.
     pub(crate) async fn why(&self, id: InstallationId) -> String {
         let events = self.storage.events(id, 100).await.unwrap();
-        events.iter().rev().map(|event| format!("{}: {} because {}: {}\n", event.service, event.operation, event.cause, event.result)).collect()
+        events
+            .iter()
+            .rev()
+            .map(|event| {
+                format!("{}: {} because {}: {}\n", event.service, event.operation, event.cause, event.result)
+            })
+            .collect()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -223,9 +245,15 @@ async fn start(
         parallel_steps: 8,
         parallel_pulls: 2,
     };
-    let parts = Parts { storage: storage.clone(), runtime: Arc::new(runtime.clone()), clock: Arc::new(clock.clone()), settings };
+    let parts = Parts {
+        storage: storage.clone(),
+        runtime: Arc::new(runtime.clone()),
+        clock: Arc::new(clock.clone()),
+        settings,
+    };
     let reconciler = Reconciler::idle(parts);
-    super::super::lock(&reconciler.shared.owners).extend(storage.owners().await.unwrap());
+    let owners = storage.owners().await.unwrap();
+    super::super::lock(&reconciler.shared.owners).extend(owners);
     let events = crate::runtime::ContainerRuntime::events(runtime);
     (reconciler, events)
 }
@@ -272,12 +300,25 @@ pub(crate) fn job(addon: &str, name: &str, restart: RestartPolicy) -> ServiceSpe
     ServiceSpecification { restart, ..service(addon, name) }
 }
 
-pub(crate) fn after(mut service: ServiceSpecification, other: &str, condition: DependencyCondition) -> ServiceSpecification {
-    service.depends_on.push(Dependency { service: other.to_owned(), condition, restart: false, namespace: false });
+pub(crate) fn after(
+    mut service: ServiceSpecification,
+    other: &str,
+    condition: DependencyCondition,
+) -> ServiceSpecification {
+    service.depends_on.push(Dependency {
+        service: other.to_owned(),
+        condition,
+        restart: false,
+        namespace: false,
+    });
     service
 }
 
-pub(crate) fn with_volume(mut service: ServiceSpecification, volume: &str, target: &str) -> ServiceSpecification {
+pub(crate) fn with_volume(
+    mut service: ServiceSpecification,
+    volume: &str,
+    target: &str,
+) -> ServiceSpecification {
     service.mounts.push(MountSpecification {
         target: target.to_owned(),
         source: MountSource::Volume(volume.to_owned()),
@@ -347,7 +388,12 @@ pub(crate) fn revision(services: Vec<ServiceSpecification>) -> RevisionSpecifica
         for mount in &service.mounts {
             if let MountSource::Volume(name) = &mount.source {
                 let key = (!name.contains("anonymous")).then(|| name.clone());
-                let specification = VolumeSpecification { key, driver: "local".to_owned(), driver_opts: BTreeMap::new(), labels: BTreeMap::new() };
+                let specification = VolumeSpecification {
+                    key,
+                    driver: "local".to_owned(),
+                    driver_opts: BTreeMap::new(),
+                    labels: BTreeMap::new(),
+                };
                 revision.volumes.insert(name.clone(), specification);
             }
         }

@@ -9,7 +9,9 @@ use addon_client::InstallationStatus;
 
 use super::bench::{Bench, after, inside, revision, service, with_check, with_volume};
 use crate::domain::installation::InstallationId;
-use crate::domain::specification::{DependencyCondition, FileSpecification, RestartPolicy, RevisionSpecification};
+use crate::domain::specification::{
+    DependencyCondition, FileSpecification, RestartPolicy, RevisionSpecification,
+};
 use crate::runtime::ContainerState;
 use crate::runtime::memory::Fault;
 
@@ -30,12 +32,16 @@ enum Scenario {
     Restart,
 }
 
-const ALL: [Scenario; 5] = [Scenario::Install, Scenario::Disable, Scenario::Uninstall, Scenario::Heal, Scenario::Restart];
+const ALL: [Scenario; 5] =
+    [Scenario::Install, Scenario::Disable, Scenario::Uninstall, Scenario::Heal, Scenario::Restart];
+
+/// State, restart policy, names of networks, targets of mounts.
+type EndOfContainer = (ContainerState, Option<RestartPolicy>, BTreeSet<String>, BTreeSet<String>);
 
 /// What counts at the end: not ids, but everything else.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
-    containers: BTreeMap<String, (ContainerState, Option<RestartPolicy>, BTreeSet<String>, BTreeSet<String>)>,
+    containers: BTreeMap<String, EndOfContainer>,
     networks: Vec<String>,
     volumes: BTreeSet<String>,
     tags: BTreeSet<String>,
@@ -185,7 +191,8 @@ async fn a_network_that_was_made_twice_under_one_nonce_is_made_one() {
     bench.settle().await;
     // As after two lost answers: two networks carry name and nonce, and the row has no id.
     let first = bench.runtime.snapshot().networks[0].clone();
-    let labels: Vec<(&str, &str)> = first.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let labels: Vec<(&str, &str)> =
+        first.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let second = bench.runtime.foreign_network("shop_default", &labels);
     sqlx::query("UPDATE networks SET engine_id = NULL").execute(bench.storage.writer()).await.unwrap();
     bench.resync().await;

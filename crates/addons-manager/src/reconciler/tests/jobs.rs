@@ -57,7 +57,10 @@ async fn an_exit_with_0_after_a_signal_is_no_completion() {
             _ => bench.runtime.stop_by_hand(&container),
         }
         bench.settle().await;
-        assert!(bench.is_running("shop-backup"), "{action}: what a person did is no failure: it is run again");
+        assert!(
+            bench.is_running("shop-backup"),
+            "{action}: what a person did is no failure: it is run again"
+        );
         assert!(bench.desired(id).await.completions.is_empty());
     }
 }
@@ -168,7 +171,10 @@ async fn what_waits_for_a_job_says_so_and_why() {
     bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 3);
     bench.settle().await;
     let message = bench.report(id, "web").await.waiting.unwrap().message;
-    assert!(message.starts_with("waits for migrate to complete, which waits itself: it exited with 3"), "{message}");
+    assert!(
+        message.starts_with("waits for migrate to complete, which waits itself: it exited with 3"),
+        "{message}"
+    );
     assert_eq!(bench.container("shop-web").listed.state, ContainerState::Created);
     assert_eq!(bench.status(id).await, InstallationStatus::Failed);
     bench.request_restart(id).await;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use addon_client::{InstallationStatus, ServicePhase};
 
 use super::bench::{Bench, MANAGER, after, job, revision, service, with_check, with_volume};
-use crate::domain::specification::{DependencyCondition, FileSpecification, NetworkAttachment, NetworkMode, Protocol, PublishedPort, RestartPolicy};
+use crate::domain::specification::{
+    DependencyCondition, FileSpecification, NetworkAttachment, NetworkMode, Protocol, PublishedPort,
+    RestartPolicy,
+};
 use crate::reconciler::state::NONCE_LABEL;
 use crate::runtime::{ContainerRuntime as _, EventMessage, Health, ListedPort, RuntimeError};
 
@@ -63,7 +66,8 @@ async fn each_container_is_inspected_within_ten_minutes_and_no_more() {
         bench.resync().await;
     }
     let calls = bench.runtime.calls().split_off(before);
-    let inspected: std::collections::BTreeSet<_> = calls.iter().filter(|call| call.operation == "inspect").map(|call| &call.object).collect();
+    let inspected: std::collections::BTreeSet<_> =
+        calls.iter().filter(|call| call.operation == "inspect").map(|call| &call.object).collect();
     assert_eq!(inspected.len(), 20);
     assert_eq!(calls.iter().filter(|call| call.operation == "inspect").count(), 20);
     assert_eq!(calls.iter().filter(|call| call.operation == "list").count(), 10);
@@ -103,7 +107,9 @@ async fn a_service_starts_when_what_it_depends_on_is_healthy() {
 async fn one_that_never_becomes_healthy_leaves_the_healthy_one_alone() {
     let mut bench = Bench::new().await;
     bench.runtime.set_health_at_start(Health::Starting);
-    let id = bench.install("shop", revision(vec![with_check(service("shop", "bad")), service("shop", "good")])).await;
+    let id = bench
+        .install("shop", revision(vec![with_check(service("shop", "bad")), service("shop", "good")]))
+        .await;
     let good = bench.runtime.id_of("shop-good");
     bench.runtime.set_health(&bench.runtime.id_of("shop-bad"), Health::Unhealthy);
     bench.settle().await;
@@ -121,10 +127,22 @@ async fn one_that_never_becomes_healthy_leaves_the_healthy_one_alone() {
 async fn files_are_written_before_the_container_is_made() {
     let mut bench = Bench::new().await;
     let mut web = service("shop", "web");
-    web.files.push(FileSpecification { path: "/etc/web.conf".into(), content: "listen 80".into(), mode: 0o444 });
+    web.files.push(FileSpecification {
+        path: "/etc/web.conf".into(),
+        content: "listen 80".into(),
+        mode: 0o444,
+    });
     let id = bench.install("shop", revision(vec![web])).await;
     let made = bench.container("shop-web");
-    let source = made.listed.mounts.iter().find(|mount| mount.target == "/etc/web.conf").unwrap().host_path.clone().unwrap();
+    let source = made
+        .listed
+        .mounts
+        .iter()
+        .find(|mount| mount.target == "/etc/web.conf")
+        .unwrap()
+        .host_path
+        .clone()
+        .unwrap();
     assert_eq!(std::fs::read_to_string(&source).unwrap(), "listen 80");
     bench.uninstall(id, false).await;
     bench.settle().await;
@@ -200,8 +218,14 @@ async fn dependents_are_stopped_before_what_they_depend_on() {
     let before = bench.runtime.calls().len();
     bench.disable(id).await;
     bench.settle().await;
-    let stops: Vec<String> =
-        bench.runtime.calls().split_off(before).into_iter().filter(|call| call.operation == "stop").map(|call| call.object).collect();
+    let stops: Vec<String> = bench
+        .runtime
+        .calls()
+        .split_off(before)
+        .into_iter()
+        .filter(|call| call.operation == "stop")
+        .map(|call| call.object)
+        .collect();
     assert_eq!(stops, [web, db]);
 }
 
@@ -229,7 +253,9 @@ async fn disabling_that_is_called_off_gives_the_policy_back() {
 async fn uninstalling_keeps_volumes_for_the_next_one_unless_told_otherwise() {
     for delete in [false, true] {
         let mut bench = Bench::new().await;
-        let id = bench.install("shop", revision(vec![with_volume(service("shop", "db"), "shop_data", "/data")])).await;
+        let id = bench
+            .install("shop", revision(vec![with_volume(service("shop", "db"), "shop_data", "/data")]))
+            .await;
         bench.uninstall(id, delete).await;
         bench.settle().await;
         assert!(bench.storage.desired_state(id).await.unwrap().is_none());
@@ -290,7 +316,10 @@ async fn a_port_that_is_taken_at_start_is_tried_again_slowly() {
     bench.reconciler.wake(id);
     bench.settle().await;
     let web = bench.report(id, "web").await;
-    assert_eq!((web.phase, web.waiting.clone().unwrap().reason.as_str()), (ServicePhase::Failed, "change-needed"));
+    assert_eq!(
+        (web.phase, web.waiting.clone().unwrap().reason.as_str()),
+        (ServicePhase::Failed, "change-needed")
+    );
     assert!(web.waiting.unwrap().message.contains("port is already allocated"));
     bench.runtime.remove_by_hand(&hidden);
     bench.settle().await;
@@ -300,10 +329,14 @@ async fn a_port_that_is_taken_at_start_is_tried_again_slowly() {
 #[tokio::test]
 async fn networks_and_volumes_of_others_are_never_taken_for_ours() {
     let mut bench = Bench::new().await;
-    let network = bench.runtime.foreign_network("shop_default", &[("oak.manager.id", MANAGER), ("oak.create", "guess")]);
+    let network = bench
+        .runtime
+        .foreign_network("shop_default", &[("oak.manager.id", MANAGER), ("oak.create", "guess")]);
     bench.runtime.foreign_volume("other_data", &[("oak.create", "guess")]);
     let shop = bench.install("shop", revision(vec![service("shop", "web")])).await;
-    let other = bench.install("other", revision(vec![with_volume(service("other", "db"), "other_data", "/data")])).await;
+    let other = bench
+        .install("other", revision(vec![with_volume(service("other", "db"), "other_data", "/data")]))
+        .await;
     for (id, service, what) in [(shop, "web", "network"), (other, "db", "volume")] {
         assert_eq!(bench.status(id).await, InstallationStatus::Failed);
         let waiting = bench.report(id, service).await.waiting.unwrap();
@@ -342,7 +375,10 @@ async fn the_first_has_the_courtesy_alias_and_the_second_says_that_it_has_not() 
     assert!(bench.container("one-web").aliases["platform"].contains("root_web"));
     assert!(!bench.container("two-web").aliases["platform"].contains("root_web"));
     let conditions = bench.desired(ids[1]).await.installation.conditions;
-    assert_eq!(conditions.iter().map(|condition| condition.kind.as_str()).collect::<Vec<_>>(), ["alias_taken"]);
+    assert_eq!(
+        conditions.iter().map(|condition| condition.kind.as_str()).collect::<Vec<_>>(),
+        ["alias_taken"]
+    );
     assert!(bench.desired(ids[0]).await.installation.conditions.is_empty());
     assert_eq!(bench.status(ids[1]).await, InstallationStatus::Active);
 }
@@ -475,7 +511,10 @@ async fn the_why_log_says_what_was_done_because_of_what_and_how_it_went() {
     bench.runtime.kill(&bench.runtime.id_of("shop-web"));
     bench.settle().await;
     let log = bench.storage.events(id, 100).await.unwrap();
-    assert_eq!((log[0].operation.as_str(), log[0].cause.as_str(), log[0].result.as_str()), ("start web", "somebody stopped it (it exited with 137)", "done"));
+    assert_eq!(
+        (log[0].operation.as_str(), log[0].cause.as_str(), log[0].result.as_str()),
+        ("start web", "somebody stopped it (it exited with 137)", "done")
+    );
     assert!(log.iter().any(|event| event.operation == "pull the image of web"));
     assert!(log.iter().any(|event| event.operation == "create network shop_default"));
 }
@@ -483,16 +522,22 @@ async fn the_why_log_says_what_was_done_because_of_what_and_how_it_went() {
 #[tokio::test]
 async fn a_lost_database_adopts_what_is_exactly_what_is_meant() {
     let mut bench = Bench::new().await;
-    let specification = revision(vec![with_volume(service("shop", "db"), "shop_data", "/data"), service("shop", "web")]);
+    let specification =
+        revision(vec![with_volume(service("shop", "db"), "shop_data", "/data"), service("shop", "web")]);
     bench.install("shop", specification.clone()).await;
-    let before: BTreeMap<String, String> = bench.runtime.snapshot().containers.into_iter().map(|found| (found.name, found.id)).collect();
+    let before: BTreeMap<String, String> =
+        bench.runtime.snapshot().containers.into_iter().map(|found| (found.name, found.id)).collect();
     // The backup knows the installation, and nothing of what was made for it.
     for table in ["containers", "networks", "volumes", "images", "attempts"] {
-        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}"))).execute(bench.storage.writer()).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}")))
+            .execute(bench.storage.writer())
+            .await
+            .unwrap();
     }
     bench.restart_manager().await;
     bench.resync().await;
-    let after: BTreeMap<String, String> = bench.runtime.snapshot().containers.into_iter().map(|found| (found.name, found.id)).collect();
+    let after: BTreeMap<String, String> =
+        bench.runtime.snapshot().containers.into_iter().map(|found| (found.name, found.id)).collect();
     assert_eq!(before, after, "adopted untouched");
     let id = bench.storage.installation_ids().await.unwrap()[0];
     assert_eq!(bench.status(id).await, InstallationStatus::Active);
@@ -521,7 +566,10 @@ async fn what_only_looks_like_ours_is_listed_as_foreign_and_adopted_on_request()
     assert_eq!(bench.status(id).await, InstallationStatus::Failed);
     let listed = bench.reconciler.foreign().await.unwrap();
     assert_eq!(listed.len(), 1);
-    assert_eq!((listed[0].id.as_str(), listed[0].fits.clone()), (foreign.as_str(), Some((id, "web".to_owned()))));
+    assert_eq!(
+        (listed[0].id.as_str(), listed[0].fits.clone()),
+        (foreign.as_str(), Some((id, "web".to_owned())))
+    );
     // Asked for: it is ours now, and made anew with the image that was reviewed.
     bench.reconciler.adopt(&foreign, id).await.unwrap();
     bench.settle().await;
@@ -554,7 +602,9 @@ async fn a_job_before_a_service_and_the_loop_that_runs_by_itself() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{what}"));
+        tokio::time::timeout(std::time::Duration::from_secs(20), waiting)
+            .await
+            .unwrap_or_else(|_| panic!("{what}"));
     };
     until("the job runs", &|| bench.is_running("shop-migrate")).await;
     bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 0);

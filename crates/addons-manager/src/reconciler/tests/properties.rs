@@ -96,8 +96,15 @@ fn foreign(bench: &Bench, id: &str) -> BTreeSet<String> {
     ids
 }
 
-async fn happen(bench: &mut Bench, id: crate::domain::installation::InstallationId, happening: Happening, foreign: &mut BTreeSet<String>) {
-    let find = |bench: &Bench, service: usize| bench.runtime.by_name(&format!("shop-{}", NAMES[service])).map(|found| found.listed.id);
+async fn happen(
+    bench: &mut Bench,
+    id: crate::domain::installation::InstallationId,
+    happening: Happening,
+    foreign: &mut BTreeSet<String>,
+) {
+    let find = |bench: &Bench, service: usize| {
+        bench.runtime.by_name(&format!("shop-{}", NAMES[service])).map(|found| found.listed.id)
+    };
     match happening {
         Happening::Kill(service) => {
             if let Some(id) = find(bench, service) {
@@ -164,7 +171,11 @@ async fn happen(bench: &mut Bench, id: crate::domain::installation::Installation
         }
         Happening::ForeignNamed(service) => {
             if find(bench, service).is_none() {
-                foreign.insert(bench.runtime.foreign_container(&format!("shop-{}", NAMES[service]), &[], &[]));
+                foreign.insert(bench.runtime.foreign_container(
+                    &format!("shop-{}", NAMES[service]),
+                    &[],
+                    &[],
+                ));
             }
         }
         Happening::EngineRestart => {
@@ -231,7 +242,12 @@ async fn law(happenings: Vec<Happening>, settle_between: bool) {
         bench.runtime.exit(&task, 0);
     }
     bench.converge().await;
-    assert_eq!(bench.status(id).await, addon_client::InstallationStatus::Active, "{happenings:?}\n{}", bench.why(id).await);
+    assert_eq!(
+        bench.status(id).await,
+        addon_client::InstallationStatus::Active,
+        "{happenings:?}\n{}",
+        bench.why(id).await
+    );
     for name in &NAMES[..3] {
         let found = bench.container(&format!("shop-{name}"));
         assert_eq!(found.listed.state, ContainerState::Running, "{happenings:?}\n{}", bench.why(id).await);
@@ -264,8 +280,12 @@ async fn law(happenings: Vec<Happening>, settle_between: bool) {
         bench.runtime.calls().into_iter().filter(|call| call.touches).map(|call| call.object).collect();
     assert!(touched.is_disjoint(&foreign), "{happenings:?}: {touched:?} {foreign:?}");
     let listing = bench.runtime.snapshot();
-    let there: BTreeSet<&str> =
-        listing.containers.iter().map(|found| found.id.as_str()).chain(listing.networks.iter().map(|found| found.id.as_str())).collect();
+    let there: BTreeSet<&str> = listing
+        .containers
+        .iter()
+        .map(|found| found.id.as_str())
+        .chain(listing.networks.iter().map(|found| found.id.as_str()))
+        .collect();
     assert!(foreign.iter().all(|id| there.contains(id.as_str())), "{happenings:?}");
     assert!(listing.volumes.iter().any(|volume| volume.name == "shop_data2"));
     let ours: BTreeSet<String> = listing
@@ -281,6 +301,20 @@ async fn law(happenings: Vec<Happening>, settle_between: bool) {
     let left = listing.containers.iter().filter(|found| !foreign.contains(&found.id)).count()
         + listing.networks.iter().filter(|found| !foreign.contains(&found.id)).count();
     assert_eq!(left, 0, "{happenings:?}");
+}
+
+#[tokio::test]
+async fn lives_that_went_wrong_once() {
+    use Happening::{Exit, ForeignNamed, Kill, ManagerRestart, PolicyNo, Rename, Wait};
+    let lives = [
+        vec![Exit(2, 0), PolicyNo(3), Wait(491), Kill(0), ForeignNamed(2), Rename(2), ManagerRestart],
+        vec![Exit(2, 0), Rename(2)],
+    ];
+    for life in lives {
+        for settle_between in [true, false] {
+            law(life.clone(), settle_between).await;
+        }
+    }
 }
 
 proptest! {

@@ -33,8 +33,7 @@ pub(super) fn container(answer: &ContainerInspectResponse) -> InspectedContainer
             health: state
                 .health
                 .as_ref()
-                .and_then(|health| health.status)
-                .and_then(health)
+                .and_then(|found| health(found.status?, found.failing_streak))
                 .filter(|_| status == ContainerState::Running),
             labels: labels.into_iter().collect(),
             networks: list::attachments(networks.iter(), &[]),
@@ -113,8 +112,11 @@ fn container_state(
     }
 }
 
-fn health(status: HealthStatusEnum) -> Option<Health> {
+/// An engine says `unhealthy` too when its monitor was interrupted, by a pause for one (measured on 20.10): with no probe that failed, the
+/// next one has not spoken yet.
+fn health(status: HealthStatusEnum, failing_streak: Option<i64>) -> Option<Health> {
     match status {
+        HealthStatusEnum::UNHEALTHY if failing_streak == Some(0) => Some(Health::Starting),
         HealthStatusEnum::STARTING => Some(Health::Starting),
         HealthStatusEnum::HEALTHY => Some(Health::Healthy),
         HealthStatusEnum::UNHEALTHY => Some(Health::Unhealthy),
