@@ -1,6 +1,6 @@
 //! Use case: a volume that an uninstalled addon left is deleted with its data.
 
-use crate::domain::installation::KeptVolume;
+use crate::domain::installation::{InstallationId, KeptVolume};
 use crate::reconciler::state::NONCE_LABEL;
 use crate::runtime::{ContainerRuntime, OwnVolumeName, RuntimeError};
 use crate::storage::{Storage, StorageError};
@@ -14,6 +14,19 @@ pub enum KeptVolumeError {
     /// A volume of the name is there, and it is not the one that was kept.
     #[error("the volume `{0}` on the engine is not the one that was kept: this manager did not make it")]
     NotOurs(String),
+    /// It belongs to an addon that is installed.
+    #[error(
+        "the volume `{volume}` belongs to installation `{name}` ({id}): it goes with DELETE \
+         /api/v1/addons/{id}?force=true&volumes=delete"
+    )]
+    Owned {
+        /// The volume.
+        volume: String,
+        /// Whose it is.
+        id: InstallationId,
+        /// The name of that one.
+        name: String,
+    },
     /// Somebody uses it.
     #[error("the volume `{volume}` is in use by container `{container}`")]
     InUse {
@@ -41,7 +54,12 @@ pub async fn delete_kept_volume(
     name: &str,
 ) -> Result<(), KeptVolumeError> {
     let not_found = || KeptVolumeError::NotFound(name.to_owned());
-    let kept = storage.kept_volume(name).await?.ok_or_else(not_found)?;
+    let Some(kept) = storage.kept_volume(name).await? else {
+        return Err(match storage.volume_owner(name).await? {
+            Some((id, owner)) => KeptVolumeError::Owned { volume: name.to_owned(), id, name: owner },
+            None => not_found(),
+        });
+    };
     let listing = runtime.list().await?;
     if let Some(container) = listing
         .containers

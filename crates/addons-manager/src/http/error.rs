@@ -245,6 +245,7 @@ pub(super) fn kept_volume(error: KeptVolumeError) -> Problem {
     match error {
         KeptVolumeError::NotFound(_) => Problem::not_found(error.to_string()),
         KeptVolumeError::NotOurs(_) => Problem::conflict("not-ours", error.to_string()),
+        KeptVolumeError::Owned { .. } => Problem::conflict("in-use", error.to_string()),
         KeptVolumeError::InUse { .. } => Problem::conflict("in-use", error.to_string()),
         KeptVolumeError::Engine(error) => engine(error),
         KeptVolumeError::Storage(error) => storage(error),

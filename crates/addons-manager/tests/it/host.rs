@@ -89,7 +89,7 @@ async fn a_kept_volume_is_deleted_unless_it_is_used_or_somebody_elses() {
     let release = manager.publish(addon("shop", json!({"volumes": ["data:/d", "more:/m"]}))).await;
     let id = manager.install(json!({"marketplace_id": release})).await.id();
     manager.until(&id, "active").await;
-    remove("shop_data").await.refused(404, "not-found", &["no volume"]);
+    remove("shop_data").await.refused(409, "in-use", &["`shop`", &id]);
     manager.send(Method::DELETE, &format!("/api/v1/addons/{id}?force=true"), None).await;
     manager.until_gone(&id).await;
 
