@@ -30,8 +30,11 @@ else
 endif
 	cargo test --workspace --locked --doc
 
-bench: ## the figures, each beside its comparison, as a table and as JSON
-	@scripts/bench.sh
+bench: ## the figures, each beside its comparison, as a table and as JSON; PARTS="http engine process" chooses (takes root)
+	scripts/setup.sh engine registry
+	scripts/demo-addon.sh
+	cargo build --release --locked --bin marketplace --bin addons-manager
+	cargo bench --locked --package system-tests --bench figures -- $(PARTS)
 
 fmt: ## format the code
 	cargo fmt --all

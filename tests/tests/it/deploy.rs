@@ -83,7 +83,12 @@ fn the_compose_file_starts_both_services_and_an_addon_installs_through_them() {
         fs::write(&settings, format!("[registries.\"{registry}\"]\ninsecure = true\n"))?;
         let extra = folder.join("extra.yaml");
         let mount = format!("{}:/settings.toml:ro", settings.display());
-        let service = |name: &str| json!({"command": ["--config", "/settings.toml"], "volumes": [mount], "image": format!("oak-{name}")});
+        let service = |name: &str| {
+            // The images' own checks, only more often: waiting for them is most of this test's time.
+            let healthcheck = json!({"interval": "1s"});
+            let command = ["--config", "/settings.toml"];
+            json!({"command": command, "volumes": [mount], "image": format!("oak-{name}"), "healthcheck": healthcheck})
+        };
         let services =
             json!({"marketplace": service("marketplace"), "addons-manager": service("addons-manager")});
         fs::write(&extra, json!({"services": services}).to_string())?;
