@@ -2,7 +2,7 @@
 //!
 //! One method a query, in the file of its table; each SQL text is a literal inside the function that runs it and portable (`$1`
 //! placeholders, times as milliseconds since the epoch). No SQL and no row type leaves this folder. A change that belongs together is one
-//! method and one [`Storage::begin`] transaction. What the rows mean is decided elsewhere: use cases and the reconciler.
+//! method and one `Storage::begin` transaction. What the rows mean is decided elsewhere: use cases and the reconciler.
 
 pub mod attempts;
 pub mod claims;
