@@ -149,7 +149,8 @@ impl Registry {
 
     /// A token service at `/token`, open to who sends this `Authorization`, or to all.
     pub(crate) async fn token_service(&self, authorization: Option<&str>, token: &str) {
-        let answer = ResponseTemplate::new(200).set_body_json(json!({"token": token, "expires_in": 60}));
+        let answer = ResponseTemplate::new(200)
+            .set_body_json(json!({"token": token, "access_token": token, "expires_in": 60}));
         let mock = Mock::given(method("GET")).and(path("/token"));
         let mock = match authorization {
             Some(value) => mock.and(header("authorization", value)),

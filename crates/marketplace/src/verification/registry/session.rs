@@ -43,10 +43,11 @@ struct Login {
     authorization: HeaderValue,
 }
 
+/// A token service names it one way or the other, or both for older clients, as Docker Hub's does.
 #[derive(Deserialize)]
 struct Token {
-    #[serde(alias = "access_token")]
-    token: String,
+    token: Option<String>,
+    access_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -224,9 +225,10 @@ impl<'a> Session<'a> {
         if answer.status != StatusCode::OK {
             return Err(self.refusal(&answer));
         }
-        let token =
-            serde_json::from_slice::<Token>(&answer.body).ok().filter(|token| !token.token.is_empty());
-        let header = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {}", token.token)).ok());
+        let token = serde_json::from_slice::<Token>(&answer.body).ok();
+        let token = token.map(|token| [token.token, token.access_token]).into_iter().flatten().flatten();
+        let token = token.into_iter().find(|token| !token.is_empty());
+        let header = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
         let mut header = header.ok_or_else(|| RegistryError::NoAnswer {
             host: host_of(&realm),
             reason: "it was asked for a token and answered something else".to_owned(),
