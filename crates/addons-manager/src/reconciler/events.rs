@@ -76,10 +76,14 @@ impl Shared {
         let id = event.id.as_str();
         let action = event.action.split(':').next().unwrap_or_default();
         let Some(installation) = lock(&self.owners).get(id).copied() else {
-            if matches!(action, "die" | "destroy" | "rename" | "stop") {
-                self.others_changed(&[ErrorKind::PortTaken, ErrorKind::NameTaken, ErrorKind::InUse]).await?;
-            }
-            return Ok(());
+            return match action {
+                "die" | "destroy" | "rename" | "stop" => {
+                    self.others_changed(&[ErrorKind::PortTaken, ErrorKind::NameTaken, ErrorKind::InUse]).await
+                }
+                // It may be one of ours, asked for by a process that is no more.
+                "create" => self.others_changed(&[]).await,
+                _ => Ok(()),
+            };
         };
         let at = Timestamp::from_millis(event.at_ns / 1_000_000);
         match action {

@@ -15,6 +15,7 @@ pub enum Record {
     /// A container has the name and nonce of a row without id: from now on its id is the proof.
     ContainerFound {
         row: i64,
+        service: String,
         engine_id: String,
     },
     /// The same of a network; the others that carry that name and nonce are surplus.
@@ -91,7 +92,11 @@ pub fn records(
     for row in &desired.containers {
         let Some(container) = observed.ours.containers.get(&row.row) else { continue };
         if row.engine_id.is_none() {
-            records.push(Record::ContainerFound { row: row.row, engine_id: container.id.0.clone() });
+            records.push(Record::ContainerFound {
+                row: row.row,
+                service: row.service.clone(),
+                engine_id: container.id.0.clone(),
+            });
         }
         runs(desired, row, container, now, outages, &mut records);
     }
@@ -163,7 +168,9 @@ fn runs(
             match (open, started, &row.started_at) {
                 // Its process is another one, and no event has told: the engine has restarted it.
                 (Some(run), Some(started), Some(before)) if started != before => {
-                    records.push(end(run, now, None, outages));
+                    // The old run ended before the new one began; when exactly, nobody knows.
+                    let began = started.parse().unwrap_or(now);
+                    records.push(end(run, began, None, outages));
                     records.push(seen(StartedBy::Engine, live));
                 }
                 (Some(run), _, _) => health(run, container, now, records),

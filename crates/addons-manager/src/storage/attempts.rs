@@ -286,6 +286,41 @@ pub(super) async fn insert_run(tx: &mut SqliteConnection, run: &NewRun<'_>) -> R
     Ok(row)
 }
 
+/// Writes down a run that a look has found, unless events have told of it while it was looked.
+pub(super) async fn insert_seen_run(tx: &mut SqliteConnection, run: &NewRun<'_>) -> Result<(), StorageError> {
+    let known: Option<i64> = sqlx::query_scalar(
+        "SELECT 1 FROM attempts WHERE engine_id = $1 AND (ended_at_ms IS NULL OR ended_at_ms > $2) LIMIT 1",
+    )
+    .bind(run.engine_id)
+    .bind(run.started_at.millis())
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(StorageError::query("write run"))?;
+    if known.is_none() {
+        insert_run(tx, run).await?;
+    }
+    Ok(())
+}
+
+/// Something of ours that was asked for is there, though the create failed: an earlier one came true meanwhile. Failures that told of it in
+/// the way of itself count no more. No service: those of all.
+pub(super) async fn forgive_creates(
+    tx: &mut SqliteConnection,
+    installation: InstallationId,
+    service: Option<&str>,
+) -> Result<(), StorageError> {
+    let sql = "UPDATE attempts SET error_kind = 'forgiven'
+               WHERE installation_id = $1 AND ($2 IS NULL OR service = $2)
+                 AND error_kind IN ('address-pool', 'name-taken', 'configuration', 'retry')";
+    sqlx::query(sql)
+        .bind(installation.to_string())
+        .bind(service)
+        .execute(tx)
+        .await
+        .map_err(StorageError::query("forgive"))?;
+    Ok(())
+}
+
 pub(super) async fn end_run(
     tx: &mut SqliteConnection,
     attempt: i64,

@@ -96,11 +96,13 @@ impl Storage {
         let installation = &desired.installation;
         for record in records {
             match record {
-                Record::ContainerFound { row, engine_id } => {
+                Record::ContainerFound { row, service, engine_id } => {
                     containers::set_engine_id(&mut tx, *row, engine_id).await?;
+                    attempts::forgive_creates(&mut tx, installation.id, Some(service)).await?;
                 }
                 Record::NetworkFound { row, engine_id, surplus } => {
                     super::objects::network_found(&mut tx, *row, engine_id, surplus).await?;
+                    attempts::forgive_creates(&mut tx, installation.id, None).await?;
                 }
                 Record::RunSeen { service, row, engine_id, spec_digest, started_by, started_at } => {
                     let run = attempts::NewRun {
@@ -113,7 +115,7 @@ impl Storage {
                         started_by: *started_by,
                         started_at: *started_at,
                     };
-                    attempts::insert_run(&mut tx, &run).await?;
+                    attempts::insert_seen_run(&mut tx, &run).await?;
                 }
                 Record::RunEnded { attempt, ended_at, exit_code, oom, ended_by } => {
                     attempts::end_run(&mut tx, *attempt, *ended_at, *exit_code, *oom, *ended_by).await?;

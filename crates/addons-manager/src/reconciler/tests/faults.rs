@@ -217,3 +217,33 @@ async fn the_database_does_not_answer_and_nothing_is_concluded() {
     assert_eq!(bench.runtime.snapshot(), before);
     assert_eq!(bench.reconciler.engine_unreachable(), None);
 }
+
+#[tokio::test]
+async fn creates_of_a_dead_manager_that_come_true_late_hold_nothing_back() {
+    let mut bench = Bench::new().await;
+    let specification = revision(vec![service("shop", "web")]);
+    let digest = specification.services["web"].digest();
+    let id = bench.want("shop", specification.clone()).await;
+    // The row of the dead one; its network is there by the time that ours is refused.
+    let (_, nonce) = bench
+        .storage
+        .open_network(Some(id), "shop_default", "nonce", &specification.networks["shop_default"], bench.now())
+        .await
+        .unwrap();
+    let failure = crate::storage::attempts::NewFailure {
+        installation: id,
+        service: "web",
+        spec_digest: &digest,
+        epoch: 0,
+        kind: crate::reconciler::state::ErrorKind::AddressPool,
+        message: "Pool overlaps with other one on this address space",
+        not_before: None,
+        at: bench.now(),
+    };
+    bench.storage.operation_failed(&failure).await.unwrap();
+    let network = bench.runtime.foreign_network("shop_default", &[("oak.create", &nonce)]);
+    bench.reconciler.wake(id);
+    bench.settle().await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+    assert!(bench.container("shop-web").listed.networks.contains_key(&network));
+}

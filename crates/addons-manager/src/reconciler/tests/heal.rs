@@ -471,3 +471,24 @@ async fn a_stream_that_breaks_makes_us_ask_whether_the_engine_is_there() {
     bench.settle().await;
     assert_eq!(bench.reconciler.engine_unreachable(), Some(bench.now()));
 }
+
+#[tokio::test]
+async fn a_run_that_events_and_a_look_find_at_once_is_one_run() {
+    let (mut bench, id) = shop().await;
+    let container = bench.runtime.id_of("shop-web");
+    bench.clock.advance(Duration::from_secs(1));
+    bench.runtime.exit(&container, 1);
+    bench.settle().await;
+    // The look has read the database, and asks the engine; meanwhile the event is written down.
+    let before = bench.desired(id).await;
+    bench.runtime.engine_restarts(&container);
+    let live = bench.container("shop-web");
+    let world = std::sync::Arc::new(crate::reconciler::state::World::new(bench.runtime.snapshot()));
+    let observed =
+        crate::reconciler::state::observe(&before, &world, &[(container.clone(), Some(live))].into());
+    let records = crate::reconciler::record::records(&before, &observed, bench.now(), &[]);
+    assert!(!records.is_empty());
+    bench.settle().await;
+    bench.storage.apply_records(&before, &records).await.unwrap();
+    assert_eq!(bench.desired(id).await.attempts["web"].len(), 2);
+}
