@@ -96,6 +96,8 @@ remove_engine_traces() {
             iptables -t "$table" -X "$rule" 2>/dev/null || true
         done
     done
+    # Its control groups; the kernel removes only empty ones.
+    find /sys/fs/cgroup -maxdepth 2 -type d -name docker -exec rmdir {} + 2>/dev/null || true
     [ -z "${forward_policy:-}" ] || iptables -P FORWARD "$forward_policy" 2>/dev/null || true
 }
 
