@@ -81,6 +81,7 @@ impl Setup {
 
     /// One more registry that is spoken to without TLS, as `host:port`.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "an address or a text, as it is at the call")]
     pub fn registry(mut self, host: impl ToString) -> Self {
         self.registries.push(host.to_string());
         self
@@ -88,6 +89,7 @@ impl Setup {
 
     /// A setting by its dotted name; it goes by way of the environment: `platform.prefix` is `…__PLATFORM__PREFIX`.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a number or a text, as it is at the call")]
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
         self
@@ -141,7 +143,7 @@ impl Answer {
 }
 
 impl Service {
-    fn new(world: &World, kind: Kind, setup: &Setup) -> anyhow::Result<Self> {
+    fn new(world: &World, kind: &Kind, setup: &Setup) -> anyhow::Result<Self> {
         let name = setup.name.clone().unwrap_or_else(|| kind.binary.to_owned());
         let port = setup.port.unwrap_or(kind.port);
         let binary = target_folder()?.join(kind.binary);
@@ -353,7 +355,7 @@ impl Marketplace {
     pub(crate) async fn start(world: &World, setup: Setup) -> anyhow::Result<Self> {
         let kind =
             Kind { binary: "marketplace", prefix: "MARKETPLACE", port: 11102, settings: |_, _| Vec::new() };
-        let mut service = Service::new(world, kind, &setup)?;
+        let mut service = Service::new(world, &kind, &setup)?;
         service.start().await?;
         if !setup.without_token {
             service.reread_token()?;
@@ -406,7 +408,7 @@ impl Manager {
             vec![("marketplace.url".to_owned(), marketplace), ("docker.host".to_owned(), host)]
         };
         let kind = Kind { binary: "addons-manager", prefix: "ADDONS_MANAGER", port: 11101, settings };
-        let mut service = Service::new(world, kind, &setup)?;
+        let mut service = Service::new(world, &kind, &setup)?;
         service.start().await?;
         if !setup.without_token {
             service.reread_token()?;
