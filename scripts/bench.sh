@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds everything as it is shipped and measures it. Words choose parts: http, engine, process.
+# Builds everything as it is shipped and measures it. Words choose parts: http, install, repair, process.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -2,7 +2,8 @@
 //!
 //! A ratio counts, not a time: the machine is the same for both. `http.rs` measures the marketplace's answers against handlers of the same
 //! application that return the same bytes, `engine.rs` installs and repairs against a client that makes the same calls directly,
-//! `process.rs` memory, start and size. Run it with `make bench`; words after it choose parts: `http`, `engine`, `process`.
+//! `process.rs` memory, start and size. Run it with `make bench`; words after it choose parts: `http`, `install`, `repair`,
+//! `process`.
 
 mod engine;
 mod http;
@@ -10,7 +11,11 @@ mod load;
 mod process;
 mod report;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+
+/// Measures some figures.
+type Part = fn(&mut report::Report) -> anyhow::Result<()>;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -18,15 +23,22 @@ fn main() -> ExitCode {
     if words.first().is_some_and(|word| word == "load") {
         return load::main(&words[1..]);
     }
-    let parts: [(&str, fn(&mut report::Report) -> anyhow::Result<()>); 3] =
-        [("http", http::measure), ("engine", engine::measure), ("process", process::measure)];
+    let parts: [(&str, Part); 4] = [
+        ("http", http::measure),
+        ("install", engine::measure_installs),
+        ("repair", engine::measure_repairs),
+        ("process", process::measure),
+    ];
     let mut report = report::Report::default();
     for (name, measure) in parts {
         if !words.is_empty() && !words.iter().any(|word| word == name) {
             continue;
         }
-        if let Err(error) = measure(&mut report) {
-            report.failed(name, &error);
+        // A world fails by panicking, as tests do.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| measure(&mut report))) {
+            Ok(Ok(())) => (),
+            Ok(Err(error)) => report.failed(name, &error),
+            Err(_) => report.failed(name, &anyhow::anyhow!("see above")),
         }
     }
     report.finish()
