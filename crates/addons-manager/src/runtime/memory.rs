@@ -849,7 +849,7 @@ impl Engine {
         let mut failure = None;
         if let Some(needed) = container.needs.iter().find(|needed| !self.is_running(needed)) {
             failure = Some(match self.containers.contains_key(needed) {
-                true => retry(operation.clone(), "cannot join network of a non running container"),
+                true => retry(operation, "cannot join network of a non running container"),
                 false => gone("start container", id),
             });
         } else if container.networks.keys().any(|network| !self.networks.contains_key(network)) {

@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no logging. One file a rule set; the graph that they fill stands in `graph.rs`.
 
+mod drift;
 pub mod graph;
 pub(crate) mod images;
 pub(crate) mod networks;
@@ -158,7 +159,7 @@ fn bring_service<'a>(
         Intent::Rest => return,
         Intent::Keep => {
             if let Some((row, container)) = current {
-                services::mend(view, service, row, container, networks, plan);
+                drift::mend(view, service, row, container, networks, plan);
             }
             return;
         }
@@ -229,7 +230,7 @@ fn bring_service<'a>(
                     id: container.id.clone(),
                 };
                 parents.push(plan.add(step, Some(name), bring.cause.clone(), &[]));
-            } else if let Some(step) = services::policy_before_start(view, service, row, container) {
+            } else if let Some(step) = drift::policy_before_start(view, service, row, container) {
                 parents.push(plan.add(step, Some(name), bring.cause.clone(), &parents));
             }
             (Some((row.row, container.id.clone())), parents)
