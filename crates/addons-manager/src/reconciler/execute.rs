@@ -388,7 +388,7 @@ impl Execution<'_> {
             }
             let specification = plain_bridge();
             let (row, nonce) = self.storage().open_network(None, name, &nonce(), &specification, now).await?;
-            let labels = self.shared.identity.labels(self.desired, &nonce);
+            let labels = self.shared.identity.shared_labels(&nonce);
             let id = self.runtime().create_network(name, &specification, &labels).await?;
             self.storage().network_created(row, &id).await?;
             self.made().networks.insert(name.to_owned(), id);

@@ -41,6 +41,13 @@ impl Identity {
         .collect()
     }
 
+    /// Labels of what belongs to no installation: the platform's network, which outlives whoever needed it first.
+    pub fn shared_labels(&self, nonce: &str) -> BTreeMap<String, String> {
+        [("oak.manager.id", self.manager_id.as_str()), (NONCE_LABEL, nonce)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
     /// Labels of a container of the installation.
     pub fn container_labels(
         &self,

@@ -178,6 +178,12 @@ async fn the_platforms_network_is_made_once_and_never_removed() {
     let passes = ids.iter().map(|id| bench.reconciler.shared.pass(*id));
     futures_util::future::join_all(passes).await.into_iter().for_each(|pass| assert!(pass.is_ok()));
     assert_eq!(bench.runtime.snapshot().networks.len(), 1);
+    let labels = bench.runtime.snapshot().networks[0].labels.clone();
+    assert_eq!(
+        labels.keys().collect::<Vec<_>>(),
+        ["oak.create", "oak.manager.id"],
+        "it is no installation's"
+    );
     for id in &ids {
         bench.reconciler.shared.wakes.release(*id, None);
         bench.uninstall(*id, false).await;
