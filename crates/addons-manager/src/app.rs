@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use service_kit::auth::{Auth, AuthProfile, AuthStartError, Scope, TokenStore};
 use service_kit::clock::SharedClock;
 use service_kit::health::ReadyCheck;
+use service_kit::metrics::{self, Described};
 use service_kit::server::{Running, Service, StartError, shutdown_signal};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,34 @@ pub const AUTH: AuthProfile =
 
 /// Longest time that the reconciler has to end its steps at a stop; the server's own is in its settings. Both run at once.
 const RECONCILER_STOP: Duration = Duration::from_secs(4);
+
+/// What is counted and measured here.
+const METRICS: &[Described] = &[
+    Described::Counter(
+        "addons_manager_resyncs_total",
+        "Comparisons of everything that is wanted with the engine.",
+    ),
+    Described::Counter("addons_manager_events_total", "Events of the engine that were heard."),
+    Described::Counter("addons_manager_passes_total", "Times that one installation was compared and mended."),
+    Described::Counter(
+        "addons_manager_inspects_total",
+        "Containers that the engine was asked about one by one.",
+    ),
+    Described::Counter("addons_manager_listings_total", "Lists of containers that the engine was asked for."),
+    Described::Counter(
+        "addons_manager_steps_total",
+        "Steps that were taken on the engine, by kind and result.",
+    ),
+    Described::Gauge("addons_manager_installations", "Installations, by status."),
+    Described::Duration(
+        "addons_manager_pass_duration_seconds",
+        "Time that one pass over an installation took.",
+    ),
+    Described::Duration(
+        "addons_manager_step_duration_seconds",
+        "Time that one step on the engine took, by kind.",
+    ),
+];
 
 /// What is another one in tests.
 pub struct Parts {
@@ -119,6 +148,7 @@ impl App {
     /// # Errors
     /// [`AppError`], which says what to change.
     pub async fn build(config: &Config, state_dir: &Path, parts: Parts) -> Result<Self, AppError> {
+        metrics::describe(METRICS);
         let checked = config.check()?;
         let state = StateFolder::open(state_dir)?;
         let storage = Storage::open(&state.database()).await?;

@@ -8,6 +8,7 @@ use service_kit::clock::SharedClock;
 use service_kit::config::prepare_state_dir;
 use service_kit::db::OpenError;
 use service_kit::health::ReadyCheck;
+use service_kit::metrics::{self, Described};
 use service_kit::server::{Running, Service, StartError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -63,12 +64,36 @@ pub enum BuildError {
     Start(#[from] StartError),
 }
 
+/// What is counted and measured here.
+const METRICS: &[Described] = &[
+    Described::Counter("marketplace_publishes_total", "Descriptors that were sent, by what became of them."),
+    Described::Counter(
+        "marketplace_verdicts_total",
+        "Verifications of a release that ended, by their verdict.",
+    ),
+    Described::Counter(
+        "marketplace_images_asked_total",
+        "Images that registries were asked about, by the outcome.",
+    ),
+    Described::Counter(
+        "marketplace_registry_requests_total",
+        "Requests to registries, by the kind of answer.",
+    ),
+    Described::Gauge("marketplace_queue_depth", "Releases that wait for their verification."),
+    Described::Gauge("marketplace_verifications_running", "Releases that are being verified."),
+    Described::Duration(
+        "marketplace_verification_duration_seconds",
+        "Time that one verification of a release took.",
+    ),
+];
+
 impl App {
     /// Opens what there is, and starts answering and verifying.
     ///
     /// # Errors
     /// See [`BuildError`]; nothing is left running.
     pub async fn build(config: &Config, clock: SharedClock) -> Result<Self, BuildError> {
+        metrics::describe(METRICS);
         let rules = Arc::new(config.rules()?);
         let client = RegistryClient::new(config.registry_settings()?).map_err(BuildError::Registry)?;
         let storage = open(config).await?;

@@ -17,7 +17,8 @@ use url::Url;
 
 use crate::domain::verification::{Backoff, Mode};
 use crate::verification::registry::{
-    self, Credentials, Deadlines, DockerConfigError, ProxySettings, Registry, docker_config, is_loopback_host,
+    self, Credentials, Deadlines, DockerConfigError, ProxySettings, Registry, docker_config, find_key,
+    is_loopback_host, never_asked,
 };
 use crate::verification::worker::Rules;
 
@@ -56,8 +57,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How single registries are spoken to, by `host[:port]`.
     pub registries: Registries,
-    /// A Docker `config.json` whose `auths` are used for registries that have no user here.
-    pub docker_config: Option<PathBuf>,
+    /// What is taken over from Docker.
+    pub docker: DockerConfig,
     /// A proxy for registries.
     pub proxy: ProxyConfig,
 }
@@ -73,7 +74,7 @@ impl Default for Config {
             verification: VerificationConfig::default(),
             cache: CacheConfig::default(),
             registries: Registries::new(),
-            docker_config: None,
+            docker: DockerConfig::default(),
             proxy: ProxyConfig::default(),
         }
     }
@@ -151,6 +152,14 @@ impl Default for CacheConfig {
     }
 }
 
+/// `[docker]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DockerConfig {
+    /// A Docker `config.json` whose `auths` are used for registries that have no user here.
+    pub config_file: Option<PathBuf>,
+}
+
 /// `[proxy]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -186,7 +195,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// The Docker configuration.
-    #[error("the setting docker_config cannot be used")]
+    #[error("the setting docker.config_file cannot be used")]
     DockerConfig(#[source] DockerConfigError),
 }
 
@@ -259,6 +268,12 @@ impl Config {
             if !loopback && is_loopback_host(&host) {
                 return Err(invalid(format!("registries.\"{name}\""), LOOPBACK));
             }
+            if let Some(kind) = never_asked(name_of(&host)) {
+                return Err(invalid(
+                    format!("registries.\"{name}\""),
+                    format!("that is {kind}, and no registry is asked there"),
+                ));
+            }
             let credentials = match (&settings.user, &settings.password_file) {
                 (None, None) => None,
                 (Some(user), Some(path)) => Some(Credentials {
@@ -280,11 +295,12 @@ impl Config {
             let registry = Registry { credentials, insecure: settings.insecure, mirror: mirror.transpose()? };
             registries.insert(host, registry);
         }
-        if let Some(path) = &self.docker_config {
-            let text = read_file("docker_config", path)?;
+        if let Some(path) = &self.docker.config_file {
+            let text = read_file("docker.config_file", path)?;
             for (host, credentials) in docker_config(&text).map_err(SettingsError::DockerConfig)? {
                 // Credentials alone are no leave to reach into the inner network: that is what naming is for.
-                if let Some(registry) = registries.get_mut(&host) {
+                let key = find_key(&registries, &host, |registry| registry.insecure);
+                if let Some(registry) = key.and_then(|key| registries.get_mut(&key)) {
                     registry.credentials.get_or_insert(credentials);
                 } else if !is_inner(&host) {
                     registries
@@ -294,6 +310,15 @@ impl Config {
         }
         let VerificationConfig { connect_timeout_ms, idle_timeout_ms, request_timeout_ms, .. } =
             self.verification;
+        for (key, value) in [
+            ("verification.connect_timeout_ms", connect_timeout_ms),
+            ("verification.idle_timeout_ms", idle_timeout_ms),
+            ("verification.request_timeout_ms", request_timeout_ms),
+        ] {
+            if value == 0 {
+                return Err(invalid(key, "it is at least 1: no registry answers in no time"));
+            }
+        }
         Ok(registry::Settings {
             registries,
             loopback,
@@ -335,9 +360,16 @@ fn checked_host(text: &str) -> Option<String> {
 
 /// Whether a host is, by its spelling, not one of the internet.
 fn is_inner(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let bare = name_of(host).trim_start_matches('[').trim_end_matches(']');
     is_loopback_host(host) || bare.parse::<IpAddr>().is_ok()
+}
+
+/// `host[:port]` without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => host,
+    }
 }
 
 fn read_file(key: &str, path: &Path) -> Result<String, SettingsError> {
@@ -399,6 +431,17 @@ mod tests {
             let error = config(change).rules().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         }
+        for (change, key) in [
+            (
+                (|c| c.verification.connect_timeout_ms = 0) as fn(&mut Config),
+                "verification.connect_timeout_ms",
+            ),
+            (|c| c.verification.idle_timeout_ms = 0, "verification.idle_timeout_ms"),
+            (|c| c.verification.request_timeout_ms = 0, "verification.request_timeout_ms"),
+        ] {
+            let error = config(change).registry_settings().unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
     }
 
     #[test]
@@ -412,6 +455,12 @@ mod tests {
         let mirrored =
             RegistrySettings { mirror: Some("https://m/".to_owned()), ..RegistrySettings::default() };
         assert!(with("a.b", mirrored).unwrap_err().to_string().contains("mirror"));
+
+        for never in ["169.254.169.254", "169.254.169.254:80", "[fe80::1]:5000", "0.0.0.0:5000"] {
+            let refusal = with(never, RegistrySettings::default()).unwrap_err().to_string();
+            assert!(refusal.contains(never) && refusal.contains("no registry is asked there"), "{refusal}");
+        }
+        assert!(with("[2a00:1450::5]", RegistrySettings::default()).is_ok());
 
         let hub = with("index.docker.io", RegistrySettings::default()).unwrap();
         assert!(hub.registries.contains_key("docker.io"));
@@ -448,7 +497,15 @@ mod tests {
         let auths =
             r#"{"auths": {"ghcr.io": {"auth": "bWU6c2VjcmV0"}, "10.0.0.1:5000": {"auth": "bWU6c2VjcmV0"}}}"#;
         std::fs::write(&path, auths).unwrap();
-        let settings = config(|config| config.docker_config = Some(path)).registry_settings().unwrap();
+        let at = || Some(path.clone());
+        let spelt = config(|config| {
+            config.docker.config_file = at();
+            config.registries.insert("ghcr.io:443".to_owned(), RegistrySettings::default());
+        });
+        let spelt = spelt.registry_settings().unwrap().registries;
+        assert_eq!(spelt.keys().collect::<Vec<_>>(), ["ghcr.io:443"]);
+        assert_eq!(spelt["ghcr.io:443"].credentials.as_ref().unwrap().user, "me");
+        let settings = config(|config| config.docker.config_file = at()).registry_settings().unwrap();
         assert_eq!(settings.registries.keys().collect::<Vec<_>>(), ["ghcr.io"]);
         assert_eq!(settings.registries["ghcr.io"].credentials.as_ref().unwrap().user, "me");
     }

@@ -37,7 +37,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(arguments.common.config.as_deref(), &Environment::process())?;
     if arguments.common.print_config {
-        print(&show(&config));
+        print(&show(&config))?;
         return Ok(());
     }
     if let Some(CommonCommand::Healthcheck) = arguments.command {
@@ -46,7 +46,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let clock = SystemClock::shared();
     if let Some(CommonCommand::Token(command)) = arguments.command {
         let storage = app::open(&config).await?;
-        print(&command.run(&app::AUTH, &TokenStore::new(storage.db().clone()), &clock).await?);
+        print(&command.run(&app::AUTH, &TokenStore::new(storage.db().clone()), &clock).await?)?;
         storage.db().close().await;
         return Ok(());
     }

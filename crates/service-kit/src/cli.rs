@@ -1,5 +1,6 @@
 //! What the command lines of both services share. `main` flattens [`CommonArgs`] into its own.
 
+use std::io::{ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,8 +65,16 @@ pub async fn healthcheck(server: &ServerSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes what was asked for to standard output: a token, a configuration. Logs go to standard error.
-#[expect(clippy::print_stdout, reason = "this is the one place")]
-pub fn print(text: &str) {
-    println!("{}", text.trim_end());
+/// Writes what was asked for to standard output: a token, a configuration. Logs go to standard error. A reader that has
+/// gone, as `head` goes, has read enough.
+///
+/// # Errors
+/// Standard output cannot be written to, as on a full disk.
+pub fn print(text: &str) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    let written = writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use config::Source as _;
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use crate::guard;
 
 /// The process's environment, or one that a test made up.
 #[derive(Clone, Default)]
@@ -261,8 +263,10 @@ where
             Value::Number(text.parse().map_err(|_| invalid(format!("{text:?} is not a number")))?)
         }
         Value::Array(_) => {
-            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-            Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
+            let items = list(text).ok_or_else(|| {
+                invalid(format!("{text:?} is no list; write the texts with commas between them, as a,b"))
+            })?;
+            Value::Array(items.into_iter().map(Value::String).collect())
         }
         Value::Object(_) => return Err(invalid("it is a section; name one of its keys".to_owned())),
         Value::String(_) => Value::String(text.to_owned()),
@@ -279,6 +283,20 @@ where
         }
     };
     Ok(Layer { place, path, value })
+}
+
+/// Texts with commas between them, or a list as the file has it.
+fn list(text: &str) -> Option<Vec<String>> {
+    let quoted = text.trim_start().starts_with('[') && text.contains(['"', '\'']);
+    if quoted || text.trim() == "[]" {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Held {
+            list: Vec<String>,
+        }
+        return Some(toml::from_str::<Held>(&format!("list = {text}")).ok()?.list);
+    }
+    Some(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -311,11 +329,28 @@ where
     for layer in layers {
         if let Err(fault) = settle::<T>([layer]) {
             let (place, key) = (layer.place.clone(), layer.path.join("."));
-            return ConfigError::Invalid { place, key, reason: fault.to_string() };
+            let reason = said_of::<T>(layer).unwrap_or_else(|| fault.to_string());
+            return ConfigError::Invalid { place, key, reason };
         }
     }
     let (place, key) = ("configuration".to_owned(), "(several)".to_owned());
     ConfigError::Invalid { place, key, reason: fault.to_string() }
+}
+
+/// What is wrong with one value over the defaults, in words that name the values which it could have.
+fn said_of<T>(layer: &Layer) -> Option<String>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    let mut tree = serde_json::to_value(T::default()).ok()?;
+    // Where the defaults themselves cannot be read in this form, a fault says nothing about the value.
+    serde_json::from_value::<T>(tree.clone()).ok()?;
+    let mut at = &mut tree;
+    for key in &layer.path {
+        at = at.as_object_mut()?.entry(key.clone()).or_insert(Value::Null);
+    }
+    *at = layer.value.clone();
+    Some(serde_json::from_value::<T>(tree).err()?.to_string())
 }
 
 fn without_nulls(tree: &mut Value) {
@@ -368,18 +403,45 @@ pub struct ServerSettings {
     /// Port to listen on; 0 for any free one.
     pub port: u16,
     /// Names that the service is called by, beside loopback names and addresses.
+    #[serde(deserialize_with = "hosts")]
     pub allowed_hosts: Vec<String>,
     /// Origins of pages that may call the service, as `http://dashboard.example:11103`.
+    #[serde(deserialize_with = "origins")]
     pub cors_origins: Vec<String>,
-    /// Longest request body, in bytes. Default 256 KiB, that of a descriptor.
+    /// Longest request body, in bytes, at least 1. Default 256 KiB, that of a descriptor.
+    #[serde(deserialize_with = "at_least_one")]
     pub body_limit_bytes: usize,
-    /// Longest time that a request's body may take to arrive, in milliseconds. Default 30 s.
+    /// Longest time that a request's body may take to arrive, in milliseconds, at least 1. Default 30 s.
+    #[serde(deserialize_with = "at_least_one")]
     pub body_timeout_ms: u64,
     /// Threads that answer requests. Default 2.
     pub workers: usize,
     /// Longest time that requests under way have to end when the service stops, in milliseconds. Default 4 s, so that the
     /// whole stop takes less than 5.
     pub shutdown_timeout_ms: u64,
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    checked(deserializer, guard::host_fault)
+}
+
+fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    checked(deserializer, guard::origin_fault)
+}
+
+fn checked<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    fault: fn(&str) -> Option<String>,
+) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().find_map(|text| fault(text)).map_or(Ok(texts), |fault| Err(D::Error::custom(fault)))
+}
+
+fn at_least_one<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default + PartialEq>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let value = T::deserialize(deserializer)?;
+    if value == T::default() { Err(D::Error::custom("it is at least 1")) } else { Ok(value) }
 }
 
 impl Default for ServerSettings {
@@ -460,6 +522,15 @@ mod tests {
         retries: Option<u32>,
         project: Option<String>,
         watched: Option<bool>,
+        kind: Kind,
+    }
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        #[default]
+        Small,
+        Large,
     }
 
     impl Default for Settings {
@@ -529,6 +600,43 @@ mod tests {
             (platform.retries, platform.project.as_deref(), platform.watched),
             (Some(7), Some("7"), Some(true))
         );
+    }
+
+    #[test]
+    fn a_list_in_a_variable_may_stand_as_in_the_file() {
+        let read = |text: &str| {
+            let environment = [("SHOP__SERVER__ALLOWED_HOSTS", text)].into();
+            load::<Settings>(&PROFILE, None, &environment).map(|settings| settings.server.allowed_hosts)
+        };
+        for text in ["a,b", " a , b,", r#"["a", "b"]"#, "['a','b']"] {
+            assert_eq!(read(text).unwrap(), ["a", "b"], "{text}");
+        }
+        assert!(read("[]").unwrap().is_empty() && read("").unwrap().is_empty());
+        assert_eq!(read("[::1],b").unwrap(), ["[::1]", "b"]);
+        for text in [r#"["a""#, r#"["a", 3]"#, "['a']\nb = 1"] {
+            assert!(read(text).unwrap_err().to_string().contains("is no list"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_never_match_is_refused() {
+        for (key, value, expected) in [
+            ("cors_origins", "[\"*\"]", "scheme://host"),
+            ("cors_origins", "[\"dash.example/path\"]", "scheme://host"),
+            ("allowed_hosts", "[\"http://a\"]", "a host's name"),
+            ("body_limit_bytes", "0", "at least 1"),
+            ("body_timeout_ms", "0", "at least 1"),
+        ] {
+            let fault = read(&format!("[server]\n{key} = {value}"), Environment::default());
+            let fault = fault.unwrap_err().to_string();
+            assert!(fault.contains(&format!("server.{key}")) && fault.contains(expected), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_values_that_there_are_are_named() {
+        let fault = read("[platform]\nkind = \"smal\"", Environment::default()).unwrap_err().to_string();
+        assert!(fault.contains("platform.kind") && fault.contains("`small` or `large`"), "{fault}");
     }
 
     #[test]

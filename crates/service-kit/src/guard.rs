@@ -70,14 +70,45 @@ fn host_name(host: &str) -> &str {
     host[..end].strip_suffix('.').unwrap_or(&host[..end])
 }
 
+/// Why no request could ever carry this as its `Host`, if so.
+pub(crate) fn host_fault(text: &str) -> Option<String> {
+    (text.is_empty() || !text.chars().all(is_of_host))
+        .then(|| format!("{text:?} is not a host's name with or without a port, as marketplace_manager"))
+}
+
+/// Why no page could ever have this as its origin, if so.
+pub(crate) fn origin_fault(text: &str) -> Option<String> {
+    let plain = text.strip_suffix('/').unwrap_or(text).split_once("://");
+    let fits = plain.is_some_and(|(scheme, host)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && !host.is_empty()
+            && host.chars().all(is_of_host)
+    });
+    (!fits).then(|| {
+        format!(
+            "{text:?} is no origin: scheme://host or scheme://host:port, as http://dashboard.example:11103"
+        )
+    })
+}
+
+fn is_of_host(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._:[]".contains(c)
+}
+
 /// The origins whose pages may call a service.
 #[derive(Debug, Clone)]
 pub(crate) struct Origins(Vec<String>);
 
 impl Origins {
-    /// These, as `scheme://host[:port]`.
+    /// These, as `scheme://host[:port]`. Browsers leave out a scheme's own port, so it makes no difference here either.
     pub(crate) fn new(allowed: &[String]) -> Self {
-        Self(allowed.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect())
+        let canonical = |origin: &String| {
+            let origin = origin.trim_end_matches('/').to_ascii_lowercase();
+            let default = if origin.starts_with("https://") { ":443" } else { ":80" };
+            origin.strip_suffix(default).map_or(origin.clone(), str::to_owned)
+        };
+        Self(allowed.iter().map(canonical).collect())
     }
 
     /// Whether there are any.
@@ -179,6 +210,30 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn what_is_configured_is_something_that_can_be_sent() {
+        for origin in
+            ["http://a", "https://a.example:8443/", "http://[::1]:80", "chrome-extension://abc", "HTTP://A_b"]
+        {
+            assert_eq!(origin_fault(origin), None, "{origin}");
+        }
+        for origin in
+            ["*", "", "null", "a.example", "http://", "http://a/b", "http://a b", "http://*.a", "://a"]
+        {
+            assert!(origin_fault(origin).is_some(), "{origin}");
+        }
+        for host in ["a", "marketplace_manager", "a.example:11102", "[::1]"] {
+            assert_eq!(host_fault(host), None, "{host}");
+        }
+        for host in ["", "*", "*.a", "http://a", "a/b", "a b"] {
+            assert!(host_fault(host).is_some(), "{host}");
+        }
+        let origins =
+            Origins::new(&["http://a:80/".to_owned(), "https://b:443".to_owned(), "http://c:443".to_owned()]);
+        assert!(origins.allow("http://a") && origins.allow("https://b") && origins.allow("http://c:443"));
+        assert!(!origins.allow("http://c") && !origins.allow("https://a"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 /// Upper bounds of the durations that are told apart, in seconds and as they are written.
-const BOUNDS: [(f64, &str); 11] = [
+const BOUNDS: [(f64, &str); 15] = [
     (0.0005, "0.0005"),
     (0.001, "0.001"),
     (0.0025, "0.0025"),
@@ -18,10 +18,37 @@ const BOUNDS: [(f64, &str); 11] = [
     (0.025, "0.025"),
     (0.05, "0.05"),
     (0.1, "0.1"),
+    (0.25, "0.25"),
     (0.5, "0.5"),
     (1.0, "1"),
+    (2.5, "2.5"),
     (5.0, "5"),
+    (10.0, "10"),
+    (30.0, "30"),
 ];
+
+/// What a metric of a service is, and what it says.
+#[derive(Debug, Clone, Copy)]
+pub enum Described {
+    /// Goes up only.
+    Counter(&'static str, &'static str),
+    /// Goes up and down.
+    Gauge(&'static str, &'static str),
+    /// A duration in seconds, told apart by the same bounds as those of requests.
+    Duration(&'static str, &'static str),
+}
+
+/// Says what a service's metrics mean (name, text), for the `HELP` lines.
+pub fn describe(metrics: &[Described]) {
+    recorder();
+    for metric in metrics {
+        match *metric {
+            Described::Counter(name, text) => metrics::describe_counter!(name, text),
+            Described::Gauge(name, text) => metrics::describe_gauge!(name, text),
+            Described::Duration(name, text) => metrics::describe_histogram!(name, text),
+        }
+    }
+}
 
 /// Statuses from 100 to 599, by hundreds and the first 32 of each: the others of a hundred count as its last.
 const SLOTS: usize = 5 * 32;
@@ -61,7 +88,9 @@ impl CallStats {
 pub fn recorder() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let bounds = BOUNDS.map(|(bound, _)| bound);
+        let builder = PrometheusBuilder::new().set_buckets(&bounds).expect("there are bounds");
+        let recorder = builder.build_recorder();
         let handle = recorder.handle();
         // Somebody else's recorder in the process only means that ours stays empty.
         _ = metrics::set_global_recorder(recorder);
@@ -112,6 +141,31 @@ pub(crate) fn render<'a>(calls: impl Iterator<Item = &'a CallStats> + Clone) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_of_the_facade_are_histograms_and_explained() {
+        describe(&[
+            Described::Counter("shop_sales_total", "Sales."),
+            Described::Gauge("shop_open", "Whether it is open."),
+            Described::Duration("shop_sale_seconds", "How long a sale took."),
+        ]);
+        metrics::counter!("shop_sales_total").increment(1);
+        metrics::gauge!("shop_open").set(1.0);
+        metrics::histogram!("shop_sale_seconds").record(Duration::from_millis(300));
+        let text = render(std::iter::empty());
+        for line in [
+            "# HELP shop_sales_total Sales.",
+            "# HELP shop_open Whether it is open.",
+            "# HELP shop_sale_seconds How long a sale took.",
+            "# TYPE shop_sale_seconds histogram",
+            "shop_sale_seconds_bucket{le=\"0.25\"} 0",
+            "shop_sale_seconds_bucket{le=\"0.5\"} 1",
+            "shop_sale_seconds_bucket{le=\"30\"} 1",
+            "shop_sale_seconds_count 1",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+    }
 
     #[test]
     fn requests_are_counted_by_status_and_duration() {

@@ -82,6 +82,9 @@ pub(crate) fn document(
     Ok(serde_json::to_string_pretty(&document).expect("it is JSON"))
 }
 
+/// The media type of problem documents.
+const PROBLEM: &str = "application/problem+json";
+
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// Adds what follows from the table to the operations of a path.
@@ -101,8 +104,44 @@ fn complete(item: &mut Map<String, Value>, entry: &PathEntry) {
         }
         let problem = json!({
             "description": "A problem",
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         });
+        let mut follows = vec![("421", "The `Host` is none of the names that the service is called by")];
+        match call.access {
+            Access::Probe => follows.clear(),
+            Access::Public => (),
+            Access::PublicRead => {
+                follows
+                    .push(("401", "The token is not valid; or none was sent, and `auth.public_read` is off"));
+            }
+            Access::Scope(_) => {
+                follows.push(("401", "No token was sent, or it is not valid"));
+                follows.push(("403", "The token lacks the scope, or is not for this name"));
+            }
+        }
+        if operation.get("requestBody").is_some() {
+            follows.push(("400", "The body cannot be read"));
+            follows.push(("408", "The body did not arrive in time"));
+            follows.push(("413", "The body is longer than `server.body_limit_bytes`"));
+            follows.push(("415", "The body is not sent as JSON"));
+        }
+        for (status, description) in follows {
+            if operation["responses"].get(status).is_none() {
+                let mut problem = problem.clone();
+                problem["description"] = description.into();
+                operation["responses"][status] = problem;
+            }
+        }
+        // Problems are of one media type, wherever they stand.
+        for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+            if status.starts_with(['4', '5'])
+                && let Some(content) = response["content"].as_object_mut()
+                && let Some(body) = content.remove("application/json")
+            {
+                let is_problem = body["schema"]["$ref"] == problem["content"][PROBLEM]["schema"]["$ref"];
+                content.insert(if is_problem { PROBLEM } else { "application/json" }.to_owned(), body);
+            }
+        }
         operation["responses"]["default"] = problem;
     }
 }

@@ -2,7 +2,8 @@
 //! revision and asked of the engine.
 //!
 //! Every field of the descriptor is named here: the structs are taken apart without `..`, so that a new field breaks the build until it is
-//! said what becomes of it. What names there are is said in DESCRIPTOR.md section 5. Read on in `service.rs` for one service, in
+//! said what becomes of it. A container is called `<prefix><addon>-<service>`, a volume
+//! or network `<addon>_<name>`, and `<addon>` is the installation's name. Read on in `service.rs` for one service, in
 //! `network.rs` for how it is connected, in `choose.rs` for ports and subnets.
 
 pub mod choose;
@@ -40,7 +41,7 @@ pub struct HostDefaults {
 /// What is installed, and under which name.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    /// The installation's name, `<addon>` of DESCRIPTOR.md section 5.
+    /// The installation's name, which the names of its containers, networks and volumes begin with.
     pub name: &'a str,
     /// What was reviewed.
     pub descriptor: &'a AddonDescriptor,

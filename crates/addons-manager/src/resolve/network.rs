@@ -1,4 +1,4 @@
-//! Pure: which networks an installation has and uses, and under which names its services answer there (DESCRIPTOR.md section 5).
+//! Pure: which networks an installation has and uses, and under which names its services answer there.
 
 use std::collections::{BTreeMap, BTreeSet};
 

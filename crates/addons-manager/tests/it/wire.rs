@@ -154,6 +154,13 @@ async fn what_every_service_of_oakestra_answers() {
         assert!(document["paths"][path].is_object(), "{path}");
     }
     assert!(document["paths"]["/api/addons/install"]["post"].is_object());
+    assert_eq!(gaps(&document), [""; 0]);
+    let metrics = manager.get("/metrics").await.text;
+    for line in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        assert!(metrics.contains(&format!("# HELP {name} ")), "{name} is not explained");
+        assert_ne!(kind, "summary", "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -241,4 +248,39 @@ async fn without_a_token_nothing_but_what_is_public() {
     assert_eq!(manager.get("/").await.status, 200);
     manager.with_token(Some(admin));
     assert_eq!(manager.get("/api/v1/tokens").await.status, 200);
+}
+
+/// What is missing of an OpenAPI document: a summary, the description of a parameter, of an answer, of a body.
+fn gaps(document: &Value) -> Vec<String> {
+    let empty = |value: &Value| value.as_str().unwrap_or_default().trim().is_empty();
+    let mut gaps = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let mut gap = |what: &str| gaps.push(format!("{method} {path}: {what}"));
+            if empty(&operation["summary"]) {
+                gap("no summary");
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                if empty(&parameter["description"]) {
+                    gap(&format!("nothing about {}", parameter["name"]));
+                }
+            }
+            let answers = operation["responses"].as_object().unwrap();
+            for (status, answer) in answers {
+                if empty(&answer["description"]) {
+                    gap(&format!("nothing about {status}"));
+                }
+                if status.starts_with('4') && !answer["content"]["application/problem+json"].is_object() {
+                    gap(&format!("{status} is no problem document"));
+                }
+            }
+            if path.contains('{') && !answers.contains_key("404") {
+                gap("no 404");
+            }
+            if answers.keys().all(|status| !status.starts_with(['2', '3'])) {
+                gap("no answer that is a success");
+            }
+        }
+    }
+    gaps
 }

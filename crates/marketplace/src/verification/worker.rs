@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use addon_client::{Check, Timestamp, Verdict};
 use addon_descriptor::{AddonDescriptor, Level, Right};
@@ -177,10 +177,12 @@ impl Worker {
     }
 
     async fn work(&self, job: Job) {
+        let begun = Instant::now();
         let recorded = match job.purpose {
             Purpose::Review => self.review(&job).await,
             Purpose::Recheck => self.recheck(&job).await,
         };
+        metrics::histogram!("marketplace_verification_duration_seconds").record(begun.elapsed());
         match recorded {
             Ok(true) => (),
             Ok(false) => tracing::info!(release.id = %job.release.id, "somebody else decided meanwhile"),

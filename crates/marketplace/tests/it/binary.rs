@@ -143,6 +143,34 @@ fn settings_are_shown_without_secrets() {
 }
 
 #[test]
+fn a_reader_that_has_gone_is_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let shown = marketplace(folder.path())
+        .arg("--print-config")
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(Child::wait_with_output)
+        .unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    assert!(shown.stderr.is_empty(), "{shown:?}");
+    // Unlike a disk that is full.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let shown = marketplace(folder.path())
+        .arg("--print-config")
+        .stdin(Stdio::null())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(Child::wait_with_output)
+        .unwrap();
+    assert!(!shown.status.success() && !shown.stderr.is_empty(), "{shown:?}");
+}
+
+#[test]
 fn settings_that_cannot_be_used_end_it_with_what_to_change() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("x.toml");
@@ -152,7 +180,12 @@ fn settings_that_cannot_be_used_end_it_with_what_to_change() {
         ("MARKETPLACE__SERVR__PORT", "1", "did you mean server?"),
         ("MARKETPLACE__VERIFICATION__PARALLEL", "0", "verification.parallel"),
         ("MARKETPLACE__SERVER__ADDRESS", "0.0.0.0", "server.address"),
-        ("MARKETPLACE__DOCKER_CONFIG", "/nowhere/config.json", "/nowhere/config.json"),
+        ("MARKETPLACE__DOCKER__CONFIG_FILE", "/nowhere/config.json", "/nowhere/config.json"),
+        ("MARKETPLACE__AUTH__MODE", "opened", "`token` or `open`"),
+        ("MARKETPLACE__REVIEW__HOLD", "danger", "`normal`, `takeover`, `dangerous`"),
+        ("MARKETPLACE__LOG__LEVEL", "shout", "\"shout\" is no level"),
+        ("MARKETPLACE__SERVER__CORS_ORIGINS", "*", "scheme://host"),
+        ("MARKETPLACE__SERVER__BODY_LIMIT_BYTES", "0", "server.body_limit_bytes"),
     ] {
         let ended = run(marketplace(folder.path()).args(["--config", argument]).env(variable, value));
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();

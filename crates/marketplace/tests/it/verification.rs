@@ -136,6 +136,9 @@ async fn no_answer_is_shown_and_is_no_verdict() {
         ResponseTemplate::new(503).set_body_string("<html>"),
         ResponseTemplate::new(404).set_body_string("404 page not found"),
         ResponseTemplate::new(403).set_body_string("<html>a firewall</html>"),
+        ResponseTemplate::new(200).set_body_raw("<html>pay for the network here</html>", "text/html"),
+        ResponseTemplate::new(200),
+        ResponseTemplate::new(200).set_body_raw(&manifest("amd64", 1000)[..100], OCI_MANIFEST),
         ResponseTemplate::new(200).set_delay(Duration::from_secs(3)),
     ] {
         let away = registry.switch(answer).await;
@@ -192,7 +195,7 @@ async fn what_is_served_wrongly_fails() {
         served(OCI_MANIFEST, &bytes).insert_header("docker-content-digest", Digest::of(b"other").to_string());
     registry.serve("/v2/wrong/manifests/1", wrong, 100).await;
     registry.serve("/v2/huge/manifests/1", served(OCI_MANIFEST, &vec![b' '; (4 << 20) + 1]), 100).await;
-    registry.serve("/v2/html/manifests/1", ResponseTemplate::new(200).set_body_string("<html>"), 100).await;
+    registry.serve("/v2/html/manifests/1", served(OCI_MANIFEST, b"<html>"), 100).await;
     registry.serve("/v2/blob/manifests/1", served(OCI_MANIFEST, &bytes), 100).await;
     let blob = format!("/v2/blob/blobs/{}", Digest::of(&config("amd64")));
     registry.serve(&blob, ResponseTemplate::new(200).set_body_string("{}"), 100).await;
@@ -465,4 +468,88 @@ async fn a_lease_that_a_crash_left_is_taken_up_at_the_start() {
     away.off();
     market.restart().await;
     market.until(&id, "approved").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_instead_of_a_configuration_is_no_answer() {
+    let registry = Registry::start().await;
+    let market = Market::beside(&registry).await;
+    registry.serve("/v2/a/manifests/1", served(OCI_MANIFEST, &manifest("amd64", 10)), 100).await;
+    let blob = format!("/v2/a/blobs/{}", Digest::of(&config("amd64")));
+    registry.serve(&blob, ResponseTemplate::new(200).set_body_raw("<html>", "text/html"), 100).await;
+    let (_, report) = unanswered(&market, &registry.image("a:1")).await;
+    let said = &image_check(&report).message;
+    assert!(said.contains("text/html, but not as a registry does"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_service_that_finds_nothing_says_nothing_about_the_image() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let challenge = format!("Bearer realm=\"http://{}/token\",service=\"s\"", registry.host());
+    registry.protect(&challenge, "Bearer abc").await;
+    registry.serve("/token", error(404, "NOT_FOUND"), 3).await;
+    let market = Market::beside(&registry).await;
+    let (_, report) = unanswered(&market, &image).await;
+    let said = &image_check(&report).message;
+    assert!(said.contains("asked for a token and answers 404"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_an_index_that_is_missing_is_named() {
+    let registry = Registry::start().await;
+    let image = registry.push_index("a", "1", &["amd64", "arm64"]).await.image;
+    let missing = Digest::of(&manifest("arm64", 1001));
+    registry.serve(&format!("/v2/a/manifests/{missing}"), error(404, "MANIFEST_UNKNOWN"), 50).await;
+    let market = Market::beside(&registry).await;
+    let reason = failed(&market, &image).await;
+    assert!(reason.contains(&format!("{missing} for linux/arm64")), "{reason}");
+    assert!(!reason.contains("does not exist"), "the tag does: {reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_missing_is_named() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let missing = Digest::of(&config("amd64"));
+    registry.serve(&format!("/v2/a/blobs/{missing}"), error(404, "BLOB_UNKNOWN"), 50).await;
+    let market = Market::beside(&registry).await;
+    let reason = failed(&market, &image).await;
+    assert!(reason.contains(&missing.to_string()) && !reason.contains("does not exist"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_the_image_and_what_is_wrong() {
+    let registry = Registry::start().await;
+    let image = registry.image("a:1");
+    let to = HeaderValue::from_static("file:///etc/passwd");
+    let away = ResponseTemplate::new(302).insert_header("location", to);
+    registry.serve("/v2/a/manifests/1", away, 50).await;
+    let market = Market::beside(&registry).await;
+    let reason = failed(&market, &image).await;
+    let expected = format!("{} redirects to an address of file:", registry.host());
+    assert!(reason.contains(&image) && reason.contains(&expected), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_registry_writes_into_its_errors_is_not_passed_on() {
+    let registry = Registry::start().await;
+    let image = registry.image("a:1");
+    let code = format!("\u{1b}[31m<script>{}", "A".repeat(10_000));
+    registry.serve("/v2/a/manifests/1", error(400, &code), 50).await;
+    let market = Market::beside(&registry).await;
+    let reason = failed(&market, &image).await;
+    assert!(reason.ends_with(": a malformed request"), "{reason}");
+    registry.serve("/v2/b/manifests/1", error(400, "NAME_INVALID"), 50).await;
+    let id = market.published(&document("other", &registry.image("b:1"))).await;
+    let release = market.until(&id, "verification_failed").await;
+    assert!(release["reason"].as_str().unwrap().ends_with(": NAME_INVALID"), "{release}");
+    let kind = format!("\u{1b}{}", "x".repeat(100_000));
+    let odd = json!({"schemaVersion": 2, "layers": [],
+        "config": {"mediaType": kind, "digest": Digest::of(b"c").to_string(), "size": 1}});
+    registry.serve("/v2/c/manifests/1", served(OCI_MANIFEST, odd.to_string().as_bytes()), 50).await;
+    let id = market.published(&document("third", &registry.image("c:1"))).await;
+    let release = market.until(&id, "verification_failed").await;
+    let reason = release["reason"].as_str().unwrap();
+    assert!(reason.len() < 1_000 && !reason.contains('\u{1b}'), "{reason}");
 }

@@ -153,6 +153,7 @@ async fn the_documentation_is_there() {
         assert!(openapi["paths"].get(path).is_some(), "{path}");
     }
     assert!(openapi["info"]["title"].as_str().unwrap().contains("Addon Marketplace"));
+    assert_eq!(gaps(&openapi), [""; 0]);
     assert!(market.get("/api/docs/").await.expect(200).text.contains("swagger"));
     let ready = market.get("/readyz").await.expect(200).json();
     assert_eq!(ready["status"], "ready");
@@ -168,8 +169,49 @@ async fn the_documentation_is_there() {
         "marketplace_registry_requests_total",
         "marketplace_images_asked_total",
         "marketplace_queue_depth",
+        "marketplace_verification_duration_seconds_bucket",
     ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
+    for line in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        assert!(metrics.contains(&format!("# HELP {name} ")), "{name} is not explained");
+        assert_ne!(kind, "summary", "{name}");
+    }
     market.stop().await;
+}
+
+/// What is missing of an OpenAPI document: a summary, the description of a parameter, of an answer, of a body.
+fn gaps(document: &Value) -> Vec<String> {
+    let empty = |value: &Value| value.as_str().unwrap_or_default().trim().is_empty();
+    let mut gaps = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let mut gap = |what: &str| gaps.push(format!("{method} {path}: {what}"));
+            if empty(&operation["summary"]) {
+                gap("no summary");
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                if empty(&parameter["description"]) {
+                    gap(&format!("nothing about {}", parameter["name"]));
+                }
+            }
+            let answers = operation["responses"].as_object().unwrap();
+            for (status, answer) in answers {
+                if empty(&answer["description"]) {
+                    gap(&format!("nothing about {status}"));
+                }
+                if status.starts_with('4') && !answer["content"]["application/problem+json"].is_object() {
+                    gap(&format!("{status} is no problem document"));
+                }
+            }
+            if path.contains('{') && !answers.contains_key("404") {
+                gap("no 404");
+            }
+            if answers.keys().all(|status| !status.starts_with(['2', '3'])) {
+                gap("no answer that is a success");
+            }
+        }
+    }
+    gaps
 }

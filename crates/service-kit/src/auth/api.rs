@@ -29,7 +29,8 @@ pub(crate) async fn list(auth: web::Data<Auth>) -> Result<web::Json<Vec<TokenVie
 
 /// Make a token; its text is shown this once.
 #[utoipa::path(post, operation_id = "create_token", path = "/api/v1/tokens", tag = "tokens", request_body = TokenRequest,
-    responses((status = 201, description = "The token, with its text", body = CreatedToken)))]
+    responses((status = 201, description = "The token, with its text", body = CreatedToken),
+              (status = 422, description = "Everything that is wrong with what was asked for: `errors`", body = addon_client::Problem)))]
 pub(crate) async fn create(
     auth: web::Data<Auth>,
     principal: Principal,
@@ -57,7 +58,8 @@ pub(crate) async fn create(
 /// Revoke a token; it ends within a second.
 #[utoipa::path(delete, operation_id = "revoke_token", path = "/api/v1/tokens/{id}", tag = "tokens",
     params(("id" = String, Path, description = "The token's id")),
-    responses((status = 204, description = "It is revoked")))]
+    responses((status = 204, description = "It is revoked"),
+              (status = 404, description = "There is no token with this id", body = addon_client::Problem)))]
 pub(crate) async fn revoke(
     auth: web::Data<Auth>,
     principal: Principal,

@@ -4,6 +4,7 @@
 
 mod auth;
 mod bodies;
+mod command;
 mod guards;
 mod routing;
 mod service;

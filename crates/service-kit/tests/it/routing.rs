@@ -257,18 +257,36 @@ async fn the_documentation_is_whole_and_loads_nothing_from_elsewhere() {
     for path in ["/api/docs", "/api/docs/"] {
         let page = example.raw(&format!("GET {path} HTTP/1.1")).await;
         assert_eq!(page.status, 200);
+        let policy = page.header("content-security-policy").unwrap();
+        for needed in ["script-src 'self'", "img-src 'self' data:", "connect-src 'self'"] {
+            assert!(policy.contains(needed), "{policy}");
+        }
         assert!(page.body.contains("<title>Things</title>"));
         assert_no_inline(&page.body);
         let assets = page.body.split('"').filter(|part| part.starts_with("/api/docs/"));
         for asset in assets {
             let answer = example.raw(&format!("GET {asset} HTTP/1.1")).await;
             assert_eq!(answer.status, 200, "{asset}");
+            // With `nosniff` a browser runs and applies nothing that is of another type.
+            let expected = match asset.rsplit('.').next().unwrap() {
+                "js" => "text/javascript",
+                "css" => "text/css",
+                _ => "image/png",
+            };
+            assert!(answer.header("content-type").unwrap().starts_with(expected), "{asset}: {answer:?}");
             assert!(answer.header("content-length").unwrap().parse::<usize>().unwrap() > 100, "{asset}");
         }
     }
     let script = example.raw("GET /api/docs/swagger-initializer.js HTTP/1.1").await;
     assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
     assert!(script.body.contains("/docs/openapi.json") && script.body.contains("oauth2RedirectUrl"));
+    assert!(script.body.contains("validatorUrl: null"), "its badge is on another host");
+    let style = example.raw("GET /api/docs/swagger-ui.css HTTP/1.1").await.body;
+    let foreign = style.split("url(").skip(1).map(|rest| rest.trim_start_matches(['"', '\'']));
+    assert!(foreign.clone().count() > 0, "there are images to look at");
+    for url in foreign {
+        assert!(url.starts_with("data:"), "{:?}", url.get(..40));
+    }
     for missing in ["/api/docs/nothing.js", "/api/docs/index.html", "/api/docs/Cargo.toml"] {
         assert_eq!(example.raw(&format!("GET {missing} HTTP/1.1")).await.status, 404, "{missing}");
     }
@@ -288,6 +306,16 @@ async fn the_openapi_document_names_what_is_answered_and_what_it_needs() {
     assert_eq!(create["security"], serde_json::json!([{"token": []}]));
     assert!(create["description"].as_str().unwrap().contains("`publish`"));
     assert!(create["responses"]["default"]["content"]["application/problem+json"].is_object());
+    for status in ["401", "403", "421"] {
+        assert!(create["responses"][status]["content"]["application/problem+json"].is_object(), "{create}");
+    }
+    let token = &paths["/api/v1/tokens"]["post"]["responses"];
+    for status in ["400", "401", "403", "408", "413", "415", "421", "422"] {
+        let answer = &token[status];
+        assert!(answer["content"]["application/problem+json"].is_object(), "{status}: {token}");
+        assert!(!answer["description"].as_str().unwrap().is_empty(), "{status}");
+    }
+    assert_eq!(paths["/healthz"]["get"]["responses"].get("401"), None);
     assert_eq!(paths["/api/v1/things"]["get"]["security"], serde_json::json!([{}, {"token": []}]));
     assert_eq!(paths["/healthz"]["get"]["security"], serde_json::json!([]));
     assert_eq!(paths["/api/things"]["post"]["deprecated"], true);

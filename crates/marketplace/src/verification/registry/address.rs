@@ -1,5 +1,6 @@
 //! Where an image reference leads: which registry, which repository, and where that registry's API is. Pure.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use addon_descriptor::{DEFAULT_REGISTRY, ImageRef};
@@ -26,6 +27,27 @@ impl Place {
             reference: image.reference(),
         }
     }
+}
+
+/// The key of what is said about a registry, under whichever spelling: the scheme's own port may stand there or not, so
+/// that `host` and `host:443` are one, and so are `host` and `host:80` where it is spoken to in plain http.
+pub fn find_key<T>(
+    registries: &BTreeMap<String, T>,
+    registry: &str,
+    insecure: impl Fn(&T) -> bool,
+) -> Option<String> {
+    if registries.contains_key(registry) {
+        return Some(registry.to_owned());
+    }
+    let has_port = registry.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    [("443", false), ("80", true)].into_iter().find_map(|(port, plain)| {
+        let other = match registry.strip_suffix(port).and_then(|rest| rest.strip_suffix(':')) {
+            Some(host) => host.to_owned(),
+            None if has_port => return None,
+            None => format!("{registry}:{port}"),
+        };
+        (insecure(registries.get(&other)?) == plain).then_some(other)
+    })
 }
 
 /// The `host[:port]` that answers for a registry.
@@ -57,6 +79,42 @@ mod tests {
         assert_eq!((place.repository.as_str(), place.reference.as_str()), ("library/busybox", "latest"));
         let own = Place::of(&"Reg.Example:5000/a/b:1".parse().unwrap());
         assert_eq!(api_host(&own.registry), "reg.example:5000");
+    }
+
+    #[test]
+    fn the_schemes_own_port_may_be_written_or_not() {
+        // Which are spoken to in plain http.
+        let registries = BTreeMap::from(
+            [
+                ("a", false),
+                ("b:443", false),
+                ("c", true),
+                ("d:80", true),
+                ("e", false),
+                ("e:80", true),
+                ("[::1]", true),
+            ]
+            .map(|(host, insecure)| (host.to_owned(), insecure)),
+        );
+        for (asked, expected) in [
+            ("a", Some("a")),
+            ("a:443", Some("a")),
+            ("a:80", None),
+            ("a:5000", None),
+            ("b", Some("b:443")),
+            ("b:443", Some("b:443")),
+            ("c:80", Some("c")),
+            ("c:443", None),
+            ("d", Some("d:80")),
+            ("e", Some("e")),
+            ("e:80", Some("e:80")),
+            ("e:443", Some("e")),
+            ("[::1]:80", Some("[::1]")),
+            ("[::80]", None),
+            ("x", None),
+        ] {
+            assert_eq!(find_key(&registries, asked, |plain| *plain).as_deref(), expected, "{asked}");
+        }
     }
 
     #[test]

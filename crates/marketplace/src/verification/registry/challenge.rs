@@ -43,7 +43,7 @@ impl Bearer {
     /// Whether a token may be fetched at this realm for a registry at `registry`.
     ///
     /// Without credentials any public host will do: there is nothing to lose. Credentials go to the registry's own site
-    /// only. Plain http is for the same host, and only where the registry itself is spoken to that way.
+    /// only, on whichever port: a registry and its token service often stand beside each other on one host. Plain http is for the same host, and only where the registry itself is spoken to that way.
     ///
     /// # Errors
     /// The reason, as a sentence.

@@ -4,6 +4,7 @@
 //! the marketplace stands in. A name is resolved here, the addresses are judged, and the connection is made to a
 //! judged address: nothing resolves the name a second time.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -29,8 +30,8 @@ pub(super) struct Forbidden {
     pub(super) host: String,
     /// The address it has.
     pub(super) address: IpAddr,
-    /// What sort of address that is, as it reads in a sentence.
-    pub(super) kind: &'static str,
+    /// What sort of address that is.
+    pub(super) kind: Kind,
 }
 
 impl Guard {
@@ -46,7 +47,7 @@ impl Guard {
             Kind::Loopback => self.loopback,
             Kind::Never(_) => false,
         };
-        let forbidden = || Forbidden { host: host.to_owned(), address, kind: kind.text() };
+        let forbidden = || Forbidden { host: host.to_owned(), address, kind };
         if allowed { Ok(()) } else { Err(forbidden()) }
     }
 
@@ -94,11 +95,31 @@ fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.')
 }
 
+/// If a host is written as an address at which there is never a registry (link-local, multicast, reserved): what sort of
+/// address it is, as it reads in a sentence. Naming such a host in the configuration opens nothing.
+pub fn never_asked(host: &str) -> Option<&'static str> {
+    match kind(bare(host).parse().ok()?) {
+        Some(Kind::Never(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Addresses that are not on the public internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
+    /// This machine.
     Loopback,
+    /// A network of someone's own.
     Private,
+    /// Nothing that a registry can have; what it is instead.
     Never(&'static str),
+}
+
+/// As it reads in a sentence.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
 }
 
 impl Kind {
@@ -252,7 +273,7 @@ mod tests {
     #[test]
     fn a_literal_is_judged_and_a_name_is_left_to_the_resolver() {
         let guard = Guard::default();
-        assert_eq!(guard.check_literal("10.0.0.1").unwrap_err().kind, "an address of a private network");
+        assert_eq!(guard.check_literal("10.0.0.1").unwrap_err().kind, Kind::Private);
         assert!(guard.check_literal("[::1]").is_err());
         assert!(guard.check_literal("8.8.8.8").is_ok());
         assert!(guard.check_literal("registry.example").is_ok());

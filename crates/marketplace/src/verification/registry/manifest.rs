@@ -74,6 +74,31 @@ struct Descriptor {
     annotations: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
+/// What bytes are by their outline, before they are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outline {
+    /// A JSON object with a schema version.
+    Manifest,
+    /// They end before they say what they are.
+    CutShort,
+    /// Something else, as the page of a gateway.
+    Foreign,
+}
+
+/// What bytes are by their outline.
+pub fn outline(bytes: &[u8]) -> Outline {
+    #[derive(Deserialize)]
+    struct Versioned {
+        #[serde(rename = "schemaVersion")]
+        _schema_version: serde::de::IgnoredAny,
+    }
+    match serde_json::from_slice::<Versioned>(bytes) {
+        Ok(_) => Outline::Manifest,
+        Err(error) if error.is_eof() => Outline::CutShort,
+        Err(_) => Outline::Foreign,
+    }
+}
+
 /// Reads a manifest or an index.
 ///
 /// # Errors
@@ -224,6 +249,20 @@ mod tests {
         assert!(check(&huge).unwrap_err().contains("bytes"));
         let entries: Vec<_> = (0..257).map(|_| part(OCI_INDEX, 1, 1)).collect();
         assert!(check(&json!({"schemaVersion": 2, "manifests": entries})).unwrap_err().contains("entries"));
+    }
+
+    #[test]
+    fn manifests_are_told_from_pages_of_gateways() {
+        let image = json!({"schemaVersion": 2, "config": part(OCI_CONFIG, 1, 1), "layers": []});
+        let bytes = serde_json::to_vec(&image).unwrap();
+        assert_eq!(outline(&bytes), Outline::Manifest);
+        assert_eq!(outline(br#"{"schemaVersion": 1}"#), Outline::Manifest);
+        for end in 0..bytes.len() {
+            assert_eq!(outline(&bytes[..end]), Outline::CutShort, "{end}");
+        }
+        for foreign in ["<html>", "{}", "[]", "7", "\"text\"", "not found"] {
+            assert_eq!(outline(foreign.as_bytes()), Outline::Foreign, "{foreign}");
+        }
     }
 
     #[test]

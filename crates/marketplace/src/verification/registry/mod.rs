@@ -20,14 +20,15 @@ use std::time::Duration;
 use addon_descriptor::{Digest, ImageRef};
 use url::Url;
 
-pub use self::address::is_loopback_host;
+pub use self::address::{find_key, is_loopback_host};
 pub use self::credentials::{Credentials, DockerConfigError, docker_config};
+pub use self::guard::never_asked;
 pub use self::transport::{Deadlines, ProxySettings};
 
 use self::address::Place;
 use self::platform::Platform;
 use self::session::Session;
-use self::transport::Transport;
+use self::transport::{Fault, Transport, endpoint};
 
 /// What the configuration says about one registry.
 #[derive(Debug, Clone, Default)]
@@ -105,11 +106,11 @@ pub enum RegistryError {
         reason: String,
     },
     /// Our own rules do not let us ask.
-    #[error("{host} is not asked: {reason}")]
+    #[error("{image} cannot be verified: {reason}")]
     Refused {
-        /// The host that would have been asked.
-        host: String,
-        /// Which rule.
+        /// The reference.
+        image: String,
+        /// Who would have been asked, and which rule is against it.
         reason: String,
     },
     /// Down, slow, overloaded, or not speaking as a registry does.
@@ -138,6 +139,27 @@ impl RegistryError {
     pub fn is_no_answer(&self) -> bool {
         matches!(self, Self::NoAnswer { .. })
     }
+
+    /// What became of a request for this image.
+    fn of(image: &str, fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(reason) => Self::Refused { image: image.to_owned(), reason },
+            Fault::NoAnswer { host, reason } => Self::NoAnswer { host, reason, retry_after: None },
+        }
+    }
+}
+
+/// Longest part of a message that a registry has a say in, in characters.
+const MAX_TOLD: usize = 500;
+
+/// Text that a registry has a say in, fit to be shown: of bounded length, on one line, without control characters.
+fn presentable(text: &str) -> String {
+    let mut shown: String =
+        text.chars().take(MAX_TOLD).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(MAX_TOLD).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Asks registries.
@@ -156,12 +178,15 @@ impl RegistryClient {
         let mut named = BTreeSet::new();
         let mut insecure = BTreeSet::new();
         for (name, registry) in &settings.registries {
-            let host = address::api_host(name).to_owned();
-            if registry.insecure {
-                insecure.insert(host.clone());
+            for name in [name].into_iter().chain(&registry.mirror) {
+                let known = registry_of(&settings.registries, name);
+                let plain = known.is_some_and(|registry| registry.insecure);
+                let Ok(base) = base_of(name, plain) else { continue };
+                if plain {
+                    insecure.insert(endpoint(&base));
+                }
+                named.insert(endpoint(&base));
             }
-            named.insert(host);
-            named.extend(registry.mirror.as_deref().map(|mirror| address::api_host(mirror).to_owned()));
         }
         let transport =
             Transport::new(named, insecure, settings.loopback, settings.deadlines, settings.proxy.as_ref())?;
@@ -175,7 +200,8 @@ impl RegistryClient {
     /// See [`RegistryError`].
     pub async fn image(&self, image: &ImageRef) -> Result<ImageFacts, RegistryError> {
         let place = Place::of(image);
-        let mirror = self.registries.get(&place.registry).and_then(|registry| registry.mirror.as_deref());
+        let mirror =
+            registry_of(&self.registries, &place.registry).and_then(|registry| registry.mirror.as_deref());
         if let Some(mirror) = mirror {
             let mirrored = self.session(Place { registry: mirror.to_owned(), ..place.clone() }, image)?;
             match mirrored.facts().await {
@@ -199,14 +225,66 @@ impl RegistryClient {
     }
 
     fn session(&self, place: Place, image: &ImageRef) -> Result<Session<'_>, RegistryError> {
-        let host = address::api_host(&place.registry).to_owned();
-        let base = format!("{}://{host}/v2/", self.transport.scheme(&host));
-        let base = Url::parse(&base).map_err(|_| RegistryError::Invalid {
+        let registry = registry_of(&self.registries, &place.registry);
+        let plain = registry.is_some_and(|registry| registry.insecure);
+        let base = base_of(&place.registry, plain).map_err(|_| RegistryError::Invalid {
             image: image.to_string(),
-            reason: format!("names a registry that is no host: {host}"),
+            reason: format!("names a registry that is no host: {}", place.registry),
         })?;
-        let registry = self.registries.get(&place.registry);
         let credentials = registry.and_then(|registry| registry.credentials.as_ref());
         Ok(Session::new(&self.transport, credentials, base, place, image))
+    }
+}
+
+/// What the configuration says about a registry.
+fn registry_of<'a>(registries: &'a BTreeMap<String, Registry>, name: &str) -> Option<&'a Registry> {
+    registries.get(&find_key(registries, name, |registry| registry.insecure)?)
+}
+
+/// Where a registry's API begins.
+fn base_of(registry: &str, insecure: bool) -> Result<Url, url::ParseError> {
+    let scheme = if insecure { "http" } else { "https" };
+    Url::parse(&format!("{scheme}://{}/v2/", address::api_host(registry)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_registry_at_its_schemes_own_port_is_one_however_it_is_written() {
+        let second = Duration::from_secs(1);
+        // (what the configuration names, in plain http, what the image says)
+        for (named, insecure, image) in [
+            ("127.0.0.1:80", true, "127.0.0.1:80/a:1"),
+            ("127.0.0.1", true, "127.0.0.1:80/a:1"),
+            ("127.0.0.1:80", true, "127.0.0.1/a:1"),
+            ("127.0.0.1:443", false, "127.0.0.1:443/a:1"),
+            ("127.0.0.1", false, "127.0.0.1:443/a:1"),
+            ("127.0.0.1:443", false, "127.0.0.1/a:1"),
+        ] {
+            let credentials = Some(Credentials { user: "me".to_owned(), password: "x".to_owned().into() });
+            let registry = Registry { insecure, credentials, ..Registry::default() };
+            let client = RegistryClient::new(Settings {
+                registries: BTreeMap::from([(named.to_owned(), registry)]),
+                loopback: true,
+                deadlines: Deadlines { connect: second, idle: second, total: second },
+                proxy: None,
+            })
+            .unwrap();
+            let known = registry_of(&client.registries, image.split('/').next().unwrap());
+            assert!(known.is_some_and(|registry| registry.credentials.is_some()), "{named} {image}");
+            // Whatever listens there or not: it is asked.
+            let error = client.image(&image.parse().unwrap()).await.unwrap_err();
+            assert!(!matches!(error, RegistryError::Refused { .. }), "{named} {image}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_registry_says_is_shown_short_and_harmless() {
+        assert_eq!(presentable("is no image"), "is no image");
+        assert_eq!(presentable("a\u{1b}[31m\nb"), "a\u{fffd}[31m\u{fffd}b");
+        let long = presentable(&"é".repeat(100_000));
+        assert_eq!(long.chars().count(), MAX_TOLD + 1);
     }
 }

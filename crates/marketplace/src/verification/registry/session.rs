@@ -7,17 +7,17 @@ use addon_descriptor::{Digest, ImageRef};
 use base64::Engine as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::StatusCode;
-use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use url::Url;
 
 use super::address::Place;
 use super::challenge::{Bearer, Challenge};
-use super::manifest::{self, Entry, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest};
+use super::manifest::{self, Entry, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Outline};
 use super::platform::Platform;
 use super::transport::{Answer, Transport, host_of};
-use super::{Credentials, ImageFacts, PlatformFacts, RegistryError, Wait};
+use super::{Credentials, ImageFacts, PlatformFacts, RegistryError, Wait, presentable};
 
 /// Indexes inside indexes that are followed: none is common, one is seen.
 const MAX_DEPTH: usize = 2;
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
             found.extend(answers);
             entries = Vec::new();
             for index in indexes {
-                match self.manifest(&index.digest.to_string()).await?.1 {
+                match self.part(index.digest, None).await?.1 {
                     Manifest::Index(inner) => entries.extend(inner),
                     Manifest::Image { .. } => {
                         return Err(
@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
     }
 
     async fn entry(&self, entry: Entry) -> Result<PlatformFacts, RegistryError> {
-        let (manifest, document) = self.manifest(&entry.digest.to_string()).await?;
+        let (manifest, document) = self.part(entry.digest, entry.platform.as_ref()).await?;
         let Manifest::Image { config, bytes } = document else {
             return Err(self.invalid(format!("lists {manifest} as an image, which it is not")));
         };
@@ -129,6 +129,22 @@ impl<'a> Session<'a> {
         Ok(PlatformFacts { platform, manifest, config, bytes })
     }
 
+    /// Fetches a manifest that an index lists.
+    async fn part(
+        &self,
+        digest: Digest,
+        platform: Option<&Platform>,
+    ) -> Result<(Digest, Manifest), RegistryError> {
+        self.manifest(&digest.to_string()).await.map_err(|error| match error {
+            // The image itself is there: its index has been read.
+            RegistryError::NotFound { registry, .. } => {
+                let whose = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
+                self.invalid(format!("lists the manifest {digest}{whose}, which {registry} does not have"))
+            }
+            error => error,
+        })
+    }
+
     /// Fetches a manifest by tag or digest, and holds it to every digest it is called by.
     async fn manifest(&self, reference: &str) -> Result<(Digest, Manifest), RegistryError> {
         let answer =
@@ -137,6 +153,16 @@ impl<'a> Session<'a> {
         let claimed = answer.headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
         let asked = reference.parse::<Digest>().ok();
         let claimed = claimed.and_then(|text| text.parse::<Digest>().ok());
+        let vouched = [asked, claimed].contains(&Some(digest));
+        match manifest::outline(&answer.body) {
+            Outline::CutShort if !vouched => {
+                return Err(no_answer(&answer, "its answer ends before it is whole".to_owned()));
+            }
+            Outline::Foreign if !vouched && !speaks_of_manifests(&answer) => {
+                return Err(no_answer(&answer, not_as_a_registry(&answer)));
+            }
+            _ => (),
+        }
         if let Some(other) = asked.into_iter().chain(claimed).find(|called| *called != digest) {
             return Err(
                 self.invalid(format!("is served wrongly: the registry calls {other} what is {digest}"))
@@ -147,8 +173,18 @@ impl<'a> Session<'a> {
     }
 
     async fn platform(&self, config: Digest) -> Result<Platform, RegistryError> {
-        let answer = self.ask(&format!("blobs/{config}"), "*/*", MAX_CONFIG_BYTES).await?;
+        let answer = self.ask(&format!("blobs/{config}"), "*/*", MAX_CONFIG_BYTES).await;
+        let answer = answer.map_err(|error| match error {
+            RegistryError::NotFound { registry, .. } => {
+                self.invalid(format!("names the configuration {config}, which {registry} does not have"))
+            }
+            error => error,
+        })?;
         if Digest::of(&answer.body) != config {
+            // A page of a gateway, or the beginning of what was asked for.
+            if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_err() {
+                return Err(no_answer(&answer, not_as_a_registry(&answer)));
+            }
             return Err(self.invalid(format!("is served wrongly: its configuration is not {config}")));
         }
         manifest::read_config(&answer.body).map_err(|reason| self.invalid(reason))
@@ -181,6 +217,7 @@ impl<'a> Session<'a> {
         let login = login.filter(|login| login.host == host_of(url));
         let answer =
             self.transport.get(url, accept, login.map(|login| &login.authorization), max_bytes).await;
+        let answer = answer.map_err(|fault| RegistryError::of(&self.image, fault));
         let status = answer.as_ref().map_or(0, |answer| answer.status.as_u16());
         metrics::counter!("marketplace_registry_requests_total", "status" => class_of(status)).increment(1);
         answer
@@ -208,10 +245,12 @@ impl<'a> Session<'a> {
         bearer: &Bearer,
         credentials: Option<&Credentials>,
     ) -> Result<HeaderValue, RegistryError> {
-        bearer
-            .check_realm(registry, credentials.is_some())
-            .map_err(|reason| RegistryError::Refused { host: host_of(registry), reason })?;
-        self.transport.check_step(registry, &bearer.realm)?;
+        bearer.check_realm(registry, credentials.is_some()).map_err(|reason| RegistryError::Refused {
+            image: self.image.clone(),
+            reason: presentable(&reason),
+        })?;
+        let fault = |fault| RegistryError::of(&self.image, fault);
+        self.transport.check_step(registry, &bearer.realm).map_err(fault)?;
         let mut realm = bearer.realm.clone();
         {
             let mut query = realm.query_pairs_mut();
@@ -221,18 +260,22 @@ impl<'a> Session<'a> {
             query.append_pair("scope", &bearer.scope_for(&self.place.repository));
         }
         let login = credentials.map(basic);
-        let answer = self.transport.get(&realm, "application/json", login.as_ref(), MAX_TOKEN_BYTES).await?;
-        if answer.status != StatusCode::OK {
-            return Err(self.refusal(&answer));
+        let answer = self.transport.get(&realm, "application/json", login.as_ref(), MAX_TOKEN_BYTES).await;
+        let answer = answer.map_err(fault)?;
+        match answer.status.as_u16() {
+            200 => (),
+            // Whatever a token service does not find or understand, it says nothing about the image.
+            status @ (400 | 404) => {
+                return Err(no_answer(&answer, format!("it was asked for a token and answers {status}")));
+            }
+            _ => return Err(self.refusal(&answer)),
         }
         let token = serde_json::from_slice::<Token>(&answer.body).ok();
         let token = token.map(|token| [token.token, token.access_token]).into_iter().flatten().flatten();
         let token = token.into_iter().find(|token| !token.is_empty());
         let header = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
-        let mut header = header.ok_or_else(|| RegistryError::NoAnswer {
-            host: host_of(&realm),
-            reason: "it was asked for a token and answered something else".to_owned(),
-            retry_after: None,
+        let mut header = header.ok_or_else(|| {
+            no_answer(&answer, "it was asked for a token and answered something else".to_owned())
         })?;
         header.set_sensitive(true);
         Ok(header)
@@ -241,7 +284,7 @@ impl<'a> Session<'a> {
     /// Sorts an answer that is no success. Only what a registry says in a registry's words is an answer: a gateway in
     /// front of a stopped registry says 404 as well.
     fn refusal(&self, answer: &Answer) -> RegistryError {
-        let (image, registry, host) = (self.image.clone(), self.place.registry.clone(), host_of(&answer.url));
+        let (image, registry) = (self.image.clone(), self.place.registry.clone());
         let document = serde_json::from_slice::<ErrorDocument>(&answer.body).ok();
         let code =
             document.as_ref().and_then(|document| document.errors.first()).map(|error| error.code.as_str());
@@ -254,7 +297,8 @@ impl<'a> Session<'a> {
                 RegistryError::Denied { image, reason: self.what_to_do(), registry }
             }
             400 if speaks => {
-                let reason = format!("is refused by {registry}: {}", code.unwrap_or("a malformed request"));
+                let code = code.filter(|code| is_code(code)).unwrap_or("a malformed request");
+                let reason = format!("is refused by {registry}: {code}");
                 RegistryError::Invalid { image, reason }
             }
             status => {
@@ -263,7 +307,7 @@ impl<'a> Session<'a> {
                     500.. => format!("it is in trouble ({status})"),
                     _ => format!("it answers {status}, but not as a registry does"),
                 };
-                RegistryError::NoAnswer { host, reason, retry_after: retry_after(answer) }
+                no_answer(answer, reason)
             }
         }
     }
@@ -281,8 +325,38 @@ impl<'a> Session<'a> {
     }
 
     fn invalid(&self, reason: String) -> RegistryError {
-        RegistryError::Invalid { image: self.image.clone(), reason }
+        RegistryError::Invalid { image: self.image.clone(), reason: presentable(&reason) }
     }
+}
+
+/// An answer that tells nothing about the image.
+fn no_answer(answer: &Answer, reason: String) -> RegistryError {
+    RegistryError::NoAnswer { host: host_of(&answer.url), reason, retry_after: retry_after(answer) }
+}
+
+fn not_as_a_registry(answer: &Answer) -> String {
+    let kind = content_type(answer);
+    let kind = if kind.is_empty() { "nothing that says what it is" } else { kind };
+    presentable(&format!("it answers {} with {kind}, but not as a registry does", answer.status.as_u16()))
+}
+
+/// Whether an answer's head is that of a registry which serves a manifest.
+fn speaks_of_manifests(answer: &Answer) -> bool {
+    let kind = content_type(answer);
+    answer.headers.contains_key("docker-distribution-api-version")
+        || manifest::ACCEPT.split(", ").any(|known| known == kind)
+}
+
+/// The media type, without its parameters.
+fn content_type(answer: &Answer) -> &str {
+    let value = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether this is an error's name as the distribution specification has them: what else a registry writes there is
+/// not shown.
+fn is_code(code: &str) -> bool {
+    (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 fn basic(credentials: &Credentials) -> HeaderValue {

@@ -9,8 +9,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, StatusCode};
 use url::Url;
 
-use super::RegistryError;
-use super::guard::{Forbidden, Guard};
+use super::guard::{Forbidden, Guard, Kind};
 
 /// Most redirects of one request: manifests take at most one, blobs one or two to a content network.
 const MAX_REDIRECTS: usize = 3;
@@ -47,14 +46,30 @@ pub(super) struct Answer {
     pub(super) url: Url,
 }
 
+/// Why nothing came back that could be used. It does not know about which image it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// Our own rules do not let us ask, or go on: the whole sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// Down, slow, or broken off.
+    #[error("{host} gives no answer: {reason}")]
+    NoAnswer {
+        /// Who was asked.
+        host: String,
+        /// What happened instead.
+        reason: String,
+    },
+}
+
 /// Sends requests. Cheap to share; its connections are kept between requests.
 #[derive(Debug)]
 pub(super) struct Transport {
     /// For hosts that the configuration does not name: public addresses only.
     public: Client,
-    /// For `host:port`s that it names; made only where there are any.
+    /// For those that it names; made only where there are any.
     named: Option<Client>,
-    /// `host:port`, or `host` for the scheme's own port.
+    /// As [`endpoint`] writes them.
     named_hosts: BTreeSet<String>,
     insecure_hosts: BTreeSet<String>,
     named_guard: Guard,
@@ -77,11 +92,6 @@ impl Transport {
         Ok(Self { public, named, named_hosts, insecure_hosts, named_guard })
     }
 
-    /// `http` for the hosts that the configuration names as insecure, `https` for all others.
-    pub(super) fn scheme(&self, host: &str) -> &'static str {
-        if self.insecure_hosts.contains(host) { "http" } else { "https" }
-    }
-
     /// GETs `url`, following redirects; `authorization` goes to the host of `url` alone.
     pub(super) async fn get(
         &self,
@@ -89,7 +99,7 @@ impl Transport {
         accept: &'static str,
         authorization: Option<&HeaderValue>,
         max_bytes: usize,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<Answer, Fault> {
         let mut at = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let authorization = authorization.filter(|_| at.origin() == url.origin());
@@ -99,25 +109,34 @@ impl Transport {
             }
             let target = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
             let target = target.and_then(|target| at.join(target).ok());
-            let next = target.ok_or_else(|| RegistryError::Refused {
-                host: host_of(&at),
-                reason: "it redirects without saying where".to_owned(),
-            })?;
+            let from = host_of(&at);
+            let next =
+                target.ok_or_else(|| Fault::Refused(format!("{from} redirects without saying where")))?;
+            if !matches!(next.scheme(), "https" | "http") {
+                let scheme = next.scheme();
+                return Err(Fault::Refused(format!(
+                    "{from} redirects to an address of {scheme}:, which is no way to reach a registry"
+                )));
+            }
             self.check_step(&at, &next)?;
             at = next;
         }
-        let reason = format!("it redirects more than {MAX_REDIRECTS} times");
-        Err(RegistryError::Refused { host: host_of(url), reason })
+        Err(Fault::Refused(format!("{} redirects more than {MAX_REDIRECTS} times", host_of(url))))
     }
 
     /// A host that the configuration does not name does not get to send us to one that it does.
-    pub(super) fn check_step(&self, from: &Url, to: &Url) -> Result<(), RegistryError> {
-        let (from, to) = (host_of(from), host_of(to));
-        if self.named_hosts.contains(&to) && !self.named_hosts.contains(&from) {
-            let reason = format!("it sends on to {to}, a registry of the configuration's own");
-            return Err(RegistryError::Refused { host: from, reason });
+    pub(super) fn check_step(&self, from: &Url, to: &Url) -> Result<(), Fault> {
+        if self.names(to) && !self.names(from) {
+            let (from, to) = (host_of(from), host_of(to));
+            return Err(Fault::Refused(format!(
+                "{from} sends on to {to}, a registry of the configuration's own"
+            )));
         }
         Ok(())
+    }
+
+    fn names(&self, url: &Url) -> bool {
+        self.named_hosts.contains(&endpoint(url))
     }
 
     async fn get_once(
@@ -126,23 +145,23 @@ impl Transport {
         accept: &'static str,
         authorization: Option<&HeaderValue>,
         max_bytes: usize,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<Answer, Fault> {
         let client = self.client_for(url)?;
         let mut request = client.get(url.clone()).header(ACCEPT, accept);
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        let mut response = request.send().await.map_err(|error| failure(url, &error))?;
+        let mut response = request.send().await.map_err(|error| self.failure(url, &error))?;
         let status = response.status();
         let limit = if status.is_success() { max_bytes } else { MAX_ERROR_BYTES };
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| failure(url, &error))? {
+        while let Some(piece) = response.chunk().await.map_err(|error| self.failure(url, &error))? {
             if body.len() + piece.len() > limit {
                 if !status.is_success() {
                     break;
                 }
-                let reason = format!("its answer has more than {limit} bytes");
-                return Err(RegistryError::Refused { host: host_of(url), reason });
+                let host = host_of(url);
+                return Err(Fault::Refused(format!("{host} answers with more than {limit} bytes")));
             }
             body.extend_from_slice(&piece);
         }
@@ -150,12 +169,12 @@ impl Transport {
     }
 
     /// The client whose rules hold for this address, which is judged here if it needs no resolving.
-    fn client_for(&self, url: &Url) -> Result<&Client, RegistryError> {
+    fn client_for(&self, url: &Url) -> Result<&Client, Fault> {
         let host = host_of(url);
-        let refused = |reason: String| Err(RegistryError::Refused { host: host.clone(), reason });
+        let refused = |reason: String| Err(Fault::Refused(format!("{host} is not asked: {reason}")));
         match url.scheme() {
             "https" => (),
-            "http" if self.insecure_hosts.contains(&host) => (),
+            "http" if self.insecure_hosts.contains(&endpoint(url)) => (),
             "http" => {
                 return refused(format!(
                     "plain http is for registries that the configuration names: [registries.\"{host}\"] with insecure = true"
@@ -168,19 +187,63 @@ impl Transport {
         }
         let literal = url.host_str().unwrap_or_default();
         let (client, judged) = match &self.named {
-            Some(named) if self.named_hosts.contains(&host) => {
-                (named, self.named_guard.check_literal(literal))
-            }
+            Some(named) if self.names(url) => (named, self.named_guard.check_literal(literal)),
             _ => (&self.public, Guard::default().check_literal(literal)),
         };
         match judged {
             Ok(()) => Ok(client),
-            Err(forbidden) => refused(explain(&forbidden, &host)),
+            Err(forbidden) => refused(self.explain(&forbidden, url)),
         }
+    }
+
+    /// Why an address is not connected to, and what to change where anything can be changed.
+    fn explain(&self, forbidden: &Forbidden, url: &Url) -> String {
+        let advice = match forbidden.kind {
+            Kind::Never(_) => "no registry can be there, whatever the configuration says".to_owned(),
+            _ if self.names(url) => {
+                "registries on this machine are asked only while server.address is a loopback address"
+                    .to_owned()
+            }
+            _ => format!(
+                "if that is your registry, name it in the configuration: [registries.\"{}\"]",
+                host_of(url)
+            ),
+        };
+        format!("{forbidden}; {advice}")
+    }
+
+    /// Why there is no answer; or that our own rules do not let us ask.
+    fn failure(&self, url: &Url, error: &reqwest::Error) -> Fault {
+        let host = host_of(url);
+        let mut cause = error.source();
+        let mut last = None;
+        while let Some(error) = cause {
+            if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
+                let reason = self.explain(forbidden, url);
+                return Fault::Refused(format!("{host} is not asked: {reason}"));
+            }
+            last = Some(error.to_string());
+            cause = error.source();
+        }
+        let reason = if error.is_timeout() {
+            "it did not answer in time".to_owned()
+        } else if error.is_connect() {
+            format!("it cannot be reached ({})", last.unwrap_or_else(|| "no connection".to_owned()))
+        } else {
+            format!("its answer broke off ({})", last.unwrap_or_else(|| "no more data".to_owned()))
+        };
+        Fault::NoAnswer { host, reason }
     }
 }
 
-/// `host`, or `host:port` where the port is not the scheme's own.
+/// `host:port` with the port that is connected to, whether it is written or the scheme's own: what is named and what is
+/// asked are compared in this form.
+pub(super) fn endpoint(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// `host`, or `host:port` where the port is not the scheme's own: what people are shown.
 pub(super) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -210,32 +273,6 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-fn explain(forbidden: &Forbidden, host: &str) -> String {
-    format!("{forbidden}; if that is your registry, name it in the configuration: [registries.\"{host}\"]")
-}
-
-/// Why there is no answer; or that our own rules do not let us ask.
-fn failure(url: &Url, error: &reqwest::Error) -> RegistryError {
-    let host = host_of(url);
-    let mut cause = error.source();
-    let mut last = None;
-    while let Some(error) = cause {
-        if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
-            return RegistryError::Refused { reason: explain(forbidden, &host), host };
-        }
-        last = Some(error.to_string());
-        cause = error.source();
-    }
-    let reason = if error.is_timeout() {
-        "it did not answer in time".to_owned()
-    } else if error.is_connect() {
-        format!("it cannot be reached ({})", last.unwrap_or_else(|| "no connection".to_owned()))
-    } else {
-        format!("its answer broke off ({})", last.unwrap_or_else(|| "no more data".to_owned()))
-    };
-    RegistryError::NoAnswer { host, reason, retry_after: None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,7 +290,8 @@ mod tests {
 
     #[test]
     fn plain_http_and_inner_addresses_are_for_named_host_and_port_only() {
-        let transport = transport(&["127.0.0.1:5000", "10.0.0.1"], &["127.0.0.1:5000"]);
+        let transport =
+            transport(&["127.0.0.1:5000", "10.0.0.1:443", "10.0.0.2:80"], &["127.0.0.1:5000", "10.0.0.2:80"]);
         for (url, expected) in [
             ("https://registry.example/v2/", true),
             ("http://registry.example/v2/", false),
@@ -261,7 +299,12 @@ mod tests {
             ("http://127.0.0.1:22/", false),
             ("https://127.0.0.1/", false),
             ("https://10.0.0.1/", true),
+            ("https://10.0.0.1:443/", true),
             ("https://10.0.0.1:8443/", false),
+            ("http://10.0.0.1/", false),
+            ("http://10.0.0.2/", true),
+            ("http://10.0.0.2:80/", true),
+            ("https://10.0.0.2/", false),
             ("https://2130706433/", false),
             ("https://0x7f.1/", false),
             ("https://[::ffff:127.0.0.1]/", false),
@@ -274,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_stranger_does_not_send_on_to_a_named_registry() {
-        let transport = transport(&["own.example", "mine.example"], &[]);
+        let transport = transport(&["own.example:443", "mine.example:443"], &[]);
         let step =
             |from: &str, to: &str| transport.check_step(&from.parse().unwrap(), &to.parse().unwrap()).is_ok();
         assert!(!step("https://evil.example/", "https://own.example/x"));
@@ -289,5 +332,16 @@ mod tests {
         assert!(refusal.contains("[registries.\"10.0.0.1:5000\"]"), "{refusal}");
         let refusal = allowed(&transport(&[], &[]), "http://r.example/").unwrap_err();
         assert!(refusal.contains("insecure = true"), "{refusal}");
+        // Naming would not help these, so it is not the advice.
+        let local = transport(&["169.254.169.254:443"], &[]);
+        for transport in [transport(&[], &[]), local] {
+            let refusal = allowed(&transport, "https://169.254.169.254/").unwrap_err();
+            assert!(refusal.contains("a link-local address; no registry can be there"), "{refusal}");
+            assert!(!refusal.contains("[registries."), "{refusal}");
+        }
+        let mut elsewhere = transport(&["127.0.0.1:443"], &[]);
+        elsewhere.named_guard.loopback = false;
+        let refusal = allowed(&elsewhere, "https://127.0.0.1/").unwrap_err();
+        assert!(refusal.contains("server.address") && !refusal.contains("[registries."), "{refusal}");
     }
 }
