@@ -155,10 +155,10 @@ impl Comparison<'_> {
             (None, None, None) => None,
         };
         if entrypoint.is_some_and(|entrypoint| entrypoint != made_entrypoint) {
-            found.add("Config.Entrypoint", "is not the one that was meant".to_owned());
+            found.add("Config.Entrypoint", "is not the one that was meant");
         }
         if command.is_some_and(|command| command != made_command) {
-            found.add("Config.Cmd", "is not the one that was meant".to_owned());
+            found.add("Config.Cmd", "is not the one that was meant");
         }
     }
 
@@ -170,7 +170,7 @@ impl Comparison<'_> {
             match made.get(name) {
                 None => found.add("Config.Env", format!("{name} is missing")),
                 Some(other) if other != value => {
-                    found.add("Config.Env", format!("{name} has another value than was meant"))
+                    found.add("Config.Env", format!("{name} has another value than was meant"));
                 }
                 Some(_) => (),
             }
@@ -226,7 +226,7 @@ impl Comparison<'_> {
             // Engines before API 1.44 drop it.
             && (made.start_interval.is_none() || set(made.start_interval) == set(own.start_interval).or(set(of_image.start_interval)));
         if !same {
-            found.add("Config.Healthcheck", "is not the one that was meant".to_owned());
+            found.add("Config.Healthcheck", "is not the one that was meant");
         }
     }
 
@@ -246,7 +246,7 @@ impl Comparison<'_> {
         let privileged = meant.privileged == Some(true);
         if !privileged && (is_emptied(made.masked_paths.as_ref()) || is_emptied(made.readonly_paths.as_ref()))
         {
-            found.add("HostConfig.MaskedPaths", "the system's paths are laid open".to_owned());
+            found.add("HostConfig.MaskedPaths", "the system's paths are laid open");
         }
         let meant_fields = fields(meant);
         let made_fields = fields(&made);
@@ -408,7 +408,7 @@ fn is_ours(label: &str) -> bool {
 struct Differences(Vec<Difference>);
 
 impl Differences {
-    fn add(&mut self, field: &str, words: String) {
+    fn add(&mut self, field: &str, words: impl std::fmt::Display) {
         self.0.push(Difference { field: field.to_owned(), words: format!("{field}: {words}") });
     }
 

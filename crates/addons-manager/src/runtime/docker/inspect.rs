@@ -40,7 +40,7 @@ pub(super) fn container(answer: &ContainerInspectResponse) -> InspectedContainer
             mounts: list::mounts(answer.mounts.clone().unwrap_or_default()),
             ports: published.filter(|_| running).map(ports).unwrap_or_default(),
             exit_code: if ended { state.exit_code } else { None },
-            id: id.clone(),
+            id,
         },
         running,
         restarting: state.restarting.unwrap_or_default(),

@@ -61,20 +61,15 @@ pub enum RegistryLogin {
 }
 
 type Flight = Shared<BoxFuture<'static, Result<InspectedImage, RuntimeError>>>;
+/// One that ends when nobody waits for it, and how far it is.
+type UnderWay =
+    (WeakShared<BoxFuture<'static, Result<InspectedImage, RuntimeError>>>, watch::Receiver<PullProgress>);
 type Key = (String, String, Option<String>);
 
 /// The pulls that are under way.
 pub(super) struct Pulls {
     permits: Semaphore,
-    flights: Mutex<
-        HashMap<
-            Key,
-            (
-                WeakShared<BoxFuture<'static, Result<InspectedImage, RuntimeError>>>,
-                watch::Receiver<PullProgress>,
-            ),
-        >,
-    >,
+    flights: Mutex<HashMap<Key, UnderWay>>,
 }
 
 impl Pulls {
@@ -156,7 +151,11 @@ async fn fly(
 }
 
 /// What a tag stands for in its registry: the digest of the index where there is one, else of the manifest.
-pub(super) async fn registry_digest(inner: &Inner, repository: &str, tag: &str) -> Result<String, RuntimeError> {
+pub(super) async fn registry_digest(
+    inner: &Inner,
+    repository: &str,
+    tag: &str,
+) -> Result<String, RuntimeError> {
     let operation = format!("look up {repository}:{tag} in its registry");
     let login = credentials(&inner.settings.registries, repository);
     let reference = format!("{repository}:{tag}");
@@ -165,7 +164,10 @@ pub(super) async fn registry_digest(inner: &Inner, repository: &str, tag: &str) 
         super::within(inner.settings.timeouts.change, client.inspect_registry_image(&reference, login)).await
     };
     let found = answer.await.map_err(|failure: Failure| failure.into_error(&operation, Asked::Pull))?;
-    found.descriptor.digest.ok_or_else(|| RuntimeError::Never { operation, message: "the registry names no digest".to_owned() })
+    found
+        .descriptor
+        .digest
+        .ok_or_else(|| RuntimeError::Never { operation, message: "the registry names no digest".to_owned() })
 }
 
 /// The image, when the engine has it: then nothing is asked of the registry.
