@@ -4,7 +4,7 @@
 //! [`Json`] reads into any type that derives `Deserialize`. Serde stops at the first fault, so a body with faults is read
 //! again without what was faulty, until nothing new is found: only the error path pays for that.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
@@ -233,7 +233,8 @@ pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         }
     };
     let tree = tree.ok_or_else(|| malformed("the body is empty", 1, 1))?;
-    let reading = Reading { text, faults: RefCell::default(), known: RefCell::default() };
+    let reading =
+        Reading { text, faults: RefCell::default(), known: RefCell::default(), has_more: Cell::new(false) };
     reading.repeated_keys(&tree, &mut String::new());
     loop {
         let before = reading.known.borrow().len();
@@ -247,12 +248,13 @@ pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             break;
         }
     }
+    let more = if reading.has_more.get() { "more than " } else { "" };
     let mut faults = reading.faults.into_inner();
     faults.sort_by_key(|fault| (fault.line, fault.column));
     let detail = match faults.as_slice() {
         [fault] if fault.path.is_empty() => format!("the body {}", fault.message),
         [fault] => format!("{}: {}", fault.path, fault.message),
-        faults => format!("the body has {} faults: see errors", faults.len()),
+        faults => format!("the body has {more}{} faults: see errors", faults.len()),
     };
     Err(Problem::unprocessable("invalid-body", detail).with_errors(faults))
 }
@@ -290,12 +292,20 @@ struct Reading<'t> {
     faults: RefCell<Vec<Finding>>,
     /// Paths of what was found faulty: skipped, or (what is missing) made up, when it is read again.
     known: RefCell<BTreeSet<String>>,
+    /// There are more faults than are listed.
+    has_more: Cell<bool>,
 }
 
 impl Reading<'_> {
     fn add(&self, path: &str, rule: &str, message: String, suggestion: Option<String>, at: usize) {
+        let mut faults = self.faults.borrow_mut();
+        // Each place is a walk through the text: a body of nothing but faults is not worth them all.
+        if faults.len() == MOST_FAULTS {
+            self.has_more.set(true);
+            return;
+        }
         let (line, column) = position(self.text, at);
-        self.faults.borrow_mut().push(Finding {
+        faults.push(Finding {
             path: path.to_owned(),
             rule: rule.to_owned(),
             message,
@@ -689,6 +699,14 @@ mod tests {
             (fault.path.clone(), fault.rule.clone(), fault.line.unwrap(), fault.column.unwrap())
         };
         problem.errors().iter().map(place).collect()
+    }
+
+    #[test]
+    fn a_body_of_nothing_but_faults_is_answered_with_the_first_ones() {
+        let members: Vec<String> = (0..20_000).map(|n| format!("\"k{n}\":{{\"a\":1,\"a\":2}}")).collect();
+        let problem = read_json::<IgnoredAny>(format!("{{{}}}", members.join(",")).as_bytes()).unwrap_err();
+        assert_eq!(problem.errors().len(), MOST_FAULTS);
+        assert!(problem.detail().contains("more than 50 faults"), "{}", problem.detail());
     }
 
     #[test]

@@ -140,6 +140,32 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> AnswerFuture {
+        let is_change = is_change(request.method());
+        let answer = self.answer(request);
+        if is_change { to_its_end(answer) } else { answer }
+    }
+}
+
+/// A change goes on when its caller hangs up: what comes after its commit (caches, wakes, logs) belongs to it.
+fn to_its_end(answer: AnswerFuture) -> AnswerFuture {
+    let task = actix_web::rt::spawn(answer);
+    Box::pin(async move {
+        task.await.unwrap_or_else(|fault| {
+            let problem = Problem::internal(
+                anyhow::anyhow!(fault).context("a request's handler ended without an answer"),
+            );
+            log_problem(&problem, &RequestId::of(None));
+            Err(problem.into())
+        })
+    })
+}
+
+impl<S> GateService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
+    S::Future: 'static,
+{
+    fn answer(&self, request: ServiceRequest) -> AnswerFuture {
         let begun = Instant::now();
         let request_id = RequestId::of(request.headers().get(X_REQUEST_ID));
         let gate = self.gate.clone();

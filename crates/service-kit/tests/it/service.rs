@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) begun: Notify,
     /// Lets the slow handler end.
     pub(crate) end: Notify,
+    /// Told when the slow change has ended.
+    pub(crate) ended: Notify,
 }
 
 impl World {
@@ -126,8 +128,35 @@ async fn slow(world: web::Data<World>) -> &'static str {
     "done"
 }
 
+#[utoipa::path(post, path = "/api/v1/slow", responses((status = 200)))]
+async fn slow_change(world: web::Data<World>) -> &'static str {
+    world.begun.notify_one();
+    world.end.notified().await;
+    world.ended.notify_one();
+    "done"
+}
+
+#[utoipa::path(post, path = "/api/v1/failing", responses((status = 200)))]
+async fn panicking() -> HttpResponse {
+    panic!("the disk at /secret/place is full");
+}
+
 #[derive(OpenApi)]
-#[openapi(paths(list, create, get, patch, delete, review, request, events, failing, foreign_failing, slow))]
+#[openapi(paths(
+    slow_change,
+    panicking,
+    list,
+    create,
+    get,
+    patch,
+    delete,
+    review,
+    request,
+    events,
+    failing,
+    foreign_failing,
+    slow
+))]
 pub(crate) struct Doc;
 
 pub(crate) fn table() -> RouteTable {
@@ -143,6 +172,8 @@ pub(crate) fn table() -> RouteTable {
         .get("/api/v1/failing", Scope::Read, failing)
         .get("/api/v1/foreign-failing", Scope::Read, foreign_failing)
         .get("/api/v1/slow", Scope::Read, slow)
+        .post("/api/v1/slow", Scope::Operate, slow_change)
+        .post("/api/v1/failing", Scope::Operate, panicking)
         .alias("/api/things", "/api/v1/things")
 }
 
@@ -205,7 +236,8 @@ impl Example {
             .await?;
         let shutdown = CancellationToken::new();
         let hub = EventHub::new(16, shutdown.clone());
-        let world = web::Data::new(World { hub, begun: Notify::new(), end: Notify::new() });
+        let world =
+            web::Data::new(World { hub, begun: Notify::new(), end: Notify::new(), ended: Notify::new() });
         let ready = options.ready.clone();
         let running = Service::new("Things", auth, table(), Doc::openapi())
             .with_shutdown(shutdown)

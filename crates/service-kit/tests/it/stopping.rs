@@ -118,3 +118,31 @@ async fn events_reach_open_streams() {
     let other: Raw = example.raw("GET /api/v1/events HTTP/1.1").await;
     assert_eq!(other.status, 401);
 }
+
+#[tokio::test]
+async fn a_change_goes_on_when_its_caller_hangs_up() {
+    let example = Example::start().await;
+    let mut stream = TcpStream::connect(example.address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\n\r\n",
+        example.admin()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    example.world.begun.notified().await;
+    drop(stream);
+    // By then the service has seen that the connection is gone.
+    for _ in 0..20 {
+        assert_eq!(example.with("GET", "/healthz", &example.admin()).send().await.unwrap().status(), 200);
+    }
+    example.world.end.notify_one();
+    tokio::time::timeout(Duration::from_secs(10), example.world.ended.notified()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_that_panics_is_answered() {
+    let example = Example::start().await;
+    let answer = example.with("POST", "/api/v1/failing", &example.admin()).send().await.unwrap();
+    assert_eq!(answer.status(), 500);
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("\"code\"") && !text.contains("secret"), "{text}");
+}
