@@ -375,14 +375,22 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// Pulls by digest with the credentials that are configured for the registry; sends progress; idle and total deadlines. Nothing is
     /// asked of the registry when the digest is already there.
-    async fn pull(&self, image: &PinnedImage, progress: mpsc::Sender<PullProgress>) -> Result<InspectedImage, RuntimeError>;
+    async fn pull(
+        &self,
+        image: &PinnedImage,
+        progress: mpsc::Sender<PullProgress>,
+    ) -> Result<InspectedImage, RuntimeError>;
     /// Gives the image (by id) a local tag.
     async fn tag(&self, image_id: &str, tag: &str) -> Result<(), RuntimeError>;
     /// Takes a local `oak.local/…` tag away (the image goes with its last tag, unless a container uses it).
     async fn untag(&self, tag: &str) -> Result<(), RuntimeError>;
 
     /// Creates; `Ok` is the engine's id. A name in use is `WaitForChange(NameTaken)`.
-    async fn create_container(&self, specification: &ServiceSpecification, meant: &ContainerMeant) -> Result<String, RuntimeError>;
+    async fn create_container(
+        &self,
+        specification: &ServiceSpecification,
+        meant: &ContainerMeant,
+    ) -> Result<String, RuntimeError>;
     /// Creates a network with these labels; addresses by id. (An engine makes a second one of the same name: list first.)
     async fn create_network(
         &self,
