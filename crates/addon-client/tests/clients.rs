@@ -255,6 +255,12 @@ async fn a_service_that_does_not_answer_is_unreachable_and_the_address_has_no_se
     let fault = ManagerClient::new(slow).unwrap().host().await.unwrap_err();
     assert!(matches!(fault, ClientError::Unreachable { .. }) && fault.is_transient(), "{fault}");
 
+    // Nor does one that may be silent for longer than the whole answer may take.
+    let mut slow = options(&server);
+    slow.timeout = Duration::from_millis(50);
+    let fault = ManagerClient::new(slow).unwrap().host().await.unwrap_err();
+    assert!(matches!(fault, ClientError::Unreachable { .. }) && fault.is_transient(), "{fault}");
+
     // Port 1 of the loopback address: nothing listens there.
     let away = ClientOptions::new("http://user:secret@127.0.0.1:1/".parse().unwrap());
     let client = ManagerClient::new(away).unwrap();

@@ -1,5 +1,8 @@
 //! Puts the marketplace together: storage, registry client, worker, server. `main` and the tests both start here.
 
+use std::fs::{File, Permissions, TryLockError};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::web;
@@ -28,12 +31,17 @@ pub const AUTH: AuthProfile =
 /// Name of the database in the state folder.
 pub const DATABASE: &str = "marketplace.db";
 
+/// Name of the file in the state folder that is locked while a marketplace runs on it.
+const LOCK: &str = "lock";
+
 /// A marketplace that runs.
 #[derive(Debug)]
 pub struct App {
     running: Running,
     worker: JoinHandle<()>,
     storage: Storage,
+    /// Held while this runs, for a second one on the same state.
+    lock: File,
 }
 
 /// Why it does not.
@@ -43,12 +51,21 @@ pub enum BuildError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The folder of its state.
-    #[error("the state folder {} cannot be made (state_dir)", path.display())]
+    #[error("the state folder {} cannot be used (state_dir)", path.display())]
     StateDir {
         /// The folder.
         path: std::path::PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Another marketplace runs on it.
+    #[error(
+        "the state folder {} is in use by another marketplace: stop that one, or set another state_dir",
+        path.display()
+    )]
+    InUse {
+        /// The folder.
+        path: std::path::PathBuf,
     },
     /// The database.
     #[error(transparent)]
@@ -96,8 +113,9 @@ impl App {
         metrics::describe(METRICS);
         let rules = Arc::new(config.rules()?);
         let client = RegistryClient::new(config.registry_settings()?).map_err(BuildError::Registry)?;
-        let storage = open(config).await?;
         let state_dir = config.state_dir();
+        let lock = lock(&state_dir)?;
+        let storage = open(config).await?;
         let tokens = TokenStore::new(storage.db().clone());
         let address = config.server.address;
         let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;
@@ -119,7 +137,7 @@ impl App {
         let client = Arc::new(client);
         let worker = Worker { storage: storage.clone(), client, rules, clock, bell, pulse };
         let worker = tokio::spawn(worker.run(shutdown));
-        Ok(Self { running, worker, storage })
+        Ok(Self { running, worker, storage, lock })
     }
 
     /// What answers.
@@ -134,16 +152,39 @@ impl App {
 
     /// Runs until a signal, then stops in order: requests, verification, database.
     pub async fn run_until_signal(self) {
-        let Self { running, worker, storage } = self;
+        let Self { running, worker, storage, lock } = self;
         running.run_until_signal().await;
         finish(worker, &storage).await;
+        drop(lock);
     }
 
     /// Stops in the same order.
     pub async fn stop(self) {
-        let Self { running, worker, storage } = self;
+        let Self { running, worker, storage, lock } = self;
         running.stop().await;
         finish(worker, &storage).await;
+        drop(lock);
+    }
+}
+
+/// Takes the lock of the state folder, which is given back when the file is dropped or the process ends in whatever way:
+/// kept answers and leases hold only while one process writes.
+fn lock(folder: &Path) -> Result<File, BuildError> {
+    let unusable = |source| BuildError::StateDir { path: folder.to_owned(), source };
+    prepare_state_dir(folder).map_err(unusable)?;
+    let mode = std::fs::metadata(folder).map_err(unusable)?.permissions().mode();
+    // It holds what is not approved yet, and the first token: that is for nobody else.
+    if mode & 0o077 != 0
+        && let Err(error) = std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+    {
+        tracing::warn!(%error, "others on this machine can read the state folder {}", folder.display());
+    }
+    let mut options = File::options();
+    let file = options.create(true).append(true).mode(0o600).open(folder.join(LOCK)).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BuildError::InUse { path: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
 }
 

@@ -137,6 +137,11 @@ fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
 
 /// 415 unless the body is said to be JSON.
 fn json_media_type(request: &HttpRequest) -> Result<(), Problem> {
+    let coding = request.headers().get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let detail = "a compressed body is not read here; send it without Content-Encoding";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
+    }
     let given =
         request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -22,6 +22,8 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// Longest time without a byte. Default 15 s.
     pub read_timeout: Duration,
+    /// Longest time for a whole answer, however steadily it comes. Default 60 s.
+    pub timeout: Duration,
     /// Longest answer that is read. Default 16 MiB: a thousand releases of usual size.
     pub max_body_bytes: usize,
 }
@@ -34,6 +36,7 @@ impl ClientOptions {
             token: None,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(15),
+            timeout: Duration::from_secs(60),
             max_body_bytes: 16 << 20,
         }
     }
@@ -54,6 +57,7 @@ impl fmt::Debug for ClientOptions {
             .field("token", &self.token.as_ref().map(|_| "[REDACTED]"))
             .field("connect_timeout", &self.connect_timeout)
             .field("read_timeout", &self.read_timeout)
+            .field("timeout", &self.timeout)
             .field("max_body_bytes", &self.max_body_bytes)
             .finish()
     }
@@ -148,6 +152,7 @@ impl Transport {
         let http = reqwest::Client::builder()
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.read_timeout)
+            .timeout(options.timeout)
             // An answer that sends us elsewhere would take the token along.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("addon-client/", env!("CARGO_PKG_VERSION")))

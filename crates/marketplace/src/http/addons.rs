@@ -178,6 +178,8 @@ pub(super) async fn by_name(
     let addon = fold(&name);
     let query = request.query_string();
     let range = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "version");
+    // As for a list, a parameter without a value is none.
+    let range = range.filter(|(_, range)| !range.is_empty());
     let url = format!("name/{addon}?{}", range.as_ref().map_or("", |(_, range)| range));
     let render = || async {
         let storage = &services.storage;

@@ -17,7 +17,7 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 pub(super) fn storage(error: StorageError) -> Problem {
     if error.is_unavailable() {
         let detail = "the database gives no answer at the moment; try again";
-        return Problem::unavailable("database-unavailable", detail, DATABASE_RETRY).with_source(error);
+        return Problem::unavailable("database-away", detail, DATABASE_RETRY).with_source(error);
     }
     Problem::internal(error)
 }

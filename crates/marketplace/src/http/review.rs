@@ -3,7 +3,8 @@
 
 use actix_web::{HttpResponse, web};
 use addon_client::{
-    Check, Problem as ProblemBody, Release as WireRelease, ReviewRequest, Verdict, VerificationReport,
+    Check, Problem as ProblemBody, Release as WireRelease, ReleaseId, ReviewRequest, Verdict,
+    VerificationReport,
 };
 use service_kit::auth::{Principal, Scope};
 use service_kit::body::JsonOrDefault;
@@ -53,6 +54,7 @@ pub(super) async fn approve(
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (id, said) = (parse_id(&id)?, checked(said)?);
+    named(&services, &principal, id).await?;
     let release = services.reviewer().approve(id, word(&principal, &said)).await.map_err(error::review)?;
     Ok(HttpResponse::Ok().json(release.into_wire()))
 }
@@ -78,6 +80,7 @@ pub(super) async fn reject(
             "say why in \"reason\": its publisher reads it",
         ));
     }
+    named(&services, &principal, id).await?;
     let release = services.reviewer().reject(id, word(&principal, &said)).await.map_err(error::review)?;
     Ok(HttpResponse::Ok().json(release.into_wire()))
 }
@@ -97,15 +100,21 @@ pub(super) async fn reverify(
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (id, said) = (parse_id(&id)?, checked(said)?);
-    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    let release = named(&services, &principal, id).await?;
     if principal.account() != Some(release.publisher.as_str()) {
         principal.require(Scope::Review)?;
     } else if !principal.allows(Scope::Review) {
         principal.require(Scope::Publish)?;
     }
-    principal.require_name(&release.addon)?;
     let release = services.reviewer().reverify(id, word(&principal, &said)).await.map_err(error::review)?;
     Ok(HttpResponse::Ok().json(release.into_wire()))
+}
+
+/// The release, if the caller's token is for its addon's name.
+async fn named(services: &Services, principal: &Principal, id: ReleaseId) -> Result<Release, Problem> {
+    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    principal.require_name(&release.addon)?;
+    Ok(release)
 }
 
 /// Holds what a reviewer says to its rules; a blank reason is none.

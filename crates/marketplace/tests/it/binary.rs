@@ -129,6 +129,19 @@ async fn a_token_of_the_command_line_is_good() {
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("operate"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_one_on_the_same_state_does_not_start() {
+    let registry = Registry::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &registry).await;
+    let second = run(marketplace(folder.path()).env("MARKETPLACE__SERVER__PORT", "0"));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && said.contains("in use by another marketplace"), "{said}");
+    drop(process);
+    // A process that was killed leaves no lock behind.
+    Process::start(folder.path(), &registry).await;
+}
+
 #[test]
 fn settings_are_shown_without_secrets() {
     let folder = tempfile::tempdir().unwrap();

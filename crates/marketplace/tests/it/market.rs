@@ -150,6 +150,11 @@ impl Market {
         self.finish(request).await
     }
 
+    /// The administrator's token.
+    pub(crate) fn admin(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url))
     }

@@ -177,6 +177,10 @@ async fn names_lead_to_releases() {
         market.get(&at(path)).await.problem(404, "not-found");
     }
     market.get(&at("my-probe?version=newest")).await.problem(400, "bad-query");
+    // Without a value it is not there, whatever is kept of other answers.
+    let empty = market.get(&at("my-probe?version=")).await.expect(200).json();
+    assert_eq!(empty, market.get(&at("my-probe")).await.expect(200).json());
+    assert!(empty.is_array());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -233,3 +233,61 @@ async fn an_approved_releases_images_can_be_looked_for_again() {
     .await;
     assert_eq!(market.report(&id).await.verdict, Verdict::Pass);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_leaves_no_stale_answer() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        ids.push(market.published(&document(&format!("probe-{n}"), &image)).await);
+    }
+    let address = market.app().running().address();
+    for (n, id) in ids.iter().enumerate() {
+        market.until(id, "approved").await;
+        let path = format!("{ADDONS}/{id}");
+        market.get(&path).await.expect(200);
+        let head = format!(
+            "DELETE {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\r\n",
+            market.admin()
+        );
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut connection, head.as_bytes()).await.unwrap();
+        // Anywhere in the middle of the change.
+        for _ in 0..n * 20 {
+            tokio::task::yield_now().await;
+        }
+        drop(connection);
+    }
+    for id in &ids {
+        eventually("database and answer agree", || async {
+            let there = market.app().storage().release(id.parse().unwrap()).await.unwrap().is_some();
+            let answer = market.get(&format!("{ADDONS}/{id}")).await;
+            (answer.status == if there { 200 } else { 404 }).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_some_names_reviews_no_others() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::start(manual(&registry)).await;
+    let token = market.token("pat", &["review"], Some("mqtt-*")).await;
+    for (name, status) in [("other", 403), ("mqtt-broker", 200)] {
+        let id = market.published(&document(name, &image)).await;
+        market.until_report(&id, "green", |report| report.verdict == Verdict::Pass).await;
+        let path = |action: &str| format!("{ADDONS}/{id}/{action}");
+        let body = || Some(br#"{"reason": "no"}"#.to_vec());
+        if status == 403 {
+            for action in ["approve", "reject", "reverify"] {
+                market.send(Method::POST, &path(action), Some(&token), body()).await.expect(403);
+            }
+            assert_eq!(market.release(&id).await["status"], "under_review");
+        } else {
+            market.send(Method::POST, &path("reject"), Some(&token), body()).await.expect(200);
+        }
+    }
+}

@@ -553,3 +553,26 @@ async fn what_a_registry_writes_into_its_errors_is_not_passed_on() {
     let reason = release["reason"].as_str().unwrap();
     assert!(reason.len() < 1_000 && !reason.contains('\u{1b}'), "{reason}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_hangs_does_not_hold_up_the_others() {
+    let (hung, good) = (Registry::start().await, Registry::start().await);
+    let image = good.push("a", "1").await.image;
+    let _silent = hung.switch(ResponseTemplate::new(200).set_delay(Duration::from_secs(60))).await;
+    let market = Market::start(|config| {
+        hung.allow(config);
+        good.allow(config);
+    })
+    .await;
+    let mut waiting = Vec::new();
+    for n in 0..40 {
+        waiting.push(market.published(&document(&format!("probe-{n}"), &hung.image("a:1"))).await);
+    }
+    market.approved(&document("good", &image)).await;
+    for id in &waiting {
+        let report = market.until_report(id, "a run", |report| report.checked_at.is_some()).await;
+        assert_eq!(report.verdict, Verdict::NoAnswer, "{report:?}");
+    }
+    let asked = hung.requests().await.len();
+    assert!(asked < 20, "each of 40 releases had a run, and a registry that hangs was asked {asked} times");
+}

@@ -11,6 +11,9 @@ use crate::problem::{Finding, Problem};
 use crate::random;
 use crate::routes::RouteTable;
 
+/// Most scopes that are looked at in one request.
+const MOST_SCOPES: usize = 16;
+
 /// The calls, for a service's table.
 pub fn routes() -> RouteTable {
     RouteTable::new()
@@ -96,8 +99,12 @@ pub(super) fn make(
     if asked.scopes.is_empty() {
         fault("/scopes", "scopes-empty", "a token needs at least one scope".to_owned(), None);
     }
+    if asked.scopes.len() > MOST_SCOPES {
+        let message = format!("a token has at most {MOST_SCOPES} scopes; there are not so many");
+        fault("/scopes", "scopes-too-many", message, None);
+    }
     let mut scopes = Vec::new();
-    for (index, name) in asked.scopes.iter().enumerate() {
+    for (index, name) in asked.scopes.iter().enumerate().take(MOST_SCOPES) {
         match Scope::from_wire(name).filter(|scope| profile.scopes.contains(scope)) {
             Some(scope) => scopes.push(scope),
             None => {
@@ -186,6 +193,8 @@ mod tests {
         assert_eq!(paths, ["/account", "/scopes/0", "/scopes/1", "/name_pattern", "/expires_at"]);
         assert_eq!(faults[2].suggestion.as_deref(), Some("publish"));
         assert_eq!(make(&PROFILE, asked("a", &[]), now).unwrap_err()[0].path, "/scopes");
+        let many = make(&PROFILE, asked("a", &["nothing"; 20_000]), now).unwrap_err();
+        assert_eq!((many.len(), many[0].rule.as_str()), (MOST_SCOPES + 1, "scopes-too-many"));
         assert_eq!(make(&PROFILE, asked("anonymous", &["read"]), now).unwrap_err()[0].path, "/account");
     }
 }

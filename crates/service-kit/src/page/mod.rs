@@ -31,6 +31,16 @@ impl Pages {
     pub(crate) fn new(title: &'static str, open: bool, openapi: String) -> Self {
         Self { title, open, openapi: openapi.into() }
     }
+
+    /// A page with its title, and with the warning that each page carries in open mode.
+    fn fill(&self, page: &str) -> String {
+        let warning = if self.open {
+            "<p class=\"warning\">Open mode: everyone who reaches this service is an administrator of it.</p>\n"
+        } else {
+            ""
+        };
+        page.replace("{{title}}", self.title).replace("{{warning}}", warning)
+    }
 }
 
 /// The pages, for a service's table.
@@ -58,12 +68,7 @@ async fn root(request: HttpRequest, pages: web::Data<Pages>) -> HttpResponse {
     if !accept.contains("text/html") {
         return answer.body("ok");
     }
-    let warning = if pages.open {
-        "<p class=\"warning\">Open mode: everyone who reaches this service is an administrator of it.</p>\n"
-    } else {
-        ""
-    };
-    let page = include_str!("root.html").replace("{{title}}", pages.title).replace("{{warning}}", warning);
+    let page = pages.fill(include_str!("root.html"));
     answer.insert_header((header::CONTENT_SECURITY_POLICY, PAGE_CSP)).body(page)
 }
 
@@ -82,7 +87,7 @@ async fn docs(pages: web::Data<Pages>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, HTML))
         .insert_header((header::CONTENT_SECURITY_POLICY, DOCS_CSP))
-        .body(include_str!("docs.html").replace("{{title}}", pages.title))
+        .body(pages.fill(include_str!("docs.html")))
 }
 
 async fn asset(name: web::Path<String>) -> Result<HttpResponse, Problem> {

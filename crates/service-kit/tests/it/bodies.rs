@@ -37,6 +37,12 @@ async fn only_json_is_read() {
         assert_eq!((status, &problem["code"]), (415, &"unsupported-media-type".into()), "{media_type:?}");
         assert!(problem["detail"].as_str().unwrap().contains("application/json"));
     }
+    for (coding, expected) in [("gzip", 415), ("identity", 201)] {
+        let request = example.request("POST", "/api/v1/things").header("content-type", "application/json");
+        let answer =
+            request.header("content-encoding", coding).body("{\"name\": \"a\"}").send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), expected, "{coding}");
+    }
 }
 
 #[tokio::test]

@@ -243,6 +243,8 @@ async fn the_root_is_ok_for_programs_and_a_page_for_browsers() {
     let open = Example::start_with(Options::open()).await.unwrap();
     let page = open.raw("GET / HTTP/1.1\r\nAccept: text/html").await;
     assert!(page.body.contains("Open mode: everyone who reaches this service is an administrator"));
+    let page = open.raw("GET /api/docs HTTP/1.1").await;
+    assert!(page.body.contains("Open mode: everyone who reaches this service is an administrator"));
 }
 
 fn assert_no_inline(page: &str) {
@@ -262,6 +264,7 @@ async fn the_documentation_is_whole_and_loads_nothing_from_elsewhere() {
             assert!(policy.contains(needed), "{policy}");
         }
         assert!(page.body.contains("<title>Things</title>"));
+        assert!(!page.body.contains("Open mode") && !page.body.contains("{{"), "{}", page.body);
         assert_no_inline(&page.body);
         let assets = page.body.split('"').filter(|part| part.starts_with("/api/docs/"));
         for asset in assets {

@@ -2,7 +2,7 @@
 //! pulling a layer.
 //!
 //! `address` knows where a registry's API is, `transport` makes one careful request, `challenge` reads how to log in,
-//! `manifest` what is served, `guard` where a connection may go, and `session` puts them in order for one image. What can
+//! `manifest` what is served, `guard` where a connection may go, `rest` whom to leave alone, and `session` puts them in order for one image. What can
 //! go wrong is of two kinds: an answer (the image is not there) and no answer (ask again later).
 
 mod address;
@@ -11,11 +11,12 @@ mod credentials;
 mod guard;
 pub mod manifest;
 pub mod platform;
+mod rest;
 mod session;
 mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use addon_descriptor::{Digest, ImageRef};
 use url::Url;
@@ -27,6 +28,7 @@ pub use self::transport::{Deadlines, ProxySettings};
 
 use self::address::Place;
 use self::platform::Platform;
+use self::rest::Rests;
 use self::session::Session;
 use self::transport::{Fault, Transport, endpoint};
 
@@ -167,6 +169,7 @@ fn presentable(text: &str) -> String {
 pub struct RegistryClient {
     transport: Transport,
     registries: BTreeMap<String, Registry>,
+    rests: Rests,
 }
 
 impl RegistryClient {
@@ -188,9 +191,11 @@ impl RegistryClient {
                 named.insert(endpoint(&base));
             }
         }
+        let Deadlines { connect, idle, total } = settings.deadlines;
+        let rests = Rests::new(connect.min(idle).min(total), total);
         let transport =
             Transport::new(named, insecure, settings.loopback, settings.deadlines, settings.proxy.as_ref())?;
-        Ok(Self { transport, registries: settings.registries })
+        Ok(Self { transport, registries: settings.registries, rests })
     }
 
     /// What the image's registry says about it: its mirror is asked first, and the registry itself where that has
@@ -203,15 +208,14 @@ impl RegistryClient {
         let mirror =
             registry_of(&self.registries, &place.registry).and_then(|registry| registry.mirror.as_deref());
         if let Some(mirror) = mirror {
-            let mirrored = self.session(Place { registry: mirror.to_owned(), ..place.clone() }, image)?;
-            match mirrored.facts().await {
+            match self.ask(Place { registry: mirror.to_owned(), ..place.clone() }, image).await {
                 Ok(facts) => return Ok(facts),
                 Err(error) => {
                     tracing::debug!(image.reference = %image, %error, "the mirror has nothing to say");
                 }
             }
         }
-        let facts = self.session(place, image)?.facts().await;
+        let facts = self.ask(place, image).await;
         let outcome = match &facts {
             Ok(_) => "found",
             Err(RegistryError::NotFound { .. }) => "not_found",
@@ -221,6 +225,22 @@ impl RegistryClient {
             Err(RegistryError::NoAnswer { .. }) => "no_answer",
         };
         metrics::counter!("marketplace_images_asked_total", "outcome" => outcome).increment(1);
+        facts
+    }
+
+    async fn ask(&self, place: Place, image: &ImageRef) -> Result<ImageFacts, RegistryError> {
+        let host = place.registry.clone();
+        let session = self.session(place, image)?;
+        let question = self.rests.begin(&host, Instant::now()).map_err(|rest| RegistryError::NoAnswer {
+            host: host.clone(),
+            reason: format!(
+                "it did not answer in time lately, and is left alone for {} s",
+                rest.as_secs() + 1
+            ),
+            retry_after: Some(Wait::For(rest)),
+        })?;
+        let facts = session.facts().await;
+        question.end(facts.as_ref().is_err_and(RegistryError::is_no_answer), Instant::now());
         facts
     }
 
