@@ -169,6 +169,13 @@ fn service_notations() -> Vec<(&'static str, Vec<Vec<Value>>)> {
                     json!({ "memory": "1024MB", "memory_swap": "-1" }),
                 ],
                 vec![json!({ "memory_reservation": "6m", "shm_size": "1m", "cpuset": "0-1", "pids": 5 })],
+                vec![
+                    json!({ "cpuset": "0-1" }),
+                    json!({ "cpuset": "0,1" }),
+                    json!({ "cpuset": "1,0-1" }),
+                    json!({ "cpuset": "00-01" }),
+                ],
+                vec![json!({ "cpuset": "0-2,4" }), json!({ "cpuset": "4,1-2,0" })],
             ],
         ),
         ("update", vec![vec![json!({ "order": "start-first" })]]),
@@ -338,6 +345,14 @@ fn addon_notations() -> Vec<(&'static str, Vec<Vec<Value>>)> {
                 ],
                 vec![json!([{ "name": "p", "type": "boolean", "default": true }])],
                 vec![json!([{ "name": "p", "type": "port", "min": 1024 }])],
+                vec![
+                    json!([{ "name": "p", "type": "port", "min": 1, "max": 65535 }]),
+                    json!([{ "name": "p", "type": "port" }]),
+                ],
+                vec![
+                    json!([{ "name": "p", "type": "string", "min": 0 }]),
+                    json!([{ "name": "p", "type": "string" }]),
+                ],
                 vec![json!([{ "name": "p", "type": "string", "pattern": "[a-z]+", "description": "x" }])],
             ],
         ),

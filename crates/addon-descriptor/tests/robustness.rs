@@ -424,6 +424,52 @@ fn costly(size: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
+#[test]
+fn patterns_cost_no_more_than_a_document_may() {
+    let document = |patterns: Vec<String>| {
+        let parameters: Vec<Value> = patterns
+            .iter()
+            .enumerate()
+            .map(|(index, pattern)| json!({ "name": format!("p{index}"), "type": "string", "pattern": pattern }))
+            .collect();
+        let service = json!({ "service_name": "a", "image": "b:1" });
+        json!({ "name": "x", "services": [service], "parameters": parameters }).to_string()
+    };
+    let faults = |patterns: Vec<String>| {
+        read(document(patterns).as_bytes())
+            .unwrap()
+            .violations
+            .iter()
+            .filter(|v| v.rule == "invalid-pattern")
+            .count()
+    };
+    assert_eq!(faults(vec!["a".repeat(256)]), 0);
+    assert_eq!(faults(vec!["a".repeat(257)]), 1, "one pattern");
+    assert_eq!(faults(vec!["a".repeat(256); 4]), 0);
+    assert_eq!(faults([vec!["a".repeat(256); 4], vec!["b".to_owned()]].concat()), 1, "all of them together");
+    assert_eq!(faults(vec![format!("(?i){}", r"\PL".repeat(2_700))]), 1);
+    // Each compiles to more than a quarter of what one may: the first few are taken.
+    assert_eq!(faults(vec![r"\pL{5}".to_owned(); 64]), 60);
+    assert_eq!(faults(vec!["[a-z0-9-]{1,63}".to_owned(); 64]), 0, "small ones are not counted");
+    assert_eq!(faults(vec![".{1,255}".to_owned(); 4]), 0);
+}
+
+#[test]
+fn patterns_are_held_to_the_whole_value() {
+    let accepts = |pattern: &str, default: &str| {
+        let service = json!({ "service_name": "a", "image": "b:1" });
+        let parameter = json!({ "name": "p", "type": "string", "pattern": pattern, "default": default });
+        let document = json!({ "name": "x", "services": [service], "parameters": [parameter] });
+        read(document.to_string().as_bytes()).unwrap().violations.is_empty()
+    };
+    assert!(accepts("a|ab", "ab"));
+    assert!(!accepts("a|ab", "abc"));
+    assert!(!accepts("a)(b", "ab"), "is no pattern by itself");
+    assert!(accepts("(?x) a # c", "a"), "a comment ends with the pattern");
+    assert!(!accepts("(?x) a # c", "ac"));
+    assert!(!accepts("(?x: a # c", "a"));
+}
+
 /// The best of some runs: what other work on the machine adds is left out.
 fn best_time(text: &str) -> Duration {
     (0..5)

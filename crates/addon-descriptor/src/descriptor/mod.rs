@@ -161,6 +161,17 @@ impl VolumeSpec {
     /// The driver when none is given.
     pub const DEFAULT_DRIVER: &str = "local";
 
+    /// The words of the option `o`, in order: of those that contradict each other the engine takes the last.
+    pub(crate) fn mount_words(&self) -> impl Iterator<Item = &str> {
+        self.driver_opts.get("o").into_iter().flat_map(|words| words.split(','))
+    }
+
+    /// Whether the options bind a path of the host (of the driver `local`).
+    pub(crate) fn is_bound(&self) -> bool {
+        self.driver_opts.get("type").is_some_and(|kind| kind == "bind")
+            || self.mount_words().any(|word| matches!(word, "bind" | "rbind"))
+    }
+
     /// A volume of that name with nothing but defaults.
     pub fn new(name: VolumeName) -> Self {
         Self {

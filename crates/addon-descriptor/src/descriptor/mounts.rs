@@ -70,6 +70,9 @@ pub enum Propagation {
 }
 
 impl Propagation {
+    /// What the engine takes when none is given.
+    pub const DEFAULT: Self = Self::RPrivate;
+
     /// Every one, in the order of the engine's documentation.
     pub const ALL: [Self; 6] =
         [Self::Private, Self::RPrivate, Self::Shared, Self::RShared, Self::Slave, Self::RSlave];

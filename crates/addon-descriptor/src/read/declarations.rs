@@ -5,13 +5,15 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use super::report::{At, shown};
+use super::mounts::normal_path;
+use super::report::{At, about, shown};
 use super::tree::Kind;
 use super::{maps, networks};
 use crate::descriptor::{NetworkSpec, VolumeSpec};
 use crate::fields;
 use crate::names::{NetworkName, VolumeName};
 use crate::rules;
+use crate::violation::Invalid;
 
 /// One of `volumes`; `None` when not even its name could be read.
 pub(super) fn volume(at: At<'_>) -> Option<VolumeSpec> {
@@ -41,12 +43,36 @@ pub(super) fn volume(at: At<'_>) -> Option<VolumeSpec> {
         external: fields.boolean("external"),
         ..VolumeSpec::new(fields.get("name").and_then(|at| at.parse(rules::INVALID_NAME))?)
     };
+    if let (Some(at), VolumeSpec::DEFAULT_DRIVER) = (fields.get("driver_opts"), volume.driver.as_str()) {
+        bound_path(at, &volume);
+    }
     let plain = VolumeSpec { external: true, ..VolumeSpec::new(volume.name.clone()) };
     if volume.external && volume != plain {
         let message = "an external volume exists already: it has no driver, options or labels here";
         fields.place("external").fault(rules::EXTERNAL_WITH_SETTINGS, message);
     }
     Some(volume)
+}
+
+/// A path of the host that a `local` volume binds is written as it is: absolute and normal. The engine would read any
+/// other from its own folder, or follow it to somewhere else than it says.
+fn bound_path(at: At<'_>, volume: &VolumeSpec) {
+    if !volume.is_bound() {
+        return;
+    }
+    let Some(device) = volume.driver_opts.get("device") else {
+        at.fault_missing(
+            "device",
+            rules::INVALID_PATH,
+            "options that bind a path of the host need its `device`",
+        );
+        return;
+    };
+    if let Err(fault) = normal_path(device) {
+        // Where `..` leads behind a symbolic link only the host knows.
+        let suggestion = fault.suggestion.clone().filter(|_| !device.contains(".."));
+        at.entry("device").record(rules::INVALID_PATH, Invalid { suggestion, ..about(device, fault) });
+    }
 }
 
 /// The name of a driver, built in or of a plugin.
@@ -78,7 +104,7 @@ pub(super) fn network(at: At<'_>) -> Option<NetworkSpec> {
         .get("subnets")
         .map(|at| at.items(16).into_iter().filter_map(|item| Some((subnet(item)?, item))).collect())
         .unwrap_or_default();
-    let network = NetworkSpec {
+    let mut network = NetworkSpec {
         driver: driver.unwrap_or_else(|| NetworkSpec::DEFAULT_DRIVER.to_owned()),
         driver_opts: fields.get("driver_opts").map(|at| maps::plain(maps::map(at))).unwrap_or_default(),
         enable_ipv6: fields.get("enable_ipv6").and_then(boolean_word).unwrap_or_default(),
@@ -109,6 +135,8 @@ pub(super) fn network(at: At<'_>) -> Option<NetworkSpec> {
                 at.fault(rules::SUBNET_FAULT, "a bridge has one subnet of each family");
             }
         }
+        // Their order says nothing then.
+        network.subnets.sort();
     }
     Some(network)
 }

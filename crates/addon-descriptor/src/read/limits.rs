@@ -147,16 +147,30 @@ fn cpuset(at: At<'_>) -> Option<String> {
         let is_plain = text.bytes().all(|b| b.is_ascii_digit());
         if is_plain { text.parse().ok() } else { None }
     };
-    let part_ok = |part: &str| match part.split_once('-') {
-        None => number(part).is_some(),
-        Some((first, last)) => matches!((number(first), number(last)), (Some(a), Some(b)) if a <= b),
+    let range = |part: &str| match part.split_once('-') {
+        None => number(part).map(|only| (only, only)),
+        Some((first, last)) => Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last),
     };
-    if !text.split(',').all(part_ok) {
+    let ranges: Option<Vec<(u16, u16)>> = text.split(',').map(range).collect();
+    let Some(mut ranges) = ranges else {
         let message = format!("`{}` is no list of processors", shown(text));
         at.fault_suggesting(rules::INVALID_CPUSET, message, "0-2,4");
         return None;
+    };
+    // The same processors have one form: sorted, and neighbours together.
+    ranges.sort_unstable();
+    let mut merged: Vec<(u16, u16)> = Vec::new();
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+            _ => merged.push((first, last)),
+        }
     }
-    Some(text.to_owned())
+    let parts: Vec<String> = merged
+        .into_iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
+        .collect();
+    Some(parts.join(","))
 }
 
 /// `ulimits`: a number, or `{"soft", "hard"}`, by name.

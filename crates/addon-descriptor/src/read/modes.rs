@@ -17,7 +17,7 @@ use crate::rules;
 use crate::signals;
 use crate::violation::Invalid;
 
-use super::mounts::normal_path;
+use super::mounts::{normal_path, with_part};
 
 /// Most entries of the lists here.
 const MAX_ENTRIES: usize = 64;
@@ -205,7 +205,40 @@ pub(super) fn capabilities(at: At<'_>) -> BTreeSet<Capability> {
 
 /// A platform.
 pub(super) fn platform(at: At<'_>) -> Option<Platform> {
-    at.text().and_then(|text| known(at, rules::UNKNOWN_PLATFORM, text, &Platform::ALL))
+    let text = at.text()?;
+    match text.parse() {
+        Ok(platform) => Some(platform),
+        Err(fault) => {
+            let suggestion = near_platform(text).map(str::to_owned);
+            at.record(rules::UNKNOWN_PLATFORM, Invalid { suggestion, ..about(text, fault) });
+            None
+        }
+    }
+}
+
+/// The platform that is certainly meant: by another name of its processor, or by a single slip that makes it no other.
+fn near_platform(text: &str) -> Option<&'static str> {
+    let text = text.to_ascii_lowercase();
+    let processor = text.strip_prefix("linux/").unwrap_or(&text);
+    let meant = match processor {
+        "x86_64" | "x86-64" | "x64" | "amd64/v1" => "linux/amd64",
+        "aarch64" | "armv8" | "arm/v8" => "linux/arm64",
+        "armv7l" | "armv7" | "armhf" => "linux/arm/v7",
+        "armv6l" | "armv6" => "linux/arm/v6",
+        "i386" | "i686" | "x86" => "linux/386",
+        _ => {
+            let bare = format!("linux/{processor}");
+            if let Some(exact) = Platform::ALL.into_iter().find(|name| *name == bare) {
+                return Some(exact);
+            }
+            let mut near = Platform::ALL.into_iter().filter(|name| strsim::osa_distance(&bare, name) <= 1);
+            return match (near.next(), near.next()) {
+                (Some(only), None) => Some(only),
+                _ => None,
+            };
+        }
+    };
+    Some(meant)
 }
 
 /// `security_opt`.
@@ -265,14 +298,15 @@ fn device(at: At<'_>) -> Option<Device> {
             return None;
         }
     };
-    let path = |path: &str| match normal_path(path) {
+    let path = |index: usize, path: &str| match normal_path(path) {
         Ok(path) => Some(path),
         Err(fault) => {
-            at.record(rules::INVALID_PATH, about(path, fault));
+            let suggestion = fault.suggestion.as_deref().map(|path| with_part(text, index, path));
+            at.record(rules::INVALID_PATH, Invalid { suggestion, ..about(path, fault) });
             None
         }
     };
-    let (host, container) = (path(host)?, path(container)?);
+    let (host, container) = (path(0, host)?, path(1, container)?);
     if !host.starts_with("/dev/") || container == "/" {
         at.fault(
             rules::INVALID_DEVICE,
@@ -289,7 +323,7 @@ fn device(at: At<'_>) -> Option<Device> {
         || read + write + mknod != permissions.len()
     {
         let message = format!("`{}` is no part of `rwm`", shown(permissions));
-        at.fault_suggesting(rules::INVALID_DEVICE, message, "rwm");
+        at.fault_suggesting(rules::INVALID_DEVICE, message, with_part(text, parts.len() - 1, "rwm"));
         return None;
     }
     Some(Device { host, container, read: read == 1, write: write == 1, mknod: mknod == 1 })

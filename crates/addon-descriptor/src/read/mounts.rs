@@ -52,12 +52,22 @@ pub(crate) fn normal_path(text: &str) -> Result<String, Invalid> {
         .suggest(format!("/{}", normal.join("/"))))
 }
 
-/// A path of the container on which something can be put.
-fn target_path(at: At<'_>, text: &str) -> Option<String> {
+/// The entry with one of its parts between colons replaced: what is suggested stands for the whole entry.
+pub(crate) fn with_part(entry: &str, index: usize, part: &str) -> String {
+    let mut parts: Vec<&str> = entry.split(':').collect();
+    if let Some(old) = parts.get_mut(index) {
+        *old = part;
+    }
+    parts.join(":")
+}
+
+/// A path of the container on which something can be put; `whole` writes the value in which it stands with another.
+fn target_path(at: At<'_>, text: &str, whole: impl FnOnce(&str) -> String) -> Option<String> {
     let path = match normal_path(text) {
         Ok(path) => path,
         Err(fault) => {
-            at.record(rules::INVALID_PATH, about(text, fault));
+            let suggestion = fault.suggestion.as_deref().filter(|path| *path != "/").map(whole);
+            at.record(rules::INVALID_PATH, Invalid { suggestion, ..about(text, fault) });
             return None;
         }
     };
@@ -105,7 +115,9 @@ fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
         [target] if target.starts_with('/') => (None, *target, None),
         [name] => {
             let fault = Invalid::new(format!("`{}` says no path in the container", shown(name)));
-            at.record(rules::INVALID_MOUNT, fault.suggest(format!("{}:/path", shown(name))));
+            let name: Option<VolumeName> = name.parse().ok();
+            let suggestion = name.map(|name| format!("{name}:/path"));
+            at.record(rules::INVALID_MOUNT, Invalid { suggestion, ..fault });
             return None;
         }
         [source, target] => (Some(*source), *target, None),
@@ -128,23 +140,24 @@ fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
     }
     let source = match source {
         None => Some(MountSource::Anonymous),
-        Some(source) => mount_source(at, source, target, scope),
+        Some(source) => mount_source(at, source, text, scope),
     };
-    let target = target_path(at, target);
+    let target = target_path(at, target, |path| with_part(text, parts.len().min(2) - 1, path));
     let options = match (&source, options) {
         (_, None) => Some(MountOptions::default()),
-        (Some(source), Some(words)) => mount_options(at, words, source),
+        (Some(source), Some(words)) => mount_options(at, words, source, text),
         (None, Some(_)) => None,
     };
     Some(Mount { source: source?, target: target?, options: options? })
 }
 
-fn mount_source(at: At<'_>, text: &str, target: &str, scope: &Scope) -> Option<MountSource> {
+fn mount_source(at: At<'_>, text: &str, entry: &str, scope: &Scope) -> Option<MountSource> {
     if text.starts_with('/') {
         return match normal_path(text) {
             Ok(path) => Some(MountSource::HostPath(path)),
             Err(fault) => {
-                at.record(rules::INVALID_PATH, about(text, fault));
+                let suggestion = fault.suggestion.as_deref().map(|path| with_part(entry, 0, path));
+                at.record(rules::INVALID_PATH, Invalid { suggestion, ..about(text, fault) });
                 None
             }
         };
@@ -179,14 +192,14 @@ fn mount_source(at: At<'_>, text: &str, target: &str, scope: &Scope) -> Option<M
     match text.parse::<VolumeName>() {
         Ok(name) => Some(MountSource::Volume(name)),
         Err(fault) => {
-            let suggestion = fault.suggestion.as_ref().map(|name| format!("{name}:{}", shown(target)));
+            let suggestion = fault.suggestion.as_ref().map(|name| with_part(entry, 0, name));
             at.record(rules::INVALID_MOUNT, Invalid { suggestion, ..about(text, fault) });
             None
         }
     }
 }
 
-fn mount_options(at: At<'_>, text: &str, source: &MountSource) -> Option<MountOptions> {
+fn mount_options(at: At<'_>, text: &str, source: &MountSource, entry: &str) -> Option<MountOptions> {
     const WORDS: [&str; 14] = [
         "ro",
         "rw",
@@ -219,7 +232,14 @@ fn mount_options(at: At<'_>, text: &str, source: &MountSource) -> Option<MountOp
                 Some(kind) => options.propagation.replace(kind).is_none(),
                 None => {
                     let message = format!("`{}` is no option of a mount", shown(word));
-                    let suggestion = at.nearest(word, WORDS);
+                    // Of one or two letters anything is near, and `z` changes the host's files.
+                    let near = if word.len() > 2 { at.nearest(word, WORDS) } else { None };
+                    let words = near.map(|near| with_word(text, word, &near));
+                    let suggestion = match words {
+                        Some(words) => Some(with_part(entry, 2, &words)),
+                        None if text.is_empty() => entry.strip_suffix(':').map(str::to_owned),
+                        None => None,
+                    };
                     at.record(rules::MOUNT_OPTIONS, Invalid { message, suggestion });
                     return None;
                 }
@@ -242,7 +262,15 @@ fn mount_options(at: At<'_>, text: &str, source: &MountSource) -> Option<MountOp
         at.fault(rules::MOUNT_OPTIONS, "propagation is for paths of the host only");
         return None;
     }
+    // What the engine does anyway.
+    options.propagation = options.propagation.filter(|kind| *kind != Propagation::DEFAULT);
     Some(options)
+}
+
+/// The words with one of them replaced.
+fn with_word(words: &str, old: &str, new: &str) -> String {
+    let words: Vec<&str> = words.split(',').map(|word| if word == old { new } else { word }).collect();
+    words.join(",")
 }
 
 /// `tmpfs`: one text or a list.
@@ -283,19 +311,36 @@ const TMPFS_VALUES: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_
 fn one_tmpfs(at: At<'_>) -> Option<Tmpfs> {
     let text = at.text()?;
     let (path, words) = text.split_once(':').map_or((text, None), |(path, words)| (path, Some(words)));
-    let target = target_path(at, path)?;
+    let target = target_path(at, path, |path| match words {
+        Some(words) => format!("{path}:{words}"),
+        None => path.to_owned(),
+    })?;
+    let with = |old: &str, new: &str| format!("{path}:{}", with_word(words.unwrap_or_default(), old, new));
     let mut options = Vec::new();
     let mut keys = Vec::new();
     for word in words.into_iter().flat_map(|words| words.split(',')) {
         let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
         let option = match value {
             None if key == "rw" || TMPFS_FLAGS.contains(&key) => Some(key.to_owned()),
-            Some(value) if TMPFS_VALUES.contains(&key) => tmpfs_value(at, key, value)?,
+            Some(value) if TMPFS_VALUES.contains(&key) => match tmpfs_value(key, value) {
+                Ok(option) => option,
+                Err(fault) => {
+                    let suggestion =
+                        fault.suggestion.as_ref().map(|size| with(word, &format!("size={size}")));
+                    at.record(rules::INVALID_SIZE, Invalid { suggestion, ..about(value, fault) });
+                    return None;
+                }
+            },
             _ => None,
         };
         let Some(option) = option else {
             let message = format!("`{}` is no option of a file system in memory", shown(word));
-            let suggestion = at.nearest(key, TMPFS_FLAGS.into_iter().chain(TMPFS_VALUES));
+            let suggestion = match value {
+                _ if key.len() < 3 => None,
+                None => at.nearest(key, TMPFS_FLAGS).map(|flag| with(word, &flag)),
+                Some(_) if TMPFS_VALUES.contains(&key) => None,
+                Some(value) => at.nearest(key, TMPFS_VALUES).map(|key| with(word, &format!("{key}={value}"))),
+            };
             at.record(rules::MOUNT_OPTIONS, Invalid { message, suggestion });
             return None;
         };
@@ -313,7 +358,8 @@ fn one_tmpfs(at: At<'_>) -> Option<Tmpfs> {
             return None;
         }
         keys.push(switch);
-        if key != "rw" {
+        // The engine sets these anyway.
+        if !matches!(key, "rw" | "noexec" | "nosuid" | "nodev") {
             options.push(option);
         }
     }
@@ -321,30 +367,22 @@ fn one_tmpfs(at: At<'_>) -> Option<Tmpfs> {
     Some(Tmpfs { target, options })
 }
 
-/// The option in its one form; `Some(None)` when the value is none for that key.
-fn tmpfs_value(at: At<'_>, key: &str, value: &str) -> Option<Option<String>> {
+/// The option in its one form; `None` when the value is none for that key.
+fn tmpfs_value(key: &str, value: &str) -> Result<Option<String>, Invalid> {
     let digits =
         |text: &str| !text.is_empty() && text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit());
-    match key {
+    Ok(match key {
         "size" => match value.strip_suffix('%') {
-            Some(percent) => {
-                Some((digits(percent) && percent.len() <= 3).then(|| format!("size={percent}%")))
-            }
-            None => match parse_size(value) {
-                Ok(bytes) => Some(Some(format!("size={bytes}"))),
-                Err(fault) => {
-                    at.record(rules::INVALID_SIZE, about(value, fault));
-                    None
-                }
-            },
+            Some(percent) => (digits(percent) && percent.len() <= 3).then(|| format!("size={percent}%")),
+            None => Some(format!("size={}", parse_size(value)?)),
         },
-        "mode" => Some(octal(value, 0o7777).map(|mode| format!("mode={mode:04o}"))),
+        "mode" => octal(value, 0o7777).map(|mode| format!("mode={mode:04o}")),
         "mpol" => {
             let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'-' | b'=');
-            Some((!value.is_empty() && value.bytes().all(is_plain)).then(|| format!("mpol={value}")))
+            (!value.is_empty() && value.bytes().all(is_plain)).then(|| format!("mpol={value}"))
         }
-        _ => Some(digits(value).then(|| format!("{key}={value}"))),
-    }
+        _ => digits(value).then(|| format!("{key}={value}")),
+    })
 }
 
 fn octal(text: &str, most: u32) -> Option<u32> {
@@ -361,7 +399,7 @@ pub(super) fn files<'t>(at: At<'t>, scope: &Scope) -> Vec<(FileSpec, At<'t>)> {
 
 fn file(at: At<'_>, scope: &Scope) -> Option<FileSpec> {
     let fields = at.fields(&fields::FILE, &[])?;
-    let path = fields.get("path").and_then(|at| target_path(at, at.text()?));
+    let path = fields.get("path").and_then(|at| target_path(at, at.text()?, str::to_owned));
     let mode = match fields.get("mode") {
         None => Some(FileSpec::DEFAULT_MODE),
         Some(at) => file_mode(at),

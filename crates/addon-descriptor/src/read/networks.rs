@@ -171,7 +171,7 @@ fn one_or_more(at: At<'_>) -> Vec<At<'_>> {
 pub(crate) fn dns(at: At<'_>) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for item in one_or_more(at) {
-        let Some(address) = address(item) else { continue };
+        let Some(address) = address(item).map(|address| address.to_canonical()) else { continue };
         if found.contains(&address) {
             item.fault(rules::REPEATED_ENTRY, format!("`{address}` stands here twice"));
         }
@@ -274,10 +274,14 @@ impl Addresses {
             at.fault(rules::ADDRESS_WITHOUT_SUBNET, message);
             return;
         };
-        let gateway = subnet.hosts().next();
+        // The engine takes the first address behind that of the network itself.
+        let gateway = match subnet.network() {
+            IpAddr::V4(network) => IpAddr::from(Ipv4Addr::from(u32::from(network).saturating_add(1))),
+            IpAddr::V6(network) => IpAddr::from(Ipv6Addr::from(u128::from(network).saturating_add(1))),
+        };
         let is_broadcast =
             matches!(subnet, ipnet::IpNet::V4(net) if IpAddr::from(net.broadcast()) == address);
-        if address == subnet.network() || is_broadcast || Some(address) == gateway {
+        if address == subnet.network() || is_broadcast || address == gateway {
             let message = format!(
                 "`{address}` belongs to the subnet {subnet} itself: its first and last address, or its gateway"
             );

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use regex::RegexBuilder;
+use regex::{Regex, RegexBuilder};
 
 use super::mounts::normal_path;
 use super::report::{At, Fields, about, shown};
@@ -18,9 +18,24 @@ use crate::violation::Invalid;
 const MAX_PARAMETERS: usize = 64;
 /// Most values of an enum.
 const MAX_VALUES: usize = 256;
-/// Largest compiled pattern, in bytes: bounds the time and memory that a document can ask for, and leaves room for
-/// `.{1,255}`.
-const MAX_PATTERN: usize = 512 * 1024;
+/// Longest pattern, in characters.
+const MAX_PATTERN: usize = 256;
+/// Longest text of all patterns of a document together, in characters. A class such as `\pL` is three of them and costs
+/// thousands of ranges before a limit of the compiled form can stop it.
+const MAX_PATTERNS: usize = 1024;
+/// A compiled pattern of at most so many bytes is small; so many as there are parameters may be.
+const SMALL_PATTERN: usize = 32 * 1024;
+/// Largest compiled pattern, in bytes: leaves room for `.{1,255}`.
+const LARGE_PATTERN: usize = 512 * 1024;
+/// Most patterns of a document that are not small.
+const MAX_LARGE_PATTERNS: usize = 4;
+
+/// What the patterns of a document have cost so far.
+#[derive(Default)]
+struct Patterns {
+    characters: usize,
+    large: usize,
+}
 
 /// What was declared: the parameters that could be read, and the names of all.
 pub(super) struct Declared<'t> {
@@ -32,6 +47,7 @@ pub(super) struct Declared<'t> {
 pub(super) fn read<'t>(at: Option<At<'t>>) -> Declared<'t> {
     let mut declared = Declared { parameters: Vec::new(), kinds: BTreeMap::new() };
     let mut seen: HashMap<String, &str> = HashMap::new();
+    let mut patterns = Patterns::default();
     for item in at.map(|at| at.items(MAX_PARAMETERS)).unwrap_or_default() {
         let Some(fields) = item.fields(&fields::PARAMETER, &[]) else { continue };
         let name_at = fields.get("name");
@@ -42,7 +58,7 @@ pub(super) fn read<'t>(at: Option<At<'t>>) -> Declared<'t> {
             }
             Some(name)
         });
-        let kind = fields.get("type").and_then(|at| kind(at, &fields));
+        let kind = fields.get("type").and_then(|at| kind(at, &fields, &mut patterns));
         if let Some(name) = &name {
             declared.kinds.insert(name.to_string(), kind.clone());
         }
@@ -58,7 +74,7 @@ pub(super) fn read<'t>(at: Option<At<'t>>) -> Declared<'t> {
     declared
 }
 
-fn kind(at: At<'_>, fields: &Fields<'_>) -> Option<ParameterKind> {
+fn kind(at: At<'_>, fields: &Fields<'_>, patterns: &mut Patterns) -> Option<ParameterKind> {
     let names = ParameterKind::NAMES.map(|name| (name, name));
     let name = at.one_of(rules::UNKNOWN_VALUE, &names)?;
     let own: &[&str] = match name {
@@ -76,16 +92,21 @@ fn kind(at: At<'_>, fields: &Fields<'_>) -> Option<ParameterKind> {
         }
     }
     Some(match name {
-        "string" => ParameterKind::String(text_rules(fields)),
-        "secret" => ParameterKind::Secret(secret(fields)),
+        "string" => ParameterKind::String(text_rules(fields, patterns)),
+        "secret" => ParameterKind::Secret(secret(fields, patterns)),
         "integer" => {
             let most = i64::try_from(MAX_INTEGER).expect("53 bits fit");
             ParameterKind::Integer(bounds(fields, |at| at.integer(-most, most)))
         }
         "number" => ParameterKind::Number(bounds(fields, decimal)),
-        "port" => ParameterKind::Port(bounds(fields, |at| {
-            at.integer(1, 65_535).map(|port| u16::try_from(port).expect("bounded above"))
-        })),
+        "port" => {
+            let Bounds { default, min, max } = bounds(fields, |at| {
+                at.integer(1, 65_535).map(|port| u16::try_from(port).expect("bounded above"))
+            });
+            // What holds for every port says nothing.
+            let (min, max) = (min.filter(|min| *min > 1), max.filter(|max| *max < u16::MAX));
+            ParameterKind::Port(Bounds { default, min, max })
+        }
         "boolean" => ParameterKind::Boolean { default: fields.get("default").and_then(At::boolean) },
         "enum" => choice(fields),
         _ => ParameterKind::Path {
@@ -145,12 +166,13 @@ fn lengths(fields: &Fields<'_>) -> (Option<u32>, Option<u32>) {
     };
     let (min, max) = (length("min"), length("max"));
     check_order(fields, min.as_ref(), max.as_ref());
-    (min, max)
+    // Every text has no characters or more.
+    (min.filter(|min| *min > 0), max)
 }
 
-fn text_rules(fields: &Fields<'_>) -> TextRules {
+fn text_rules(fields: &Fields<'_>, patterns: &mut Patterns) -> TextRules {
     let (min, max) = lengths(fields);
-    let pattern = fields.get("pattern").and_then(pattern);
+    let pattern = fields.get("pattern").and_then(|at| patterns.read(at));
     let default = fields.get("default").and_then(|at| {
         let text = at.text()?;
         let length = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
@@ -171,25 +193,60 @@ fn text_rules(fields: &Fields<'_>) -> TextRules {
     TextRules { default, min, max, pattern: pattern.map(|(source, _)| source) }
 }
 
-/// The pattern as it was written, and compiled against the whole value.
-fn pattern(at: At<'_>) -> Option<(String, regex::Regex)> {
-    let text = at.text()?;
-    let compile = |text: &str| RegexBuilder::new(text).size_limit(MAX_PATTERN).nest_limit(32).build();
-    // By itself first: `a)(b` would close the group around it.
-    match compile(text).and_then(|_| compile(&format!(r"\A(?:{text})\z"))) {
-        Ok(pattern) => Some((text.to_owned(), pattern)),
-        Err(fault) => {
-            let reason = match fault {
-                regex::Error::CompiledTooBig(_) => "it needs too much memory".to_owned(),
-                fault => fault.to_string().lines().last().unwrap_or_default().trim().to_owned(),
-            };
-            at.fault(rules::INVALID_PATTERN, format!("`{}` is no regular expression: {reason}", shown(text)));
-            None
+impl Patterns {
+    /// The pattern as it was written, and compiled against the whole value.
+    fn read(&mut self, at: At<'_>) -> Option<(String, Regex)> {
+        let text = at.text()?;
+        let length = text.chars().count();
+        let most = MAX_PATTERN.min(MAX_PATTERNS - self.characters);
+        if length > most {
+            let message = format!(
+                "a pattern has at most {MAX_PATTERN} characters, and all patterns of a document {MAX_PATTERNS}: \
+                 this one has {length}, and {most} are left"
+            );
+            at.fault(rules::INVALID_PATTERN, message);
+            return None;
         }
+        self.characters += length;
+        match self.compile(text) {
+            Ok(pattern) => Some((text.to_owned(), pattern)),
+            Err(fault) => {
+                let reason = match fault {
+                    regex::Error::CompiledTooBig(_) => "it needs too much memory".to_owned(),
+                    fault => fault.to_string().lines().last().unwrap_or_default().trim().to_owned(),
+                };
+                let message = format!("`{}` is no regular expression: {reason}", shown(text));
+                at.fault(rules::INVALID_PATTERN, message);
+                None
+            }
+        }
+    }
+
+    fn compile(&mut self, text: &str) -> Result<Regex, regex::Error> {
+        let build = |text: &str, most: usize| RegexBuilder::new(text).size_limit(most).nest_limit(32).build();
+        // By itself first, for its grammar alone: `a)(b` would close the group around it.
+        match build(text, 0) {
+            Ok(_) | Err(regex::Error::CompiledTooBig(_)) => (),
+            Err(fault) => return Err(fault),
+        }
+        let mut whole = format!(r"\A(?:{text})\z");
+        let mut built = build(&whole, SMALL_PATTERN);
+        if let Err(regex::Error::Syntax(_)) = built {
+            // With `(?x)` a comment may be open at its end, and a line feed, which means nothing then, closes it.
+            whole = format!("\\A(?:{text}\n)\\z");
+            built = build(&whole, SMALL_PATTERN);
+        }
+        if let Err(regex::Error::CompiledTooBig(_)) = built
+            && self.large < MAX_LARGE_PATTERNS
+        {
+            self.large += 1;
+            built = build(&whole, LARGE_PATTERN);
+        }
+        built
     }
 }
 
-fn secret(fields: &Fields<'_>) -> SecretRules {
+fn secret(fields: &Fields<'_>, patterns: &mut Patterns) -> SecretRules {
     if let Some(at) = fields.get("default") {
         at.fault(
             rules::SECRET_WITH_DEFAULT,
@@ -197,6 +254,7 @@ fn secret(fields: &Fields<'_>) -> SecretRules {
         );
     }
     let (min, max) = lengths(fields);
+    let pattern = fields.get("pattern").and_then(|at| patterns.read(at));
     let generate = fields.get("generate").and_then(generate);
     if let (Some(generate), Some(at)) = (&generate, fields.get("generate"))
         && (min.is_some_and(|min| generate.length < min) || max.is_some_and(|max| generate.length > max))
@@ -205,12 +263,7 @@ fn secret(fields: &Fields<'_>) -> SecretRules {
             format!("a generated secret has {} characters, outside `min` and `max`", generate.length);
         at.fault(rules::DEFAULT_OUT_OF_BOUNDS, message);
     }
-    SecretRules {
-        min,
-        max,
-        pattern: fields.get("pattern").and_then(pattern).map(|(source, _)| source),
-        generate,
-    }
+    SecretRules { min, max, pattern: pattern.map(|(source, _)| source), generate }
 }
 
 fn generate(at: At<'_>) -> Option<Generate> {

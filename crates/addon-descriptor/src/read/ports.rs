@@ -1,6 +1,6 @@
 //! `ports`: a map, container first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::report::{At, shown};
@@ -18,9 +18,16 @@ const MAX_PORTS: usize = 64;
 /// Reads the ports of a service, sorted, each with its place.
 pub(super) fn read<'t>(at: At<'t>, scope: &Scope) -> Vec<(PortMapping, At<'t>)> {
     if let Kind::List(_) = at.node.kind {
-        let suggestion = as_map(at);
-        let message = "ports are a map from the container's port to the host's: container first";
-        at.record(rules::PORTS_AS_LIST, Invalid { message: message.to_owned(), suggestion });
+        let mut message =
+            "ports are a map from the container's port to the host's: container first".to_owned();
+        let suggestion = match as_map(at, scope) {
+            Ok(map) => Some(map),
+            Err(entry) => {
+                message.push_str(&format!("; `{}` cannot be written so", shown(&entry)));
+                None
+            }
+        };
+        at.record(rules::PORTS_AS_LIST, Invalid { message, suggestion });
         return Vec::new();
     }
     let mut found: Vec<(PortMapping, At<'t>)> = Vec::new();
@@ -247,30 +254,52 @@ fn long_form(at: At<'_>) -> Option<(String, String)> {
     }
 }
 
-/// The map that is meant by a list of `[ip:]host:container`.
-fn as_map(at: At<'_>) -> Option<String> {
-    let mut map = serde_json::Map::new();
-    for item in at.all_items().take(8) {
-        let text = match &item.node.kind {
-            Kind::Text(text) => text.to_string(),
-            Kind::Number(number) => (*number).to_owned(),
-            Kind::Object(_) => {
-                let (container, host) = long_form(item)?;
-                container_port(&container).ok()?;
-                map.insert(container, host.into());
-                continue;
-            }
-            _ => return None,
+/// The map that is meant by a list of `[ip:]host:container`; or the entry that cannot be written so.
+fn as_map(at: At<'_>, scope: &Scope) -> Result<String, String> {
+    let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for item in at.all_items() {
+        let (text, meant) = match &item.node.kind {
+            Kind::Text(text) => (text.to_string(), of_entry(text)),
+            Kind::Number(number) => ((*number).to_owned(), of_entry(number)),
+            Kind::Object(_) => match long_form(item) {
+                Some((container, host)) => (format!("{host}:{container}"), (container, host)),
+                None => return Err("{}".to_owned()),
+            },
+            kind => return Err(kind.describe().to_owned()),
         };
-        let (ports, protocol) = match text.split_once('/') {
-            None => (text.as_str(), ""),
-            Some((ports, _)) => (ports, &text[ports.len()..]),
-        };
-        let (host, container) = ports.rsplit_once(':').unwrap_or(("", ports));
-        container_port(&format!("{container}{protocol}")).ok()?;
-        map.insert(format!("{container}{protocol}"), host.into());
+        let (container, host) = meant;
+        let Some((container, host)) = publishable(&container, &host, scope) else { return Err(text) };
+        let hosts = map.entry(container).or_default();
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
     }
-    (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string())
+    let one_or_more = |hosts: Vec<String>| match <[String; 1]>::try_from(hosts) {
+        Ok([host]) => serde_json::Value::from(host),
+        Err(hosts) => hosts.into(),
+    };
+    let map: serde_json::Map<_, _> =
+        map.into_iter().map(|(container, hosts)| (container, one_or_more(hosts))).collect();
+    Ok(serde_json::Value::Object(map).to_string())
+}
+
+/// The container's side of an entry with its protocol, and the host's.
+fn of_entry(text: &str) -> (String, String) {
+    let (ports, protocol) = text.find('/').map_or((text, ""), |slash| text.split_at(slash));
+    let (host, container) = ports.rsplit_once(':').unwrap_or(("", ports));
+    (format!("{container}{protocol}"), host.to_owned())
+}
+
+/// Both sides as this reader accepts them, the container's in its one form.
+fn publishable(container: &str, host: &str, scope: &Scope) -> Option<(String, String)> {
+    let (range, protocol) = container_port(container).ok()?;
+    let (_, port) = split_address(host).ok()?;
+    let is_any = port.is_empty() || port == "0";
+    let is_parameter = scope.declares_parameters() && whole_reference(port).is_some() && range.count() == 1;
+    // A range of the host's for one port means any of them there, which cannot be said here.
+    let is_fixed = port_range(port).is_some_and(|port| port.count() == range.count());
+    let key = if protocol == Protocol::Tcp { range.to_string() } else { format!("{range}/{protocol}") };
+    (is_any || is_parameter || is_fixed).then(|| (key, host.to_owned()))
 }
 
 #[cfg(test)]

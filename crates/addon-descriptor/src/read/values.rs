@@ -98,9 +98,9 @@ impl<'t> At<'t> {
         match value.to_integer() {
             Some(value) if (min..=max).contains(&value) => Some(value),
             _ => {
-                let suggestion = value.to_integer().map(|value| value.clamp(min, max).to_string());
+                // A bound is another number than what was meant, and often means something else.
                 let message = format!("a whole number from {min} to {max} is needed, not {}", shown(literal));
-                self.record(rules::INVALID_NUMBER, Invalid { message, suggestion });
+                self.fault(rules::INVALID_NUMBER, message);
                 None
             }
         }

@@ -9,6 +9,7 @@ use crate::descriptor::{
     AddonDescriptor, Gpus, HostPort, IpcMode, LogDriver, MountSource, NetworkMode, NetworkSpec, PidMode,
     PortMapping, ServiceSpec, VolumeSpec,
 };
+use crate::parameters::{Parameter, ParameterKind};
 use crate::validate::DEFAULT_PLATFORM_NETWORK;
 
 /// Every right that the document asks for. What only limits (`cap_drop`, `read_only`, `no-new-privileges`), and what
@@ -18,6 +19,7 @@ pub fn rights(descriptor: &AddonDescriptor) -> BTreeSet<Right> {
         services,
         volumes,
         networks,
+        parameters,
         // What people read, and what the manager asks of its host before it begins.
         name: _,
         title: _,
@@ -31,7 +33,6 @@ pub fn rights(descriptor: &AddonDescriptor) -> BTreeSet<Right> {
         keywords: _,
         categories: _,
         changes: _,
-        parameters: _,
         requires: _,
     } = descriptor;
     let mut rights = BTreeSet::new();
@@ -43,6 +44,9 @@ pub fn rights(descriptor: &AddonDescriptor) -> BTreeSet<Right> {
     }
     for service in services {
         of_service(service, networks, &mut rights);
+        for mount in &service.volumes {
+            of_default_path(&mount.source, mount.options.read_only, parameters, &mut rights);
+        }
     }
     rights
 }
@@ -67,11 +71,9 @@ fn of_volume(volume: &VolumeSpec, rights: &mut BTreeSet<Right>) {
 /// The path of the host that a `local` volume with bind options is, and whether it is only read.
 fn bound_path(volume: &VolumeSpec) -> Option<(&str, bool)> {
     let device = volume.driver_opts.get("device").filter(|device| device.starts_with('/'))?;
-    let words: Vec<&str> =
-        volume.driver_opts.get("o").map(|words| words.split(',').collect()).unwrap_or_default();
-    let kind = volume.driver_opts.get("type").map(String::as_str);
-    let is_bound = words.iter().any(|word| matches!(*word, "bind" | "rbind")) || matches!(kind, Some("bind"));
-    is_bound.then_some((device.as_str(), words.contains(&"ro")))
+    // The engine takes the last word.
+    let access = volume.mount_words().filter(|word| matches!(*word, "ro" | "rw")).last();
+    volume.is_bound().then_some((device.as_str(), access == Some("ro")))
 }
 
 fn of_network(network: &NetworkSpec, rights: &mut BTreeSet<Right>) {
@@ -104,8 +106,25 @@ fn of_host_path(path: &str, read_only: bool, rights: &mut BTreeSet<Right>) {
     }
     if clean != paths::DOCKER_SOCKET {
         // A path of a mount is normal already; that of a volume's options need not be.
-        let shown = if path.contains("..") || path.contains("//") { clean.as_str() } else { path };
+        let is_normal = !path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."));
+        let shown = if is_normal { path } else { clean.as_str() };
         rights.insert(host_path(shown, read_only));
+    }
+}
+
+/// What a parameter's default gives, when that is root on the host: who changes nothing gets it.
+fn of_default_path(
+    source: &MountSource,
+    read_only: bool,
+    parameters: &[Parameter],
+    rights: &mut BTreeSet<Right>,
+) {
+    let MountSource::HostParameter(name) = source else { return };
+    let declared = parameters.iter().find(|parameter| parameter.name == *name).map(|found| &found.kind);
+    if let Some(ParameterKind::Path { default: Some(path) }) = declared
+        && paths::gives_root(path, read_only)
+    {
+        of_host_path(path, read_only, rights);
     }
 }
 
@@ -377,6 +396,23 @@ mod tests {
     }
 
     #[test]
+    fn the_default_of_a_path_counts_when_root_follows_from_it() {
+        let of_default = |default: &str| {
+            rights_of(&json!({
+                "name": "sample",
+                "parameters": [{ "name": "f", "type": "path", "default": default }],
+                "services": [{
+                    "service_name": "web", "image": "nginx:1.27", "network_mode": "none", "volumes": ["${f}:/x:ro"]
+                }]
+            }))
+        };
+        assert_eq!(of_default("/srv/films"), ["host-path:${f}:ro"]);
+        assert_eq!(of_default("/var/run/docker.sock"), ["docker-socket", "host-path:${f}:ro"]);
+        assert_eq!(of_default("/etc"), ["host-path:${f}:ro", "host-path:/etc:ro"]);
+        assert_eq!(of_default("/etc/localtime"), ["host-path:${f}:ro"]);
+    }
+
+    #[test]
     fn volumes_and_networks_have_the_rights_that_they_need() {
         let of_volume = |volume: Value| {
             rights_of(&json!({
@@ -387,10 +423,17 @@ mod tests {
         };
         let bind = json!({ "type": "none", "o": "bind,ro", "device": "/srv/films" });
         assert_eq!(of_volume(json!({ "name": "v", "driver_opts": bind })), ["host-path:/srv/films:ro"]);
-        let socket = json!({ "o": "rbind", "device": "/srv/../var/run" });
+        for (words, access) in [("bind,ro,rw", "rw"), ("bind,rw,ro", "ro"), ("ro,bind", "ro")] {
+            let bind = json!({ "type": "none", "o": words, "device": "/etc/localtime" });
+            let expected = [format!("host-path:/etc/localtime:{access}")];
+            assert_eq!(of_volume(json!({ "name": "v", "driver_opts": bind })), expected, "{words}");
+        }
+        let slash = json!({ "o": "bind", "device": "/srv/films/" });
+        assert_eq!(of_volume(json!({ "name": "v", "driver_opts": slash })), ["host-path:/srv/films:rw"]);
+        let socket = json!({ "o": "rbind", "device": "/var/run" });
         assert_eq!(
             of_volume(json!({ "name": "v", "driver_opts": socket })),
-            ["docker-socket", "host-path:/run:rw"]
+            ["docker-socket", "host-path:/var/run:rw"]
         );
         let nfs = json!({ "type": "nfs", "o": "addr=10.0.0.1", "device": ":/x" });
         assert_eq!(

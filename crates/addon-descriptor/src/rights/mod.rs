@@ -77,6 +77,20 @@ const OF: [(&str, Level); 15] = [
     ("log-driver", Level::Dangerous),
 ];
 
+/// File systems that are the kernel's own, those of the host, when a volume is one: nothing masks them then.
+const KERNEL_FILE_SYSTEMS: [&str; 10] = [
+    "proc",
+    "sysfs",
+    "devtmpfs",
+    "debugfs",
+    "tracefs",
+    "configfs",
+    "securityfs",
+    "efivarfs",
+    "bpf",
+    "binfmt_misc",
+];
+
 /// Capabilities from which root on the host follows.
 const ROOT_CAPABILITIES: [&str; 10] = [
     "ALL",
@@ -148,6 +162,9 @@ impl Right {
                 Some((_, option)) => {
                     option.strip_prefix("device=").is_some_and(paths::is_disk_or_memory)
                         || option.strip_prefix("o=").is_some_and(|words| words.contains("dir="))
+                        || option.strip_prefix("type=").is_some_and(|kind| {
+                            KERNEL_FILE_SYSTEMS.contains(&kind) || kind.starts_with("cgroup")
+                        })
                 }
                 None => false,
             },
@@ -244,6 +261,11 @@ mod tests {
             "capability:SYS_ADMIN",
             "volume-driver-opts:v:device=/dev/sda1",
             "volume-driver-opts:v:o=lowerdir=/etc,upperdir=/a,workdir=/b",
+            "volume-driver-opts:v:type=proc",
+            "volume-driver-opts:v:type=sysfs",
+            "volume-driver-opts:v:type=devtmpfs",
+            "volume-driver-opts:v:type=debugfs",
+            "volume-driver-opts:v:type=cgroup2",
         ] {
             assert!(right(text).root_on_host(), "{text}");
         }
@@ -255,6 +277,8 @@ mod tests {
             "capability:NET_ADMIN",
             "host-network",
             "volume-driver-opts:v:device=:/export",
+            "volume-driver-opts:v:type=tmpfs",
+            "volume-driver-opts:v:type=nfs4",
             "host-path:/etcetera:rw",
         ] {
             assert!(!right(text).root_on_host(), "{text}");
