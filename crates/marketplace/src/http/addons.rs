@@ -1,12 +1,13 @@
 //! Releases: listed, published, read, validated, deleted.
 
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::{self, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
 use addon_client::{
     Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, RightLevel, RightView,
     ValidationAnswer,
 };
-use addon_descriptor::{Level, Right, Version, VersionReq, rights, risk};
+use addon_descriptor::{Level, Reading, Right, Version, VersionReq, rights, risk};
 use service_kit::auth::{Principal, Scope};
 use service_kit::body::JsonBytes;
 use service_kit::problem::Problem;
@@ -76,7 +77,7 @@ pub(super) async fn publish(
     principal: Principal,
     JsonBytes(body): JsonBytes,
 ) -> Result<HttpResponse, Problem> {
-    let reading = addon_descriptor::read(&body).map_err(|fault| error::malformed(&fault))?;
+    let reading = understood(body).await?;
     let Some(descriptor) = reading.descriptor else { return Err(error::violations(&reading.violations)) };
     principal.require_name(descriptor.name.as_str())?;
     let Services { storage, clock, bell, .. } = services.get_ref();
@@ -238,7 +239,7 @@ pub(super) async fn by_version(
     (status = 400, description = "No JSON", body = ProblemBody),
     (status = 413, description = "Longer than 256 KiB", body = ProblemBody)))]
 pub(super) async fn validate(JsonBytes(body): JsonBytes) -> Result<HttpResponse, Problem> {
-    let reading = addon_descriptor::read(&body).map_err(|fault| error::malformed(&fault))?;
+    let reading = understood(body).await?;
     let mut answer = ValidationAnswer {
         valid: reading.descriptor.is_some(),
         violations: reading.violations.iter().map(Finding::from).collect(),
@@ -276,6 +277,12 @@ pub(super) async fn schema(request: HttpRequest) -> HttpResponse {
     let kind = HeaderValue::from_static("application/schema+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// Reads a document away from the threads that answer: a hostile one may take some tenths of a second.
+async fn understood(body: Bytes) -> Result<Reading, Problem> {
+    let reading = web::block(move || addon_descriptor::read(&body)).await.map_err(Problem::internal)?;
+    reading.map_err(|fault| error::malformed(&fault))
 }
 
 fn no_approved(addon: &str) -> Problem {

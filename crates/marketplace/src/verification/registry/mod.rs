@@ -155,7 +155,10 @@ impl RegistryError {
 const MAX_TOLD: usize = 500;
 
 /// Text that a registry has a say in, fit to be shown: of bounded length, on one line, without control characters.
-fn presentable(text: &str) -> String {
+fn presentable(text: String) -> String {
+    if text.len() <= MAX_TOLD && !text.contains(char::is_control) {
+        return text;
+    }
     let mut shown: String =
         text.chars().take(MAX_TOLD).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(MAX_TOLD).is_some() {
@@ -302,9 +305,9 @@ mod tests {
 
     #[test]
     fn what_a_registry_says_is_shown_short_and_harmless() {
-        assert_eq!(presentable("is no image"), "is no image");
-        assert_eq!(presentable("a\u{1b}[31m\nb"), "a\u{fffd}[31m\u{fffd}b");
-        let long = presentable(&"é".repeat(100_000));
+        assert_eq!(presentable("is no image".to_owned()), "is no image");
+        assert_eq!(presentable("a\u{1b}[31m\nb".to_owned()), "a\u{fffd}[31m\u{fffd}b");
+        let long = presentable("é".repeat(100_000));
         assert_eq!(long.chars().count(), MAX_TOLD + 1);
     }
 }

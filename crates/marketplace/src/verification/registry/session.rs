@@ -247,7 +247,7 @@ impl<'a> Session<'a> {
     ) -> Result<HeaderValue, RegistryError> {
         bearer.check_realm(registry, credentials.is_some()).map_err(|reason| RegistryError::Refused {
             image: self.image.clone(),
-            reason: presentable(&reason),
+            reason: presentable(reason),
         })?;
         let fault = |fault| RegistryError::of(&self.image, fault);
         self.transport.check_step(registry, &bearer.realm).map_err(fault)?;
@@ -325,7 +325,7 @@ impl<'a> Session<'a> {
     }
 
     fn invalid(&self, reason: String) -> RegistryError {
-        RegistryError::Invalid { image: self.image.clone(), reason: presentable(&reason) }
+        RegistryError::Invalid { image: self.image.clone(), reason: presentable(reason) }
     }
 }
 
@@ -337,7 +337,7 @@ fn no_answer(answer: &Answer, reason: String) -> RegistryError {
 fn not_as_a_registry(answer: &Answer) -> String {
     let kind = content_type(answer);
     let kind = if kind.is_empty() { "nothing that says what it is" } else { kind };
-    presentable(&format!("it answers {} with {kind}, but not as a registry does", answer.status.as_u16()))
+    presentable(format!("it answers {} with {kind}, but not as a registry does", answer.status.as_u16()))
 }
 
 /// Whether an answer's head is that of a registry which serves a manifest.
