@@ -191,3 +191,60 @@ fn a_volume_binds_only_what_it_says() {
     assert_eq!(of(&json!({ "o": "bind", "device": "/srv/films/" })), []);
     assert_eq!(of(&json!({ "type": "nfs", "o": "addr=10.0.0.1", "device": ":/x" })), []);
 }
+
+#[test]
+fn versions_of_other_forms_are_recognised() {
+    for (text, meant) in [
+        ("v1.0.0-rc1", Some("1.0.0-rc1")),
+        ("1.2-rc1", Some("1.2.0-rc1")),
+        ("v1", Some("1.0.0")),
+        ("one", None),
+    ] {
+        let mut document = with("tty", &json!(false));
+        document["version"] = json!(text);
+        let found = violations(&document);
+        assert_eq!((found.len(), found[0].suggestion.as_deref()), (1, meant), "{text}");
+    }
+}
+
+#[test]
+fn a_number_of_too_many_digits_is_suggested_as_no_text_where_none_is_taken() {
+    assert_eq!(fault("healthcheck", &json!({ "test": "true", "retries": 1e30 })), ("invalid-number", None));
+}
+
+#[test]
+fn nothing_is_put_below_a_file() {
+    let mut document =
+        with("files", &json!([{ "path": "/a", "content": "x" }, { "path": "/a/b", "content": "x" }]));
+    document["services"][0]["volumes"] = json!(["v:/a/b/c", "v:/ab"]);
+    let found: Vec<_> = violations(&document).into_iter().map(|found| (found.rule, found.path)).collect();
+    let place = |path: &str| ("repeated-target", format!("/services/0/{path}"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.contains(&place("files/1")) && found.contains(&place("volumes/0")), "{found:?}");
+}
+
+#[test]
+fn faults_of_keys_and_names_stand_at_them() {
+    let text = r#"{"name":"x","services":[{"service_name":"a","image":"b:1","environment":{"A=B":"1"}}],
+"volumes":[{"name":"v"},{"driver":"local","name":"v"}]}"#;
+    let found = read(text.as_bytes()).unwrap().violations;
+    let places: Vec<_> = found.iter().map(|found| (found.path.as_str(), found.line, found.column)).collect();
+    let column = u32::try_from(text.find("\"A=B").unwrap() + 1).unwrap();
+    assert_eq!(places[0], ("/services/0/environment/A=B", 1, column));
+    assert_eq!(places[1].0, "/volumes/1/name");
+}
+
+#[test]
+fn later_versions_of_a_license_are_on_the_list() {
+    let mut document = with("tty", &json!(false));
+    document["license"] = json!("GPL-2.0+");
+    assert_eq!(violations(&document), []);
+}
+
+#[test]
+fn root_is_root_however_it_is_written() {
+    for user in ["0", "00", "root", "0:1000"] {
+        let warnings = read(with("user", &json!(user)).to_string().as_bytes()).unwrap().warnings;
+        assert!(warnings.iter().any(|found| found.rule == "root-user"), "{user}");
+    }
+}

@@ -144,14 +144,16 @@ fn version(at: At<'_>) -> Option<Version> {
 /// `v1.2` is meant as `1.2.0`.
 fn nearby_version(text: &str) -> Option<String> {
     let bare = text.strip_prefix(['v', 'V']).unwrap_or(text);
+    let (bare, label) = bare.find(['-', '+']).map_or((bare, ""), |end| bare.split_at(end));
     let numbers: Vec<&str> = bare.split('.').collect();
     let plain: Option<Vec<u32>> = numbers.iter().map(|number| number.parse().ok()).collect();
-    match plain?.as_slice() {
-        [major] => Some(format!("{major}.0.0")),
-        [major, minor] => Some(format!("{major}.{minor}.0")),
-        [major, minor, patch] => Some(format!("{major}.{minor}.{patch}")),
-        _ => None,
-    }
+    let version = match plain?.as_slice() {
+        [major] => format!("{major}.0.0{label}"),
+        [major, minor] => format!("{major}.{minor}.0{label}"),
+        [major, minor, patch] => format!("{major}.{minor}.{patch}{label}"),
+        _ => return None,
+    };
+    Version::parse(&version).is_ok().then_some(version)
 }
 
 fn things<'t, T>(at: At<'t>, read: impl Fn(At<'t>) -> Option<T>) -> Vec<(T, At<'t>)> {

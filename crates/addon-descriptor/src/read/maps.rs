@@ -64,9 +64,10 @@ pub(super) fn plain(map: BTreeMap<String, (String, At<'_>)>) -> BTreeMap<String,
 /// Variables: a key holds no `=`.
 pub(super) fn environment(at: At<'_>) -> BTreeMap<String, (String, At<'_>)> {
     let found = map_or_list(at);
-    for (key, (_, place)) in &found {
+    for key in found.keys() {
         if key.contains(['=', '\n']) {
-            place.fault(rules::INVALID_KEY, format!("the name of a variable has no `=`: `{}`", shown(key)));
+            let fault = Invalid::new(format!("the name of a variable has no `=`: `{}`", shown(key)));
+            at.record_entry(key, rules::INVALID_KEY, fault);
         }
     }
     found
@@ -75,12 +76,12 @@ pub(super) fn environment(at: At<'_>) -> BTreeMap<String, (String, At<'_>)> {
 /// Labels: not those of the platform and of Compose.
 pub(super) fn labels(at: At<'_>) -> BTreeMap<String, String> {
     let found = map_or_list(at);
-    for (key, (_, place)) in &found {
+    for key in found.keys() {
         if let Some(prefix) =
             ["oak.", "com.docker.compose."].into_iter().find(|prefix| key.starts_with(prefix))
         {
             let message = format!("labels under `{prefix}` are set by the platform, not by `{}`", shown(key));
-            place.fault(rules::RESERVED_LABEL, message);
+            at.record_entry(key, rules::RESERVED_LABEL, Invalid::new(message));
         }
     }
     plain(found)
@@ -116,7 +117,7 @@ pub(super) fn sysctls(at: At<'_>) -> BTreeMap<String, String> {
                 place.nearest(key, SYSCTLS)
             };
             let message = format!("`{}` is no setting that a container has for itself", shown(key));
-            place.record(rules::UNKNOWN_SYSCTL, Invalid { message, suggestion });
+            at.record_entry(key, rules::UNKNOWN_SYSCTL, Invalid { message, suggestion });
         }
     }
     plain(found)

@@ -73,7 +73,11 @@ fn license(at: At<'_>) -> Option<String> {
         return None;
     }
     // Deprecated identifiers (`GPL-3.0`) are on the list still, and stand on much software.
-    let mode = spdx::ParseMode { allow_deprecated: true, ..spdx::ParseMode::STRICT };
+    let mode = spdx::ParseMode {
+        allow_deprecated: true,
+        allow_postfix_plus_on_gpl: true,
+        ..spdx::ParseMode::STRICT
+    };
     if let Err(fault) = spdx::Expression::parse_mode(text, mode) {
         let is_valid = |text: &String| spdx::Expression::parse(text).is_ok();
         let suggestion = spdx::Expression::canonicalize(text)

@@ -250,6 +250,17 @@ impl<'t> At<'t> {
         at.push(&self.report.violations, member.offset, None, rule, fault);
     }
 
+    /// Records a violation of the key of an entry: at the key of a map, at the whole `K=V` of a list.
+    pub(crate) fn record_entry(self, key: &str, rule: &'static str, fault: Invalid) {
+        match &self.node.kind {
+            Kind::Object(members) => match members.iter().find(|member| member.key == key) {
+                Some(member) => self.fault_key(member, rule, fault),
+                None => self.record(rule, fault),
+            },
+            _ => self.entry(key).record(rule, fault),
+        }
+    }
+
     fn warn_key(self, member: &'t Member<'t>, rule: &'static str, message: String) {
         let at = self.at_member(member);
         at.push(&self.report.warnings, member.offset, None, rule, Invalid::new(message));

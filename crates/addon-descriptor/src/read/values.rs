@@ -94,8 +94,7 @@ impl<'t> At<'t> {
             }
             return None;
         };
-        let value = self.decimal(literal)?;
-        match value.to_integer() {
+        match literal.parse::<Decimal>().ok().and_then(|value| value.to_integer()) {
             Some(value) if (min..=max).contains(&value) => Some(value),
             _ => {
                 // A bound is another number than what was meant, and often means something else.

@@ -2,7 +2,9 @@
 
 use crate::descriptor::{FileSource, HealthTest};
 use crate::parameters::references;
+use crate::quantity::parse_duration;
 use crate::read::document::DocumentRead;
+use crate::read::report::shown;
 use crate::read::service::ServiceRead;
 use crate::rules;
 
@@ -58,7 +60,7 @@ fn limits(service: &ServiceRead<'_>) {
 
 fn user(service: &ServiceRead<'_>) {
     let user = service.spec.user.as_deref().and_then(|user| user.split(':').next());
-    if matches!(user, Some("root" | "0")) {
+    if user.is_some_and(|user| user == "root" || user.parse() == Ok(0_u32)) {
         service.fields.place("user").warn(
             rules::ROOT_USER,
             "the service runs as root inside its container",
@@ -81,25 +83,76 @@ fn secrets(service: &ServiceRead<'_>, has_parameters: bool) {
             );
         }
     }
-    for file in &service.spec.files {
+    for (key, value) in &service.spec.labels {
+        if looks_like_secret(key, value) {
+            let message =
+                format!("the label `{}` looks like a secret, and a descriptor is public", shown(key));
+            service.fields.place("labels").entry(key).warn(rules::LOOKS_LIKE_SECRET, message, None);
+        }
+    }
+    for (file, at) in &service.files {
         if let FileSource::Content(content) = &file.source
             && is_private_key(content)
         {
             let message = format!("the file `{}` holds a private key, and a descriptor is public", file.path);
-            service.fields.place("files").warn(rules::LOOKS_LIKE_SECRET, message, None);
+            at.entry("content").warn(rules::LOOKS_LIKE_SECRET, message, None);
         }
     }
 }
 
+/// By its name, unless that or the value says that it is only about one; or by the form of the value.
 fn looks_like_secret(key: &str, value: &str) -> bool {
-    const WORDS: [&str; 7] = ["PASSWORD", "PASSWD", "PASS", "SECRET", "TOKEN", "APIKEY", "CREDENTIALS"];
+    const PARTS: [&str; 9] = [
+        "PASSWORD",
+        "PASSWD",
+        "PWD",
+        "SECRET",
+        "API_KEY",
+        "APIKEY",
+        "PRIVATE_KEY",
+        "ACCESS_KEY",
+        "ENCRYPTION_KEY",
+    ];
+    const WORDS: [&str; 4] = ["PASS", "TOKEN", "CREDENTIALS", "AUTH"];
+    const ABOUT: [&str; 13] = [
+        "_FILE", "_PATH", "_URL", "_DIR", "_NAME", "_TTL", "_EXPIRY", "_LENGTH", "_TYPE", "_HEADER",
+        "_ISSUER", "_ENABLED", "_POLICY",
+    ];
+    if has_form_of_secret(value) {
+        return true;
+    }
     let key = key.to_ascii_uppercase();
-    let names_a_place = ["_FILE", "_PATH", "_URL", "_DIR"].iter().any(|end| key.ends_with(end));
-    let is_flag =
-        matches!(value.to_ascii_lowercase().as_str(), "" | "true" | "false" | "yes" | "no" | "0" | "1");
-    let is_named_so = key.split(['_', '-', '.']).any(|word| WORDS.contains(&word))
-        || ["API_KEY", "PRIVATE_KEY", "ACCESS_KEY"].iter().any(|word| key.contains(word));
-    (is_named_so && !names_a_place && !is_flag) || is_private_key(value)
+    let is_about = ABOUT.iter().any(|end| key.ends_with(end)) || value.starts_with('/');
+    let is_setting = matches!(
+        value.to_ascii_lowercase().as_str(),
+        "" | "true" | "false" | "yes" | "no" | "on" | "off" | "none" | "0" | "1"
+    ) || parse_duration(value).is_ok();
+    let is_named_so = PARTS.iter().any(|part| key.contains(part))
+        || key.split(['_', '-', '.']).any(|word| WORDS.contains(&word));
+    is_named_so && !is_about && !is_setting
+}
+
+fn has_form_of_secret(value: &str) -> bool {
+    const BEGINNINGS: [&str; 9] =
+        ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "sk_live_", "AKIA"];
+    let is_word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let is_key =
+        value.len() >= 20 && is_word(value) && BEGINNINGS.iter().any(|start| value.starts_with(start));
+    let is_web_token =
+        value.starts_with("eyJ") && value.split('.').count() == 3 && value.split('.').all(is_word);
+    is_key || is_web_token || holds_password(value) || is_private_key(value)
+}
+
+/// `scheme://user:password@host`.
+fn holds_password(value: &str) -> bool {
+    let Some((_, rest)) = value.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .and_then(|(user, _)| user.split_once(':'))
+        .is_some_and(|(_, password)| !password.is_empty() && !password.starts_with('$'))
 }
 
 fn is_private_key(value: &str) -> bool {
@@ -123,6 +176,31 @@ mod tests {
             ("TOKEN_URL", "http://x"),
         ] {
             assert!(!looks_like_secret(key, value), "{key}");
+        }
+        for key in ["PGPASSWORD", "MYSQL_PWD", "DbPassword", "clientSecret", "REDIS_AUTH", "ENCRYPTION_KEY"] {
+            assert!(looks_like_secret(key, "hunter2"), "{key}");
+        }
+        for (key, value) in [
+            ("TOKEN_TTL", "60"),
+            ("TOKEN_EXPIRY", "1h"),
+            ("TOKEN_LIFE", "1h"),
+            ("PASSWORD_MIN_LENGTH", "8"),
+            ("SECRET_NAME", "x"),
+            ("PWD", "/app"),
+            ("DB", "postgres://db/x"),
+            ("DB", "postgres://u:${p}@db/x"),
+            ("MAIL", "mailto://a@b"),
+            ("WORD", "eyJust.a.word here"),
+        ] {
+            assert!(!looks_like_secret(key, value), "{key}");
+        }
+        for value in [
+            "postgres://u:hunter2@db/x",
+            "ghp_0123456789abcdefghij",
+            "AKIAIOSFODNN7EXAMPLE",
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln-_",
+        ] {
+            assert!(looks_like_secret("DB_URL", value), "{value}");
         }
         assert!(looks_like_secret("X", "-----BEGIN RSA PRIVATE KEY-----\n"));
     }

@@ -38,9 +38,9 @@ fn requirements(document: &DocumentRead<'_>) {
     for (required, at) in &document.required {
         let folded = required.name.folded();
         if document.name.as_ref().is_some_and(|(name, _)| name.folded() == folded) {
-            at.fault(rules::REQUIRES_ITSELF, "an addon does not require itself");
+            at.entry("name").fault(rules::REQUIRES_ITSELF, "an addon does not require itself");
         }
-        repeated_name(*at, &mut seen, folded, required.name.as_str());
+        repeated_name(at.entry("name"), &mut seen, folded, required.name.as_str());
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) const DEFAULT_PLATFORM_NETWORK: &str = "oakestra";
 pub(super) fn check(document: &DocumentRead<'_>) {
     let mut seen = HashMap::new();
     for (network, at) in &document.networks {
-        repeated_name(*at, &mut seen, network.name.to_string(), network.name.as_str());
+        repeated_name(at.entry("name"), &mut seen, network.name.to_string(), network.name.as_str());
         if network.name.as_str() == DEFAULT_PLATFORM_NETWORK && !network.external {
             let message = format!(
                 "on a host whose platform network is called `{DEFAULT_PLATFORM_NETWORK}` this is that network, not one of the addon's own"

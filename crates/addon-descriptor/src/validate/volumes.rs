@@ -1,6 +1,7 @@
 //! Volumes: each name once, each target of a container once, and those that only services name are declared.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 
 use super::repeated_name;
 use crate::descriptor::{FileSource, MountSource, VolumeSpec};
@@ -16,7 +17,7 @@ const MAX_MOUNTS: usize = 64;
 pub(super) fn check(document: &mut DocumentRead<'_>) {
     let mut seen = HashMap::new();
     for (volume, at) in &document.volumes {
-        repeated_name(*at, &mut seen, volume.name.to_string(), volume.name.as_str());
+        repeated_name(at.entry("name"), &mut seen, volume.name.to_string(), volume.name.as_str());
     }
     declare(document);
     for service in &document.services {
@@ -56,11 +57,22 @@ fn targets(service: &crate::read::service::ServiceRead<'_>) {
     let tmpfs = service.tmpfs.iter().map(|(tmpfs, at)| (tmpfs.target.as_str(), *at));
     let files = service.files.iter().map(|(file, at)| (file.path.as_str(), *at));
     let devices = service.devices.iter().map(|(device, at)| (device.container.as_str(), *at));
-    let mut seen = HashSet::new();
+    let mut seen = BTreeMap::new();
     for (target, at) in mounts.chain(tmpfs).chain(files).chain(devices) {
-        if !seen.insert(target) {
+        if seen.insert(target, at).is_some() {
             let message = format!("something else is put on `{}` already", shown(target));
             at.fault(rules::REPEATED_TARGET, message);
+        }
+    }
+    let mut told = HashSet::new();
+    for (file, _) in &service.files {
+        let below = format!("{}/", file.path);
+        let from_there = seen.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded));
+        for (target, at) in from_there.take_while(|(target, _)| target.starts_with(below.as_str())) {
+            if told.insert(*target) {
+                let message = format!("`{}` is a file, and nothing can be put below it", shown(&file.path));
+                at.fault(rules::REPEATED_TARGET, message);
+            }
         }
     }
     let count = service.volumes.len() + service.tmpfs.len();
