@@ -78,8 +78,11 @@ fn document(services: usize, image: &str) -> Value {
 /// What was made for an installation, to make the same again.
 struct Made {
     networks: Vec<NetworkCreateRequest>,
-    containers: Vec<(String, ContainerCreateBody, Vec<(String, EndpointSettings)>)>,
+    containers: Vec<AsAsked>,
 }
+
+/// A container's name, what it is made with, and the networks that it is on.
+type AsAsked = (String, ContainerCreateBody, Vec<(String, EndpointSettings)>);
 
 /// The median times, in milliseconds, of an installation and of the same calls made directly.
 async fn installs(world: &World, manager: &Manager, release: &Release) -> anyhow::Result<(f64, f64)> {
@@ -95,7 +98,7 @@ async fn installs(world: &World, manager: &Manager, release: &Release) -> anyhow
             match manager.install(release).await {
                 Ok(installation) => break (begun, installation),
                 Err(error) if error.to_string().contains("being removed") => {
-                    tokio::time::sleep(LOOK_EVERY).await
+                    tokio::time::sleep(LOOK_EVERY).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -166,10 +169,7 @@ fn attached(found: &ContainerInspectResponse) -> HashMap<String, EndpointSetting
     found.network_settings.as_ref().and_then(|settings| settings.networks.clone()).unwrap_or_default()
 }
 
-fn as_asked(
-    name: &str,
-    found: ContainerInspectResponse,
-) -> anyhow::Result<(String, ContainerCreateBody, Vec<(String, EndpointSettings)>)> {
+fn as_asked(name: &str, found: ContainerInspectResponse) -> anyhow::Result<AsAsked> {
     let mut endpoints: Vec<(String, EndpointSettings)> = attached(&found)
         .into_iter()
         .map(|(network, endpoint)| {
@@ -273,7 +273,7 @@ async fn repairs(world: &World, harm: Harm) -> anyhow::Result<(f64, f64)> {
             while !is(&next(&mut ends).await?, direct_name, end) {}
             match harm {
                 Harm::Kill => {
-                    world.docker.start_container(direct_name, None::<StartContainerOptions>).await?
+                    world.docker.start_container(direct_name, None::<StartContainerOptions>).await?;
                 }
                 Harm::Remove => run(&world.docker, direct_name, &body, &further).await?,
             }

@@ -366,13 +366,13 @@ fn a_container_that_differs_in_any_field_shows_it() {
             ("Config.Labels: own", |spec, _| drop(spec.labels.remove("own"))),
             ("Config.Labels: overridden", |spec, _| drop(spec.labels.remove("overridden"))),
             ("Config.Labels: oak.create", |_, meant| {
-                drop(meant.labels.insert("oak.create".to_owned(), "n2".to_owned()))
+                drop(meant.labels.insert("oak.create".to_owned(), "n2".to_owned()));
             }),
             ("HostConfig.Sysctls", |spec, _| spec.sysctls.clear()),
-            ("HostConfig.PortBindings", |spec, _| drop(spec.ports.pop())),
+            ("HostConfig.PortBindings", |spec, _| _ = spec.ports.pop()),
             ("HostConfig.PortBindings", |spec, _| spec.ports[0].host_port = 29_999),
             ("HostConfig.PortBindings", |spec, _| {
-                spec.ports[0].host_ip = Some("127.0.0.1".parse().expect("an address"))
+                spec.ports[0].host_ip = Some("127.0.0.1".parse().expect("an address"));
             }),
             ("Config.ExposedPorts", |spec, _| spec.ports.retain(|port| port.protocol != Protocol::Udp)),
             ("HostConfig.Mounts", |spec, _| spec.mounts[0].read_only = true),
@@ -383,10 +383,10 @@ fn a_container_that_differs_in_any_field_shows_it() {
             ("Mounts: /h is", |spec, _| spec.mounts.retain(|mount| mount.target != "/h")),
             ("Mounts: /data is", |_, meant| meant.image_volumes.clear()),
             ("Mounts: /more is not", |spec, _| {
-                spec.mounts.push(mount("/more", MountSource::Volume("full_v".to_owned())))
+                spec.mounts.push(mount("/more", MountSource::Volume("full_v".to_owned())));
             }),
             ("Mounts: /etc/app.conf", |_, meant| {
-                drop(meant.file_sources.insert("/etc/app.conf".to_owned(), "/elsewhere".to_owned()))
+                drop(meant.file_sources.insert("/etc/app.conf".to_owned(), "/elsewhere".to_owned()));
             }),
             ("HostConfig.NetworkMode", |spec, _| spec.network = NetworkMode::Host),
             ("Networks: is on full_back", |spec, _| keep_networks(spec, 1)),
@@ -394,7 +394,7 @@ fn a_container_that_differs_in_any_field_shows_it() {
             ("Networks: answers to", |_, meant| meant.courtesy_aliases.clear()),
             ("Networks: has another fixed", |spec, _| attachments(spec)[0].ipv4_address = None),
             ("Networks: is not on", |_, meant| {
-                drop(meant.network_ids.insert("full_back".to_owned(), "f".repeat(64)))
+                drop(meant.network_ids.insert("full_back".to_owned(), "f".repeat(64)));
             }),
             ("HostConfig.PidMode", |spec, _| spec.pid = Some(NamespaceMode::Host)),
             ("HostConfig.IpcMode", |spec, _| spec.ipc = Some(NamespaceMode::Host)),
@@ -431,7 +431,7 @@ fn a_container_that_differs_in_any_field_shows_it() {
                 logging.options.insert("max-size".to_owned(), "1m".to_owned());
             }),
             ("HostConfig.LogConfig", |spec, _| {
-                spec.settings.logging.as_mut().expect("one").driver = "local".to_owned()
+                spec.settings.logging.as_mut().expect("one").driver = "local".to_owned();
             }),
             ("HostConfig.CapAdd", |spec, _| drop(spec.settings.cap_add.pop())),
             ("HostConfig.CapDrop", |spec, _| spec.settings.cap_drop.clear()),
@@ -517,14 +517,14 @@ fn an_impostor_with_more_power_shows_it() {
             ("HostConfig.UTSMode", |_, host| host.uts_mode = Some("host".to_owned())),
             ("HostConfig.UsernsMode", |_, host| host.userns_mode = Some("host".to_owned())),
             ("HostConfig.SecurityOpt", |_, host| {
-                host.security_opt = Some(vec!["seccomp=unconfined".to_owned()])
+                host.security_opt = Some(vec!["seccomp=unconfined".to_owned()]);
             }),
             ("HostConfig.MaskedPaths", |_, host| {
                 host.masked_paths = Some(Vec::new());
                 host.readonly_paths = Some(Vec::new());
             }),
             ("HostConfig.DeviceCgroupRules", |_, host| {
-                host.device_cgroup_rules = Some(vec!["c 1:3 rwm".to_owned()])
+                host.device_cgroup_rules = Some(vec!["c 1:3 rwm".to_owned()]);
             }),
             ("HostConfig.CgroupParent", |_, host| host.cgroup_parent = Some("/elsewhere".to_owned())),
             ("HostConfig.OomScoreAdj", |_, host| host.oom_score_adj = Some(-500)),
@@ -540,7 +540,7 @@ fn an_impostor_with_more_power_shows_it() {
             ("HostConfig.NetworkMode", |_, host| host.network_mode = Some("host".to_owned())),
             ("Config.Env: LD_PRELOAD", |body, _| body.env = Some(vec!["LD_PRELOAD=/x".to_owned()])),
             ("Config.Labels: extra", |body, _| {
-                body.labels.get_or_insert_default().extend([("extra".to_owned(), "1".to_owned())])
+                body.labels.get_or_insert_default().extend([("extra".to_owned(), "1".to_owned())]);
             }),
             ("Config.User", |body, _| body.user = Some("65534".to_owned())),
             ("Config.NetworkDisabled", |body, _| body.network_disabled = Some(true)),

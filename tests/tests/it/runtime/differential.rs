@@ -57,6 +57,7 @@ enum Outcome {
     Skipped,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the calls read better")]
 fn outcome<T>(result: Result<T, RuntimeError>) -> Outcome {
     match result {
         Ok(_) => Outcome::Done,
@@ -292,7 +293,8 @@ async fn compare(world: &World, steps: &[Step]) -> anyhow::Result<()> {
                 memory.kill(&model.containers[&number]);
                 world.docker.kill_container(&real.containers[&number], None::<KillContainerOptions>).await?;
                 let listed = super::eventually("it has ended", super::SOON, async || {
-                    Ok(anyhow::ensure!(!is_running(&real, number).await?))
+                    let _: () = anyhow::ensure!(!is_running(&real, number).await?);
+                    Ok(())
                 });
                 listed.await?;
             }

@@ -262,7 +262,7 @@ fn a_slow_reader_misses_nothing() {
         while seen < 1500 {
             match next(&mut events).await {
                 EventMessage::Event(event) => {
-                    seen += usize::from(event.object == EventObject::Volume && event.action == "create")
+                    seen += usize::from(event.object == EventObject::Volume && event.action == "create");
                 }
                 other => panic!("{other:?}"),
             }

@@ -289,7 +289,8 @@ fn facts_of_the_engine_that_the_design_relies_on() {
                 .await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
         eventually("it is listed", super::SOON, async || {
-            Ok(anyhow::ensure!(docker.list().await?.containers.len() == 1))
+            let _: () = anyhow::ensure!(docker.list().await?.containers.len() == 1);
+            Ok(())
         })
         .await?;
         Ok(())

@@ -146,7 +146,11 @@ fn pulls_take_turns() {
         let pulling = pull(&docker, &first);
         tokio::pin!(pulling);
         let begun = async {
-            eventually("the first has begun", SOON, async || Ok(anyhow::ensure!(proxy.taken() > 0))).await
+            eventually("the first has begun", SOON, async || {
+                let _: () = anyhow::ensure!(proxy.taken() > 0);
+                Ok(())
+            })
+            .await
         };
         tokio::select! {
             outcome = &mut pulling => panic!("it is slow: {outcome:?}"),
@@ -211,17 +215,12 @@ fn each_failure_is_its_kind() {
         for (status, body, expected) in refusals {
             let image = pin_of(&pushed.by_way_of(answering(status, body).await?), &pushed.digest);
             let outcome = pull(&docker, &image).await;
-            match (&outcome, expected) {
-                (Err(RuntimeError::WaitForChange { reason, .. }), Some(expected)) if *reason == expected => {
-                    ()
-                }
-                (Err(RuntimeError::Retry { message, .. }), None)
-                    if !message.contains("nothing has moved") =>
-                {
-                    ()
-                }
-                _ => panic!("{status} {body}: {outcome:?}"),
-            }
+            let as_expected = match (&outcome, expected) {
+                (Err(RuntimeError::WaitForChange { reason, .. }), Some(expected)) => *reason == expected,
+                (Err(RuntimeError::Retry { message, .. }), None) => !message.contains("nothing has moved"),
+                _ => false,
+            };
+            assert!(as_expected, "{status} {body}: {outcome:?}");
         }
         proxy.set(Fault::Garbage);
         retried(pull(&docker, &image).await);
