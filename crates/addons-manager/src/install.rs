@@ -298,14 +298,17 @@ impl Installer {
         release: &ApprovedRelease,
         listing: &Listing,
     ) -> Result<BTreeMap<(String, String), String>, InstallError> {
-        let asked: BTreeSet<&str> = release
-            .descriptor
-            .services
-            .iter()
-            .flat_map(|service| &service.networks)
-            .filter(|(_, attachment)| !attachment.aliases.is_empty())
-            .map(|(network, _)| network.as_str())
-            .collect();
+        let mut asked: BTreeSet<&str> = BTreeSet::new();
+        for service in &release.descriptor.services {
+            // A host name is a name on every network of its container.
+            let has_host_name = service.hostname.is_some();
+            let named =
+                service.networks.iter().filter(|(_, attached)| has_host_name || !attached.aliases.is_empty());
+            asked.extend(named.map(|(network, _)| network.as_str()));
+            if has_host_name && service.networks.is_empty() && service.network_mode.is_none() {
+                asked.extend(self.host.defaults.platform_network.as_deref());
+            }
+        }
         let mut aliases = BTreeMap::new();
         for container in &listing.containers {
             if !container.networks.values().any(|attachment| asked.contains(attachment.network_name.as_str()))

@@ -185,8 +185,8 @@ fn protocol_from_name(name: &str) -> Option<Protocol> {
 
 /// Everything that a revision has for itself under the installation's name, in a stable order, each once.
 ///
-/// On shared networks a container's own name is a name there too, so it is claimed beside the aliases that the descriptor asks for. The
-/// courtesy alias is no claim. Names on the addon's own networks disturb nobody.
+/// On shared networks a container's own name and its host name are names there too (the engine makes the latter an alias on every network),
+/// so they are claimed beside the aliases that the descriptor asks for. The courtesy alias is no claim. Names on the addon's own networks disturb nobody.
 pub fn claims(installation: &str, revision: &RevisionSpecification) -> Vec<Claim> {
     let mut claims = vec![Claim::InstallationName(folded_name(installation))];
     for service in revision.services.values() {
@@ -198,7 +198,8 @@ pub fn claims(installation: &str, revision: &RevisionSpecification) -> Vec<Claim
         for attachment in
             attachments.iter().filter(|attachment| revision.shared_networks.contains_key(&attachment.network))
         {
-            for alias in attachment.aliases.iter().chain([&service.container_name]) {
+            let names = attachment.aliases.iter().chain(&service.settings.hostname);
+            for alias in names.chain([&service.container_name]) {
                 claims.push(Claim::Alias { network: attachment.network.clone(), alias: alias.clone() });
             }
         }

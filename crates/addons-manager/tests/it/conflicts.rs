@@ -120,6 +120,31 @@ async fn names_on_shared_networks_that_a_descriptor_asks_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_name_is_a_name_on_shared_networks() {
+    let manager = Manager::start().await;
+    let first = manager.installed(addon("first", json!({"hostname": "db"}))).await;
+    manager.until(&first, "active").await;
+    refused(
+        &manager,
+        addon("second", json!({"hostname": "db"})),
+        &["the name `db` on network `oakestra`", &first],
+    )
+    .await;
+    let foreign = manager.engine.foreign_container("redis", &[], &[]);
+    let listing = manager.engine.snapshot();
+    let network = listing.networks.iter().find(|network| network.name == "oakestra").unwrap();
+    manager.engine.connect_by_hand(&foreign, &network.id, &["cache"]);
+    refused(&manager, addon("third", json!({"hostname": "cache"})), &["container `redis`"]).await;
+    let named = addon("fourth", json!({"hostname": "cache", "networks": ["oakestra"]}));
+    refused(&manager, named, &["container `redis`"]).await;
+    // On networks of an addon's own it disturbs nobody.
+    let mut own = addon("fifth", json!({"hostname": "db", "networks": ["lan"]}));
+    own["networks"] = json!([{"name": "lan"}]);
+    let own = manager.installed(own).await;
+    manager.until(&own, "active").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subnets_that_a_descriptor_fixes() {
     let manager = Manager::start().await;
     let with_subnet = |name: &str, subnet: &str| {
