@@ -77,11 +77,15 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
 
 /// The directives to filter by: those that are configured, and quiet for the server library, which tells of its threads
 /// what nobody needs to know, and writes an error for each request that it cannot parse: anybody can send those at any
-/// rate.
+/// rate. The clients' libraries write whole bodies and headers when they are asked for detail, environments and logins
+/// among them: that takes being asked by name.
 fn directives(level: &str) -> Result<String, TelemetryError> {
-    const QUIET: [(&str, &str, LevelFilter); 2] = [
+    const QUIET: [(&str, &str, LevelFilter); 5] = [
         ("actix_server", "actix_server=warn", LevelFilter::WARN),
         ("actix_http", "actix_http=off", LevelFilter::OFF),
+        ("bollard", "bollard=info", LevelFilter::INFO),
+        ("hyper", "hyper=info", LevelFilter::INFO),
+        ("h2", "h2=info", LevelFilter::INFO),
     ];
     let mut words: Vec<&str> = level.split(',').map(str::trim).collect();
     let mut most = LevelFilter::OFF;
@@ -107,10 +111,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_library_is_quiet_unless_it_is_asked_for() {
+    fn libraries_are_quiet_unless_they_are_asked_for() {
         for (level, expected) in [
             ("info", "info,actix_server=warn,actix_http=off"),
-            ("DEBUG", "DEBUG,actix_server=warn,actix_http=off"),
+            ("DEBUG", "DEBUG,actix_server=warn,actix_http=off,bollard=info,hyper=info,h2=info"),
+            ("trace,bollard=trace", "trace,bollard=trace,actix_server=warn,actix_http=off,hyper=info,h2=info"),
             ("info, sqlx=warn", "info,sqlx=warn,actix_server=warn,actix_http=off"),
             ("info,actix_server=info", "info,actix_server=info,actix_http=off"),
             ("warn", "warn,actix_http=off"),
