@@ -25,7 +25,8 @@ use super::state::{
 use crate::domain::installation::Desired;
 use crate::domain::specification::{NetworkSpecification, RestartPolicy, ServiceSpecification};
 use crate::runtime::{
-    ChangeNeeded, ContainerRuntime, InspectedContainer, OwnContainerId, PullProgress, RuntimeError,
+    ChangeNeeded, ContainerRuntime, InspectedContainer, ListedNetwork, OwnContainerId, PullProgress,
+    RuntimeError,
 };
 use crate::storage::attempts::{NewFailure, NewRun};
 use crate::storage::containers::NewContainer;
@@ -400,11 +401,31 @@ impl Execution<'_> {
         let (row, nonce) =
             self.storage().open_network(Some(installation), name, &nonce(), specification, now).await?;
         let labels = self.shared.identity.labels(self.desired, &nonce);
-        let id = self.runtime().create_network(name, specification, &labels).await?;
+        let id = match self.runtime().create_network(name, specification, &labels).await {
+            Ok(id) => id,
+            Err(error) => self.made_by_an_earlier_create(name, &nonce, error).await?,
+        };
         self.storage().network_created(row, &id).await?;
         self.shared.own(&id, installation);
         self.made().networks.insert(name.to_owned(), id);
         Ok(())
+    }
+
+    /// Addresses that are taken may be taken by the network itself: a create that a manager asked for before it was killed comes true late.
+    async fn made_by_an_earlier_create(
+        &self,
+        name: &str,
+        nonce: &str,
+        error: RuntimeError,
+    ) -> Result<String, StepError> {
+        if !matches!(error, RuntimeError::WaitForChange { reason: ChangeNeeded::AddressPool, .. }) {
+            return Err(error.into());
+        }
+        let listing = self.runtime().list().await?;
+        let is_it = |network: &ListedNetwork| {
+            network.name == name && network.labels.get(NONCE_LABEL).is_some_and(|label| label == nonce)
+        };
+        listing.networks.into_iter().find(is_it).map(|network| network.id).ok_or_else(|| error.into())
     }
 
     async fn create_volume(

@@ -74,6 +74,7 @@ struct Engine {
     spoils_creates: Option<String>,
     hidden_ports: BTreeMap<String, ListedPort>,
     listed_unhealthy: BTreeSet<String>,
+    late_networks: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -352,6 +353,11 @@ impl MemoryRuntime {
         };
         engine.networks.insert(id.clone(), network);
         id
+    }
+
+    /// The next create of that network is refused for its addresses: an earlier one with the same name and labels has come true meanwhile.
+    pub fn comes_true_late(&self, name: &str) {
+        self.engine().late_networks.insert(name.to_owned());
     }
 
     /// Somebody else makes a volume.
@@ -1028,6 +1034,7 @@ impl ContainerRuntime for MemoryRuntime {
         let (mut engine, lost) = self.call("create_network", name, false)?;
         let id = engine.new_id();
         let created = engine.time(&self.clock);
+        let comes_true_late = engine.late_networks.remove(name);
         let mut all = specification.labels.clone();
         all.extend(labels.clone());
         let network = ListedNetwork {
@@ -1043,6 +1050,10 @@ impl ContainerRuntime for MemoryRuntime {
         };
         engine.networks.insert(id.clone(), network);
         engine.event(&self.clock, EventObject::Network, &id, "create", &[]);
+        if comes_true_late {
+            let message = "Pool overlaps with other one on this address space".to_owned();
+            return Err(change_needed(format!("create network {name}"), message, ChangeNeeded::AddressPool));
+        }
         unless_lost(lost, id)
     }
 

@@ -219,6 +219,16 @@ async fn the_database_does_not_answer_and_nothing_is_concluded() {
 }
 
 #[tokio::test]
+async fn a_network_whose_addresses_are_taken_by_itself_is_there() {
+    let mut bench = Bench::new().await;
+    bench.runtime.comes_true_late("shop_default");
+    let id = bench.install("shop", revision(vec![service("shop", "web")])).await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+    assert!(!bench.why(id).await.contains("Pool overlaps"), "nothing has failed");
+    assert_eq!(bench.runtime.snapshot().networks.len(), 1);
+}
+
+#[tokio::test]
 async fn creates_of_a_dead_manager_that_come_true_late_hold_nothing_back() {
     let mut bench = Bench::new().await;
     let specification = revision(vec![service("shop", "web")]);
