@@ -1,7 +1,7 @@
 //! Taking objects into the ledger that the engine has already: after a database was restored, and on request.
 //!
-//! By itself only what is exactly what would be made: our manager's label, a known installation, the expected name and digest, no row that
-//! has an id for it, and an inspect answer equal to what is meant. Everything else that looks like ours is listed as foreign, with the
+//! By itself only what is exactly what would be made: our manager's label, a known installation, the expected name and digest, no row for it
+//! whose object is there (an older backup has rows of what is gone), and an inspect answer equal to what is meant. Everything else that looks like ours is listed as foreign, with the
 //! installation that it would fit, until somebody asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +11,8 @@ use super::meant;
 use super::plan::View;
 use super::plan::networks::{self, Found};
 use super::state::{
-    Asked, DesiredState, ImageRow, NONCE_LABEL, PolicyReason, Provider, Role, World, network_difference,
-    observe, volume_difference,
+    Asked, DesiredState, ImageRow, NONCE_LABEL, NetworkRow, PolicyReason, Provider, Role, World,
+    network_difference, observe, volume_difference,
 };
 use super::{PassError, Reconciler, Shared};
 use crate::domain::installation::{Desired, InstallationId, VolumeOrigin};
@@ -20,6 +20,7 @@ use crate::domain::specification::ServiceSpecification;
 use crate::runtime::{ListedContainer, RuntimeError};
 use crate::storage::StorageError;
 use crate::storage::containers::NewContainer;
+use crate::storage::objects::FoundNetwork;
 
 /// Something on the engine that looks like ours and is not proven to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +93,10 @@ fn lost<'a>(desired: &'a DesiredState, world: &'a World, manager_id: &str) -> Lo
     }
     let listing = world.listing();
     for service in desired.specification.services.values() {
-        // A row without id expects a container with its own nonce; one that is there with another is not that one.
-        if desired.current(&service.service_name).is_some_and(|row| row.engine_id.is_some()) {
+        // A row whose container is not there stands in nobody's way: it may be older than what was made since, as in a backup.
+        let row = desired.current(&service.service_name);
+        let row_id = row.and_then(|row| row.engine_id.as_deref());
+        if row_id.is_some_and(|id| world.container(id).is_some()) {
             continue;
         }
         let digest = desired.digests.get(&service.service_name);
@@ -101,14 +104,17 @@ fn lost<'a>(desired: &'a DesiredState, world: &'a World, manager_id: &str) -> Lo
             container.name == service.container_name
                 && carries_our_labels(&container.labels, desired, manager_id)
                 && container.labels.get("oak.spec.digest") == digest
-                && desired
-                    .current(&service.service_name)
-                    .is_none_or(|row| container.labels.get(NONCE_LABEL) != Some(&row.nonce))
+                // A row without id has its own container, the one with its nonce: that needs no adoption.
+                && row.is_none_or(|row| {
+                    row.engine_id.is_some() || container.labels.get(NONCE_LABEL) != Some(&row.nonce)
+                })
         });
         lost.containers.extend(found.map(|container| (service, container)));
     }
     for (name, specification) in &desired.specification.networks {
-        if desired.networks.iter().any(|row| row.name == *name) {
+        let is_there =
+            |row: &NetworkRow| row.engine_id.as_deref().is_none_or(|id| world.network(id).is_some());
+        if desired.networks.iter().any(|row| row.name == *name && is_there(row)) {
             continue;
         }
         let found = world.networks_named(name).find(|network| {
@@ -155,7 +161,16 @@ impl Shared {
         for (name, network) in &lost.networks {
             let specification = &desired.specification.networks[*name];
             let nonce = &network.labels[NONCE_LABEL];
-            adopted |= self.storage.adopt_network(id, name, nonce, &network.id, specification, now).await?;
+            let gone = network_row_id(desired, name);
+            if let Some(gone) = gone {
+                // This listing may be older than the row.
+                let world = self.world(self.next()).await.map_err(PassError::Engine)?;
+                if world.network(gone).is_some() || world.network(&network.id).is_none() {
+                    continue;
+                }
+            }
+            let found = FoundNetwork { name, nonce, engine_id: &network.id, gone, specification };
+            adopted |= self.storage.adopt_network(id, &found, now).await?;
         }
         for (name, volume) in &lost.volumes {
             let specification = &desired.specification.volumes[*name];
@@ -195,6 +210,13 @@ impl Shared {
             Ok(false)
         };
         let name = service.service_name.as_str();
+        let gone = desired.current(name).and_then(|row| row.engine_id.as_deref());
+        // The listing may be older than the row.
+        if let Some(gone) = gone
+            && self.runtime.inspect(gone).await.map_err(PassError::Engine)?.is_some()
+        {
+            return Ok(false);
+        }
         let Some(image) = self.image_with_pin(desired, service, &container.image_id).await? else {
             return refuse();
         };
@@ -254,8 +276,10 @@ impl Shared {
             nonce,
             desired.digests.get(name).map_or("", String::as_str),
         );
-        let adopted =
-            self.storage.adopt_container(&new, &container.id, true, &providers, self.clock.now()).await?;
+        let adopted = self
+            .storage
+            .adopt_container(&new, &container.id, gone, true, &providers, self.clock.now())
+            .await?;
         self.own(&container.id, desired.installation.id);
         Ok(adopted)
     }
@@ -281,6 +305,12 @@ impl Shared {
             has_healthcheck: image.has_healthcheck,
         }))
     }
+}
+
+/// Id that the ledger has for a network of the installation.
+fn network_row_id<'a>(desired: &'a DesiredState, name: &str) -> Option<&'a str> {
+    let row = desired.networks.iter().find(|row| row.name == name && !row.surplus)?;
+    row.engine_id.as_deref()
 }
 
 fn new_container<'a>(
@@ -406,7 +436,11 @@ impl Reconciler {
             let nonce = format!("adopted {id}");
             let digest = container.labels.get("oak.spec.digest").map_or("", String::as_str);
             let new = new_container(&desired, service, &asked, &nonce, digest);
-            if !shared.storage.adopt_container(&new, id, true, &BTreeMap::new(), now).await? {
+            let gone = desired
+                .current(&service.service_name)
+                .and_then(|row| row.engine_id.as_deref())
+                .filter(|id| world.container(id).is_none());
+            if !shared.storage.adopt_container(&new, id, gone, true, &BTreeMap::new(), now).await? {
                 return Err(AdoptError::Taken(format!("{} has a container already", service.service_name)));
             }
             shared.own(id, installation);
@@ -426,11 +460,11 @@ impl Reconciler {
                     network.name
                 )));
             }
-            if !shared
-                .storage
-                .adopt_network(installation, &network.name, &format!("adopted {id}"), id, specification, now)
-                .await?
-            {
+            let nonce = format!("adopted {id}");
+            let gone = network_row_id(&desired, &network.name).filter(|id| world.network(id).is_none());
+            let found =
+                FoundNetwork { name: &network.name, nonce: &nonce, engine_id: id, gone, specification };
+            if !shared.storage.adopt_network(installation, &found, now).await? {
                 return Err(AdoptError::Taken(format!(
                     "{} has a network {} already",
                     desired.installation.name, network.name

@@ -194,7 +194,8 @@ impl Storage {
             .collect()
     }
 
-    /// Takes a container into the ledger that the engine has already. `false` when the service has another one with an id.
+    /// Takes a container into the ledger that the engine has already, in place of one that is gone from there. `false` when the service has another
+    /// one with an id.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
@@ -202,6 +203,7 @@ impl Storage {
         &self,
         new: &NewContainer<'_>,
         engine_id: &str,
+        gone: Option<&str>,
         verified: bool,
         providers: &BTreeMap<String, Provider>,
         now: Timestamp,
@@ -210,12 +212,14 @@ impl Storage {
         let mut tx = self.begin().await?;
         let taken: Option<i64> = sqlx::query_scalar(
             "SELECT 1 FROM containers
-             WHERE engine_id = $4 OR (installation_id = $1 AND service = $2 AND role = $3 AND engine_id IS NOT NULL)",
+             WHERE engine_id = $4 OR (installation_id = $1 AND service = $2 AND role = $3 AND engine_id IS NOT NULL
+                                    AND ($5 IS NULL OR engine_id <> $5))",
         )
         .bind(new.installation.to_string())
         .bind(new.service)
         .bind(new.role.as_str())
         .bind(engine_id)
+        .bind(gone)
         .fetch_optional(&mut *tx)
         .await
         .map_err(failed())?;

@@ -23,6 +23,17 @@ pub(crate) struct NewVolume<'a> {
     pub(crate) specification: &'a VolumeSpecification,
 }
 
+/// A network that the engine has already and that is taken into the ledger.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FoundNetwork<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) nonce: &'a str,
+    pub(crate) engine_id: &'a str,
+    /// The id in whose place it comes: the engine has that one no more.
+    pub(crate) gone: Option<&'a str>,
+    pub(crate) specification: &'a NetworkSpecification,
+}
+
 /// Everything that the ledger proves to be ours, of whichever installation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Proven {
@@ -110,17 +121,18 @@ impl Storage {
     pub(crate) async fn adopt_network(
         &self,
         installation: InstallationId,
-        name: &str,
-        nonce: &str,
-        engine_id: &str,
-        specification: &NetworkSpecification,
+        network: &FoundNetwork<'_>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let failed = || StorageError::query("adopt network");
+        let FoundNetwork { name, nonce, engine_id, gone, specification } = *network;
         let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM networks WHERE name = $1 AND installation_id = $2 AND surplus = 0 AND engine_id IS NULL")
+        let sql = "DELETE FROM networks
+                   WHERE name = $1 AND installation_id = $2 AND surplus = 0 AND (engine_id IS NULL OR engine_id = $3)";
+        sqlx::query(sql)
             .bind(name)
             .bind(installation.to_string())
+            .bind(gone)
             .execute(&mut *tx)
             .await
             .map_err(failed())?;

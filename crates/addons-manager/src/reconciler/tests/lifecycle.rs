@@ -554,6 +554,49 @@ async fn a_lost_database_adopts_what_is_exactly_what_is_meant() {
 }
 
 #[tokio::test]
+async fn an_older_backup_adopts_what_was_made_since() {
+    let mut bench = Bench::new().await;
+    let id = bench.install("shop", revision(vec![service("shop", "web"), service("shop", "db")])).await;
+    let backup = bench.folder.path().join("backup.sqlite").display().to_string();
+    sqlx::query("VACUUM INTO $1").bind(&backup).execute(bench.storage.writer()).await.unwrap();
+    let old = bench.runtime.id_of("shop-web");
+    bench.runtime.remove_by_hand(&old);
+    let network = bench.runtime.snapshot().networks[0].id.clone();
+    bench.runtime.remove_network_by_hand(&network);
+    bench.settle().await;
+    bench.resync().await;
+    let made = |bench: &Bench| {
+        let listing = bench.runtime.snapshot();
+        let networks = listing.networks.into_iter().map(|network| (network.name, network.id));
+        let containers = listing.containers.into_iter().map(|container| (container.name, container.id));
+        networks.chain(containers).collect::<BTreeMap<String, String>>()
+    };
+    let before = made(&bench);
+    assert!(!before.values().any(|id| *id == old || *id == network), "both were made anew");
+    bench.storage = crate::storage::Storage::open(std::path::Path::new(&backup)).await.unwrap();
+    bench.restart_manager().await;
+    bench.resync().await;
+    assert_eq!(made(&bench), before, "{}", bench.why(id).await);
+    assert_eq!(bench.status(id).await, InstallationStatus::Active);
+    assert!(bench.is_running("shop-web") && bench.is_running("shop-db"));
+    assert!(bench.reconciler.foreign().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_row_whose_container_is_gone_does_not_keep_another_from_being_adopted_on_request() {
+    let mut bench = Bench::new().await;
+    let id = bench.install("shop", revision(vec![service("shop", "web")])).await;
+    bench.runtime.lose_events(true);
+    bench.runtime.remove_by_hand(&bench.runtime.id_of("shop-web"));
+    let foreign = bench.runtime.foreign_container("shop-web", &[], &[]);
+    bench.resync().await;
+    bench.reconciler.adopt(&foreign, id).await.unwrap();
+    bench.resync().await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active);
+    assert_ne!(bench.runtime.id_of("shop-web"), foreign, "it is not what was reviewed, so it was made anew");
+}
+
+#[tokio::test]
 async fn what_only_looks_like_ours_is_listed_as_foreign_and_adopted_on_request() {
     let mut bench = Bench::new().await;
     let web = service("shop", "web");
