@@ -542,7 +542,7 @@ impl Execution<'_> {
             asked: &asked,
             restart_generation: self.desired.installation.restart_generation,
         };
-        let (row, nonce) = self.storage().open_container(&new, self.shared.clock.now()).await?;
+        let (row, nonce, asked) = self.storage().open_container(&new, self.shared.clock.now()).await?;
         let meant = self.meant(service, image, &asked, &nonce)?;
         let id = match self.runtime().create_container(service, &meant).await {
             Ok(id) => id,

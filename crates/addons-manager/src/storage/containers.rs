@@ -1,11 +1,11 @@
 //! The ledger of containers: a row before each create, the engine's id after it. What stands here proves a container ours.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use addon_client::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Storage, StorageError, attempts, parsed, to_json};
+use super::{Storage, StorageError, attempts, json, parsed, to_json};
 use crate::domain::installation::InstallationId;
 use crate::reconciler::state::{Asked, Provider, Role, StartedBy};
 
@@ -26,7 +26,8 @@ pub(crate) struct NewContainer<'a> {
 
 impl Storage {
     /// Writes the row of a container that is about to be created, in place of the row of the one before. Answers the key of the row and
-    /// the nonce to create with: an earlier one stays while its container has no id, since a create whose answer was lost may have made it.
+    /// the nonce to create with: an earlier one stays while its container has no id, since a create whose answer was lost may have made it;
+    /// and what to ask for: courtesy aliases that another installation has got meanwhile are left out.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
@@ -34,9 +35,14 @@ impl Storage {
         &self,
         new: &NewContainer<'_>,
         now: Timestamp,
-    ) -> Result<(i64, String), StorageError> {
+    ) -> Result<(i64, String, Asked), StorageError> {
         let failed = || StorageError::query("write container");
         let mut tx = self.begin().await?;
+        let mut asked = new.asked.clone();
+        if !asked.courtesy.is_empty() {
+            let taken = courtesy_aliases_of_others(&mut tx, new.installation).await?;
+            asked.courtesy.retain(|network, alias| !taken.contains(&(network.clone(), alias.clone())));
+        }
         let pending: Option<String> =
             sqlx::query_scalar("SELECT nonce FROM containers WHERE installation_id = $1 AND service = $2 AND role = $3 AND engine_id IS NULL")
                 .bind(new.installation.to_string())
@@ -64,14 +70,14 @@ impl Storage {
             .bind(new.name)
             .bind(&nonce)
             .bind(new.spec_digest)
-            .bind(to_json(new.asked))
+            .bind(to_json(&asked))
             .bind(new.restart_generation)
             .bind(now.millis())
             .fetch_one(&mut *tx)
             .await
             .map_err(failed())?;
         tx.commit().await.map_err(failed())?;
-        Ok((row, nonce))
+        Ok((row, nonce, asked))
     }
 
     /// The engine has created it: from now on its id is the proof.
@@ -256,6 +262,25 @@ impl Storage {
         tx.commit().await.map_err(failed())?;
         Ok(true)
     }
+}
+
+/// Prefixed aliases that containers of other installations were given, by network and alias.
+async fn courtesy_aliases_of_others(
+    tx: &mut SqliteConnection,
+    installation: InstallationId,
+) -> Result<HashSet<(String, String)>, StorageError> {
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as("SELECT id, asked FROM containers WHERE installation_id <> $1")
+            .bind(installation.to_string())
+            .fetch_all(tx)
+            .await
+            .map_err(StorageError::query("read courtesy aliases"))?;
+    let mut taken = HashSet::new();
+    for (id, asked) in rows {
+        let asked: Asked = json("containers", &id.to_string(), "asked", &asked)?;
+        taken.extend(asked.courtesy);
+    }
+    Ok(taken)
 }
 
 pub(super) async fn set_engine_id(

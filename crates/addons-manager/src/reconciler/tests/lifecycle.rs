@@ -597,6 +597,32 @@ async fn a_row_whose_container_is_gone_does_not_keep_another_from_being_adopted_
 }
 
 #[tokio::test]
+async fn of_installations_that_begin_at_once_one_has_the_prefixed_alias() {
+    let mut bench = Bench::new().await;
+    bench.runtime.foreign_network("platform", &[]);
+    let mut ids = Vec::new();
+    for addon in ["one", "two", "three"] {
+        let mut db = service(addon, "db");
+        db.network = on(&["platform"], Some("root_db"));
+        ids.push(bench.want(addon, revision(vec![db])).await);
+    }
+    let shared = bench.reconciler.shared.clone();
+    let scopes: Vec<_> = ids.iter().map(|id| shared.pass(*id)).collect();
+    for (id, passed) in ids.iter().zip(futures_util::future::join_all(scopes).await) {
+        shared.passed(*id, passed);
+    }
+    bench.settle().await;
+    let mut with = 0;
+    for (id, name) in ids.iter().zip(["one-db", "two-db", "three-db"]) {
+        let has_it = bench.container(name).aliases["platform"].contains("root_db");
+        let conditions = bench.desired(*id).await.installation.conditions;
+        assert_eq!(!has_it, conditions.iter().any(|told| told.kind == "alias_taken"), "{name}");
+        with += usize::from(has_it);
+    }
+    assert_eq!(with, 1);
+}
+
+#[tokio::test]
 async fn what_only_looks_like_ours_is_listed_as_foreign_and_adopted_on_request() {
     let mut bench = Bench::new().await;
     let web = service("shop", "web");
