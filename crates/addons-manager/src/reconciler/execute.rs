@@ -25,8 +25,8 @@ use super::state::{
 use crate::domain::installation::Desired;
 use crate::domain::specification::{NetworkSpecification, RestartPolicy, ServiceSpecification};
 use crate::runtime::{
-    ChangeNeeded, ContainerRuntime, InspectedContainer, ListedNetwork, OwnContainerId, PullProgress,
-    RuntimeError,
+    ChangeNeeded, ContainerRuntime, InspectedContainer, ListedNetwork, ListedVolume, OwnContainerId,
+    OwnVolumeName, PullProgress, RuntimeError,
 };
 use crate::storage::attempts::{NewFailure, NewRun};
 use crate::storage::containers::NewContainer;
@@ -544,6 +544,10 @@ impl Execution<'_> {
         };
         let (row, nonce, asked) = self.storage().open_container(&new, self.shared.clock.now()).await?;
         let meant = self.meant(service, image, &asked, &nonce)?;
+        // The engine makes a volume that is not there by itself, without our labels: nobody's.
+        if let Some((lost, _)) = self.unproven_volumes(service).await?.first() {
+            return Err(StepError::Stale(format!("volume {lost} is not there any more")));
+        }
         let id = match self.runtime().create_container(service, &meant).await {
             Ok(id) => id,
             Err(error) => return Err(self.explain_create(service, image, error).await),
@@ -557,8 +561,40 @@ impl Execution<'_> {
         );
         written?;
         self.judge(service, row, &id, image, inspected?).await?;
+        let unproven = self.unproven_volumes(service).await?;
+        if let Some((lost, _)) = unproven.first() {
+            // It was there right before: the engine has made the one that is there now for this container, which never ran.
+            self.runtime().remove_container(&id).await?;
+            self.storage().forget_container(row).await?;
+            self.shared.disown(&id.0);
+            for volume in unproven.iter().filter_map(|(_, volume)| volume.as_ref()) {
+                if volume.labels.is_empty() {
+                    self.runtime().remove_volume(&OwnVolumeName(volume.name.clone())).await?;
+                }
+            }
+            return Err(StepError::Stale(format!("volume {lost} was removed while its container was made")));
+        }
         self.made().containers.insert(name.to_owned(), (row, id));
         Ok(())
+    }
+
+    /// The addon's volumes for this service that the ledger does not prove right now, with what is there under their names.
+    async fn unproven_volumes(
+        &self,
+        service: &ServiceSpecification,
+    ) -> Result<Vec<(String, Option<ListedVolume>)>, StepError> {
+        let wanted = volumes::wanted(self.desired, service);
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let proven = self.storage().proven().await?.volumes;
+        let listing = self.runtime().list().await?;
+        let look = |name: String| {
+            let found = listing.volumes.iter().find(|volume| volume.name == name);
+            let nonce = found.and_then(|volume| volume.labels.get(NONCE_LABEL)).cloned().unwrap_or_default();
+            (!proven.contains(&(name.clone(), nonce))).then(|| (name, found.cloned()))
+        };
+        Ok(wanted.into_keys().filter_map(look).collect())
     }
 
     /// A create that failed because the image is gone is no failure: it is pulled again.

@@ -75,6 +75,7 @@ struct Engine {
     hidden_ports: BTreeMap<String, ListedPort>,
     listed_unhealthy: BTreeSet<String>,
     late_networks: BTreeSet<String>,
+    vanishing_volume: Option<String>,
 }
 
 #[derive(Clone)]
@@ -382,6 +383,11 @@ impl MemoryRuntime {
             container.networks.remove(id);
         }
         engine.event(&self.clock, EventObject::Network, id, "destroy", &[]);
+    }
+
+    /// Somebody removes a volume right before the next container is created.
+    pub fn vanishes_at_create(&self, name: &str) {
+        self.engine().vanishing_volume = Some(name.to_owned());
     }
 
     /// Somebody removes a volume.
@@ -1020,6 +1026,9 @@ impl ContainerRuntime for MemoryRuntime {
         meant: &ContainerMeant,
     ) -> Result<String, RuntimeError> {
         let (mut engine, lost) = self.call("create_container", &meant.name, false)?;
+        if let Some(volume) = engine.vanishing_volume.take() {
+            engine.volumes.remove(&volume);
+        }
         let id = engine.create(specification, meant)?;
         engine.event(&self.clock, EventObject::Container, &id, "create", &[]);
         unless_lost(lost, id)

@@ -48,7 +48,10 @@ pub(crate) fn specification(desired: &DesiredState, name: &str) -> VolumeSpecifi
 }
 
 /// The volumes of the addon that a service mounts, as far as they are known: those of its image are when it was pulled.
-fn wanted(desired: &DesiredState, service: &ServiceSpecification) -> BTreeMap<String, VolumeOrigin> {
+pub(crate) fn wanted(
+    desired: &DesiredState,
+    service: &ServiceSpecification,
+) -> BTreeMap<String, VolumeOrigin> {
     let mut wanted = BTreeMap::new();
     for name in mounted(service) {
         if let Some(specification) = desired.specification.volumes.get(name) {

@@ -464,6 +464,30 @@ async fn events_that_come_late_count_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_volume_that_vanishes_before_or_while_its_container_is_made_is_made_anew_as_ours() {
+    for at_create in [false, true] {
+        let mut bench = Bench::new().await;
+        let db = super::bench::with_volume(service("shop", "db"), "shop_data", "/data");
+        let id = bench.install("shop", revision(vec![db])).await;
+        let before = bench.runtime.snapshot().volumes;
+        bench.runtime.remove_by_hand(&bench.runtime.id_of("shop-db"));
+        if at_create {
+            bench.runtime.vanishes_at_create("shop_data");
+        } else {
+            // What was listed last still has it.
+            bench.runtime.remove_volume_by_hand("shop_data");
+        }
+        bench.settle().await;
+        assert!(bench.is_running("shop-db"), "{}", bench.why(id).await);
+        assert_eq!(bench.runtime.snapshot().volumes, before, "name and nonce are the proof: {at_create}");
+        assert!(bench.why(id).await.contains("create volume shop_data"), "{}", bench.why(id).await);
+        bench.uninstall(id, true).await;
+        bench.settle().await;
+        assert!(bench.runtime.snapshot().volumes.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_makes_us_ask_whether_the_engine_is_there() {
     let (mut bench, _) = shop().await;
     bench.runtime.set_away(true);
