@@ -99,7 +99,7 @@ fn every_plain_setting_reaches_the_specification() {
         "environment": ["A=1", "B=two words"], "labels": {"team": "x"}, "sysctls": {"net.core.somaxconn": 1024},
         "user": "1000:1000", "group_add": ["dialout", "20"], "working_dir": "/srv", "hostname": "web1", "domainname": "example.org",
         "dns": ["10.0.0.2"], "dns_search": ["example.org"], "extra_hosts": ["db:10.0.0.3", "me:host-gateway"], "init": true, "tty": true,
-        "stdin_open": true, "read_only": true, "tmpfs": ["/run:size=64m,noexec", "/tmp"], "ulimits": {"nofile": {"soft": 1024, "hard": 2048}},
+        "stdin_open": true, "read_only": true, "tmpfs": ["/run:size=64m,exec", "/tmp"], "ulimits": {"nofile": {"soft": 1024, "hard": 2048}},
         "stop_signal": "SIGQUIT", "stop_grace_period": "1500ms", "platform": "linux/arm64", "privileged": true,
         "cap_add": ["NET_ADMIN"], "cap_drop": ["MKNOD"], "devices": ["/dev/ttyUSB0:/dev/tty0:rw"], "gpus": "all"
     }));
@@ -122,7 +122,7 @@ fn every_plain_setting_reaches_the_specification() {
     assert!(settings.tty && settings.stdin_open && settings.read_only && settings.privileged);
     assert_eq!(
         (settings.tmpfs["/run"].as_str(), settings.tmpfs["/tmp"].as_str()),
-        ("noexec,size=67108864", "")
+        ("exec,size=67108864", "")
     );
     assert_eq!(
         (settings.ulimits[0].name.as_str(), settings.ulimits[0].soft, settings.ulimits[0].hard),
