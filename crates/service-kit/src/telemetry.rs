@@ -115,7 +115,10 @@ mod tests {
         for (level, expected) in [
             ("info", "info,actix_server=warn,actix_http=off"),
             ("DEBUG", "DEBUG,actix_server=warn,actix_http=off,bollard=info,hyper=info,h2=info"),
-            ("trace,bollard=trace", "trace,bollard=trace,actix_server=warn,actix_http=off,hyper=info,h2=info"),
+            (
+                "trace,bollard=trace",
+                "trace,bollard=trace,actix_server=warn,actix_http=off,hyper=info,h2=info",
+            ),
             ("info, sqlx=warn", "info,sqlx=warn,actix_server=warn,actix_http=off"),
             ("info,actix_server=info", "info,actix_server=info,actix_http=off"),
             ("warn", "warn,actix_http=off"),
