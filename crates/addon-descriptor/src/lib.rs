@@ -6,7 +6,7 @@
 //!
 //! [`read()`] is the only way in. It goes on after a fault, so that all [`Violation`]s come back together, each with its
 //! place in the text; what comes out is the document's *meaning* ([`AddonDescriptor`]), whatever notation it was
-//! written in. [`AddonDescriptor::digest`] names that meaning, [`rights`] derives what it may do to its host.
+//! written in. [`AddonDescriptor::digest`] names that meaning, [`rights`](fn@rights) derives what it may do to its host.
 //!
 //! ```
 //! # fn main() -> Result<(), addon_descriptor::Malformed> {
