@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use service_kit::clock::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -92,13 +93,51 @@ pub(crate) async fn execute(
     execution.run(plan).await
 }
 
+/// What a pass does side by side.
+enum Work {
+    Step(StepId),
+    Write(Failure),
+}
+
+/// What has come of it.
+enum Done {
+    Step(StepId, Result<(), StepError>),
+    Written(Result<(), StorageError>),
+}
+
+/// A step that failed, as it is written down.
+struct Failure {
+    /// Whom it keeps from being brought up.
+    services: BTreeSet<String>,
+    kind: ErrorKind,
+    message: String,
+    not_before: Option<Timestamp>,
+    at: Timestamp,
+}
+
 impl Execution<'_> {
     async fn run(&self, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         let mut open_parents: Vec<usize> = plan.steps.iter().map(|planned| planned.parents.len()).collect();
         let mut ready: Vec<StepId> =
             (0..plan.steps.len()).filter(|step| open_parents[*step] == 0).map(StepId).rev().collect();
+        // Everything that awaits is in here, writing down failures too: a step that is not polled may hold the database's one writer, and
+        // whoever waits for that outside would wait in vain.
         let mut running = FuturesUnordered::new();
+        let work = |work: Work| async move {
+            match work {
+                Work::Step(step) => {
+                    let planned = &plan.steps[step.0];
+                    let started = Instant::now();
+                    let result = self.step(planned).await;
+                    let result_name = if result.is_ok() { "ok" } else { "error" };
+                    metrics::counter!("addons_manager_steps_total", "step" => planned.step.kind(), "result" => result_name).increment(1);
+                    metrics::histogram!("addons_manager_step_duration_seconds", "step" => planned.step.kind()).record(started.elapsed());
+                    Done::Step(step, result)
+                }
+                Work::Write(failure) => Done::Written(self.write(&failure).await),
+            }
+        };
         let mut told: Vec<(StepId, String)> = Vec::new();
         loop {
             while running.len() < self.shared.settings.parallel_steps
@@ -107,17 +146,17 @@ impl Execution<'_> {
                 && outcome.storage.is_none()
                 && let Some(step) = ready.pop()
             {
-                let planned = &plan.steps[step.0];
-                running.push(async move {
-                    let started = Instant::now();
-                    let result = self.step(planned).await;
-                    let result_name = if result.is_ok() { "ok" } else { "error" };
-                    metrics::counter!("addons_manager_steps_total", "step" => planned.step.kind(), "result" => result_name).increment(1);
-                    metrics::histogram!("addons_manager_step_duration_seconds", "step" => planned.step.kind()).record(started.elapsed());
-                    (step, result)
-                });
+                running.push(work(Work::Step(step)));
             }
-            let Some((step, result)) = running.next().await else { break };
+            let (step, result) = match running.next().await {
+                Some(Done::Step(step, result)) => (step, result),
+                Some(Done::Written(Ok(()))) => continue,
+                Some(Done::Written(Err(error))) => {
+                    outcome.storage = Some(error);
+                    continue;
+                }
+                None => break,
+            };
             let planned = &plan.steps[step.0];
             match result {
                 Ok(()) => {
@@ -134,8 +173,8 @@ impl Execution<'_> {
                 }
                 Err(error) => {
                     told.push((step, error.to_string()));
-                    if let Err(error) = self.failed(plan, step, planned, error, &mut outcome).await {
-                        outcome.storage = Some(error);
+                    if let Some(failure) = self.failed(plan, step, planned, error, &mut outcome) {
+                        running.push(work(Work::Write(failure)));
                     }
                 }
             }
@@ -147,29 +186,29 @@ impl Execution<'_> {
         outcome
     }
 
-    /// Writes down a failure for every service that it keeps from being brought up.
-    async fn failed(
+    /// What a failed step means for the pass, and what of it is to be written down.
+    fn failed(
         &self,
         plan: &Plan,
         step: StepId,
         planned: &PlannedStep,
         error: StepError,
         outcome: &mut Outcome,
-    ) -> Result<(), StorageError> {
+    ) -> Option<Failure> {
         let message = error.to_string();
         let now = self.shared.clock.now();
         let (kind, after) = match error {
             StepError::Storage(error) => {
                 outcome.storage = Some(error);
-                return Ok(());
+                return None;
             }
             StepError::Runtime(RuntimeError::Retry { engine_unreachable: true, .. }) => {
                 outcome.unreachable = Some(message);
-                return Ok(());
+                return None;
             }
             StepError::Stale(_) | StepError::Runtime(RuntimeError::Gone { .. }) => {
                 outcome.stale += 1;
-                return Ok(());
+                return None;
             }
             StepError::Refused { kind, .. } => (kind, None),
             StepError::Runtime(RuntimeError::Retry { after, .. }) => (ErrorKind::Retry, after),
@@ -181,18 +220,24 @@ impl Execution<'_> {
             installation.id = %self.desired.installation.id, service.name = planned.service.as_deref().unwrap_or_default(),
             step = planned.step.kind(), error = %message, "a step failed"
         );
-        for service in self.kept_from(plan, step, planned) {
-            let failure = NewFailure {
+        let services = self.kept_from(plan, step, planned);
+        Some(Failure { services, kind, message, not_before: after.map(|after| now + after), at: now })
+    }
+
+    /// Writes down a failure for every service that it keeps from being brought up.
+    async fn write(&self, failure: &Failure) -> Result<(), StorageError> {
+        for service in &failure.services {
+            let new = NewFailure {
                 installation: self.desired.installation.id,
-                service: &service,
-                spec_digest: self.desired.digests.get(&service).map_or("", String::as_str),
+                service,
+                spec_digest: self.desired.digests.get(service).map_or("", String::as_str),
                 epoch: self.desired.installation.epoch,
-                kind,
-                message: &message,
-                not_before: after.map(|after| now + after),
-                at: now,
+                kind: failure.kind,
+                message: &failure.message,
+                not_before: failure.not_before,
+                at: failure.at,
             };
-            self.storage().operation_failed(&failure).await?;
+            self.storage().operation_failed(&new).await?;
         }
         Ok(())
     }
