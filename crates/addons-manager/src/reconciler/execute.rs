@@ -26,8 +26,8 @@ use super::state::{
 use crate::domain::installation::Desired;
 use crate::domain::specification::{NetworkSpecification, RestartPolicy, ServiceSpecification};
 use crate::runtime::{
-    ChangeNeeded, ContainerRuntime, InspectedContainer, ListedNetwork, ListedVolume, OwnContainerId,
-    OwnVolumeName, PullProgress, RuntimeError,
+    ChangeNeeded, ContainerRuntime, ContainerState, InspectedContainer, ListedNetwork, ListedVolume,
+    OwnContainerId, OwnVolumeName, PullProgress, RuntimeError,
 };
 use crate::storage::attempts::{NewFailure, NewRun};
 use crate::storage::containers::NewContainer;
@@ -775,6 +775,10 @@ impl Execution<'_> {
             };
             seen.insert(provider.clone(), Provider { row, engine_id: id.0, started_at });
         }
+        let before = match existing {
+            Some((row, id)) => self.process_before(*row, id).await?,
+            None => None,
+        };
         let installation = &self.desired.installation;
         let run = NewRun {
             installation: installation.id,
@@ -786,14 +790,31 @@ impl Execution<'_> {
             started_by: StartedBy::Manager,
             started_at: self.shared.clock.now(),
         };
-        let attempt = self.storage().begin_run(&run, &seen, installation.restart_generation).await?;
+        let generation = installation.restart_generation;
+        let attempt = self.storage().begin_run(&run, &seen, generation, before.as_deref()).await?;
         if let Err(error) = self.runtime().start(&id).await {
-            // The failure itself is written down by `failed`; the run did not begin.
-            self.storage().cancel_run(attempt).await?;
+            // The failure itself is written down by `failed`. Where no answer came, the next look tells whether the run began.
+            if !matches!(error, RuntimeError::Retry { engine_unreachable: true, .. }) {
+                self.storage().cancel_run(attempt, row).await?;
+            }
             return Err(error.into());
         }
         self.shared.inspect_again(&id.0);
         Ok(())
+    }
+
+    /// Start of the process that a container had before it is started again: what still has it then was not started.
+    async fn process_before(&self, row: i64, id: &OwnContainerId) -> Result<Option<String>, StepError> {
+        let container = self.observed.ours.containers.get(&row);
+        if container.is_some_and(|container| container.state() == ContainerState::Created) {
+            return Ok(None);
+        }
+        if let Some(live) = container.and_then(|container| container.inspected.as_ref())
+            && matches!(live.listed.state, ContainerState::Exited | ContainerState::Dead)
+        {
+            return Ok(Some(live.started_at.clone()));
+        }
+        Ok(self.runtime().inspect(&id.0).await?.map(|live| live.started_at))
     }
 }
 

@@ -33,6 +33,11 @@ pub enum Record {
         started_by: StartedBy,
         started_at: Timestamp,
     },
+    /// A run that we wrote down before the start that never came true: we were stopped between the two.
+    RunNeverBegan {
+        attempt: i64,
+        row: i64,
+    },
     /// The run of an attempt has ended, and no event has told.
     RunEnded {
         attempt: i64,
@@ -183,10 +188,14 @@ fn runs(
             }
         }
         ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting => match (open, live) {
+            (Some(run), Some(live)) if never_began(run, row, live) => {
+                records.push(Record::RunNeverBegan { attempt: run.row, row: row.row });
+            }
             (Some(run), Some(live)) => records.push(end(run, now, Some(live), outages)),
             (None, Some(live)) if needs_explaining(desired, row, container) && ran(live) => {
                 // A run that is over when it is first seen: written down by the next look, which finds it open and ended.
                 records.push(seen(StartedBy::Engine, Some(live)));
+                records.push(Record::ProcessStarted { row: row.row, started_at: live.started_at.clone() });
             }
             _ => {}
         },
@@ -197,6 +206,13 @@ fn runs(
 /// Whether it was ever started: the engine writes the year 1 else.
 fn ran(live: &InspectedContainer) -> bool {
     live.started_at.parse::<Timestamp>().is_ok()
+}
+
+/// Whether the process that ended is the one from before the start that we wrote down.
+fn never_began(run: &Attempt, row: &ContainerRow, live: &InspectedContainer) -> bool {
+    run.started_by == StartedBy::Manager
+        && row.started_at.is_none()
+        && row.started_at_before.as_deref() == Some(live.started_at.as_str())
 }
 
 fn health(run: &Attempt, container: &OurContainer, now: Timestamp, records: &mut Vec<Record>) {

@@ -107,6 +107,8 @@ pub struct ContainerRow {
     pub verified: bool,
     /// Start of its process, as the engine writes it.
     pub started_at: Option<String>,
+    /// Start of the process that it had before we last started it.
+    pub started_at_before: Option<String>,
     /// The count of restarts that it was started for.
     pub restart_generation: i64,
 }

@@ -138,7 +138,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Writes down a run that we are about to begin, and against which containers. Answers the key of the attempt.
+    /// Writes down a run that we are about to begin, against which containers, and which process the container had before. Answers the key
+    /// of the attempt.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
@@ -147,21 +148,29 @@ impl Storage {
         run: &attempts::NewRun<'_>,
         providers: &BTreeMap<String, Provider>,
         restart_generation: i64,
+        started_at_before: Option<&str>,
     ) -> Result<i64, StorageError> {
         let mut tx = self.begin().await?;
         // A run that was written down and never began: we were stopped between the two.
-        sqlx::query("DELETE FROM attempts WHERE engine_id = $1 AND ended_at_ms IS NULL")
-            .bind(run.engine_id)
-            .execute(&mut *tx)
-            .await
-            .map_err(StorageError::query("begin run"))?;
+        let never_began: Vec<i64> =
+            sqlx::query_scalar("SELECT id FROM attempts WHERE engine_id = $1 AND ended_at_ms IS NULL")
+                .bind(run.engine_id)
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(StorageError::query("begin run"))?;
+        for attempt in never_began {
+            take_back_run(&mut tx, attempt, run.container_row).await?;
+        }
         let attempt = attempts::insert_run(&mut tx, run).await?;
         let sql = "UPDATE containers
-                   SET providers = $2, restart_generation = $3, started_at = NULL WHERE id = $1";
+                   SET providers = $2, restart_generation_before = restart_generation, restart_generation = $3,
+                       started_at_before = $4, started_at = NULL
+                   WHERE id = $1";
         sqlx::query(sql)
             .bind(run.container_row)
             .bind(to_json(providers))
             .bind(restart_generation)
+            .bind(started_at_before)
             .execute(&mut *tx)
             .await
             .map_err(StorageError::query("write container"))?;
@@ -173,14 +182,10 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn cancel_run(&self, attempt: i64) -> Result<(), StorageError> {
-        let sql = "DELETE FROM attempts WHERE id = $1 AND ended_at_ms IS NULL";
-        sqlx::query(sql)
-            .bind(attempt)
-            .execute(self.writer())
-            .await
-            .map_err(StorageError::query("cancel run"))?;
-        Ok(())
+    pub(crate) async fn cancel_run(&self, attempt: i64, container_row: i64) -> Result<(), StorageError> {
+        let mut tx = self.begin().await?;
+        take_back_run(&mut tx, attempt, container_row).await?;
+        tx.commit().await.map_err(StorageError::query("cancel run"))
     }
 
     /// Whose the containers and networks are: engine id to installation.
@@ -295,6 +300,27 @@ pub(super) async fn set_engine_id(
         .execute(tx)
         .await
         .map_err(StorageError::query("write container's id"))?;
+    Ok(())
+}
+
+/// Takes back a run that was written down and did not begin: its container is as it was before.
+pub(super) async fn take_back_run(
+    tx: &mut SqliteConnection,
+    attempt: i64,
+    container_row: i64,
+) -> Result<(), StorageError> {
+    let failed = || StorageError::query("cancel run");
+    let deleted = sqlx::query("DELETE FROM attempts WHERE id = $1 AND ended_at_ms IS NULL")
+        .bind(attempt)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed())?;
+    if deleted.rows_affected() == 0 {
+        return Ok(());
+    }
+    let sql = "UPDATE containers
+               SET started_at = started_at_before, restart_generation = restart_generation_before WHERE id = $1";
+    sqlx::query(sql).bind(container_row).execute(tx).await.map_err(failed())?;
     Ok(())
 }
 

@@ -117,6 +117,9 @@ impl Storage {
                     };
                     attempts::insert_seen_run(&mut tx, &run).await?;
                 }
+                Record::RunNeverBegan { attempt, row } => {
+                    containers::take_back_run(&mut tx, *attempt, *row).await?;
+                }
                 Record::RunEnded { attempt, ended_at, exit_code, oom, ended_by } => {
                     attempts::end_run(&mut tx, *attempt, *ended_at, *exit_code, *oom, *ended_by).await?;
                 }
@@ -321,6 +324,7 @@ async fn read_containers(
         providers: String,
         verified: bool,
         started_at: Option<String>,
+        started_at_before: Option<String>,
         restart_generation: i64,
     }
     let rows: Vec<Row> =
@@ -346,6 +350,7 @@ async fn read_containers(
             spec_digest: row.spec_digest,
             verified: row.verified,
             started_at: row.started_at,
+            started_at_before: row.started_at_before,
             restart_generation: row.restart_generation,
         });
     }

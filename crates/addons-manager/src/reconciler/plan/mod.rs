@@ -273,7 +273,9 @@ fn dependencies(
     for dependency in &service.depends_on {
         let other = dependency.service.as_str();
         let container = view.observed.current(view.desired, other).map(|(_, container)| container);
-        let running = container.is_some_and(|container| container.state() == ContainerState::Running);
+        // What this plan stops does not run when the time for the start comes.
+        let running = container.is_some_and(|container| container.state() == ContainerState::Running)
+            && !(planned && progress.stops.contains_key(other));
         let health = container.and_then(|container| container.listed.health);
         let completed = view.desired.completions.contains_key(other);
         let start = progress.starts.get(other);

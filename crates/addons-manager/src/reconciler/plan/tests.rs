@@ -158,6 +158,7 @@ fn well(specification: RevisionSpecification) -> Case {
             providers: BTreeMap::new(),
             verified: true,
             started_at: None,
+            started_at_before: None,
             restart_generation: 0,
         });
         case.desired.attempts.insert(name.clone(), vec![run(60, None, None)]);

@@ -1,5 +1,6 @@
 //! Jobs: when one is done, when it has failed, and when it is run again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use addon_client::{InstallationStatus, ServicePhase};
@@ -7,7 +8,9 @@ use addon_client::{InstallationStatus, ServicePhase};
 use super::bench::{Bench, after, job, revision, service};
 use crate::domain::installation::InstallationId;
 use crate::domain::specification::{DependencyCondition, RestartPolicy};
+use crate::reconciler::state::StartedBy;
 use crate::runtime::{ContainerState, EventMessage};
+use crate::storage::attempts::NewRun;
 
 async fn backup(restart: RestartPolicy) -> (Bench, InstallationId, String) {
     let mut bench = Bench::new().await;
@@ -182,4 +185,61 @@ async fn what_waits_for_a_job_says_so_and_why() {
     bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 0);
     bench.settle().await;
     assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+}
+
+/// Writes down a start of the job as the executor does right before it asks the engine.
+async fn write_start(bench: &Bench, id: InstallationId, container: &str) -> (i64, i64) {
+    let desired = bench.desired(id).await;
+    let row = desired.current("backup").unwrap();
+    let run = NewRun {
+        installation: id,
+        service: "backup",
+        container_row: row.row,
+        engine_id: container,
+        spec_digest: &row.spec_digest,
+        epoch: desired.installation.epoch,
+        started_by: StartedBy::Manager,
+        started_at: bench.now(),
+    };
+    let before = bench.container("shop-backup").started_at;
+    let generation = desired.installation.restart_generation;
+    let attempt = bench.storage.begin_run(&run, &BTreeMap::new(), generation, Some(&before)).await.unwrap();
+    (attempt, row.row)
+}
+
+#[tokio::test]
+async fn a_start_that_was_written_down_and_never_asked_for_is_asked_for_by_the_next_manager() {
+    let (mut bench, id, container) = backup(RestartPolicy::No).await;
+    bench.runtime.exit(&container, 0);
+    bench.settle().await;
+    assert_eq!(bench.phase(id, "backup").await, ServicePhase::Completed);
+    bench.request_restart(id).await;
+    write_start(&bench, id, &container).await;
+    bench.restart_manager().await;
+    bench.resync().await;
+    assert_eq!(starts(&bench), 2, "the exit of the run before is not that of the run that never began");
+    assert_eq!(bench.phase(id, "backup").await, ServicePhase::Running);
+    assert!(bench.desired(id).await.completions.is_empty());
+}
+
+#[tokio::test]
+async fn a_start_that_is_taken_back_leaves_everything_as_it_was() {
+    let (mut bench, id, container) = backup(RestartPolicy::No).await;
+    bench.runtime.exit(&container, 0);
+    bench.settle().await;
+    bench.request_restart(id).await;
+    let before = bench.desired(id).await;
+    let (attempt, row) = write_start(&bench, id, &container).await;
+    let written = bench.desired(id).await;
+    assert_eq!(written.current("backup").unwrap().started_at, None);
+    assert_eq!(written.current("backup").unwrap().restart_generation, 1);
+    // Twice: the second one has nothing to take back.
+    bench.storage.cancel_run(attempt, row).await.unwrap();
+    bench.storage.cancel_run(attempt, row).await.unwrap();
+    let after = bench.desired(id).await;
+    assert_eq!(after.attempts, before.attempts);
+    let (after, before) = (after.current("backup").unwrap(), before.current("backup").unwrap());
+    assert!(before.started_at.is_some());
+    assert_eq!(after.started_at, before.started_at);
+    assert_eq!(after.restart_generation, 0);
 }
