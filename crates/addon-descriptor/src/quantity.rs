@@ -27,12 +27,17 @@ const NANOS: [(&str, u64); 6] = [
 /// # Errors
 /// A number without a unit, an unknown unit (`1d`) or anything else.
 pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
-    let fault = || Invalid::new("a duration is a sequence of numbers with the units h, m, s, ms, us or ns");
+    exact_duration(text).map_err(|message| Invalid { message, suggestion: meant_duration(text) })
+}
+
+fn exact_duration(text: &str) -> Result<Duration, String> {
+    let form = || {
+        let form =
+            "a duration is a sequence of numbers with the units h, m, s, ms, us or ns, such as `1m30s`";
+        form.to_owned()
+    };
     if text.is_empty() {
-        return Err(fault().suggest("30s"));
-    }
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Invalid::new("a duration needs a unit").suggest(format!("{text}s")));
+        return Err(form());
     }
     let mut rest = text;
     let mut total: u128 = 0;
@@ -41,30 +46,64 @@ pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
         let (number, after) = rest.split_at(number_len);
         let unit_len = after.bytes().take_while(|b| !(b.is_ascii_digit() || *b == b'.')).count();
         let (unit, after) = after.split_at(unit_len);
-        let written = number;
-        let number = Decimal::parse_unsigned(written).ok_or_else(fault)?;
-        let Some((_, factor)) =
-            NANOS.iter().find(|(name, _)| *name == unit || (unit == "µs" && *name == "us"))
-        else {
-            return Err(match (unit, number.times(24).and_then(Decimal::whole)) {
-                ("d", Some(hours)) => Invalid::new("`d` is no unit of a duration").suggest(text.replacen(
-                    &format!("{written}d"),
-                    &format!("{hours}h"),
-                    1,
-                )),
-                _ => fault(),
+        let number = Decimal::parse_unsigned(number).ok_or_else(form)?;
+        let known = NANOS.iter().find(|(name, _)| *name == unit || (unit == "\u{b5}s" && *name == "us"));
+        let Some((_, factor)) = known else {
+            return Err(match unit {
+                "" => "a duration needs a unit".to_owned(),
+                "d" => "`d` is no unit of a duration".to_owned(),
+                _ => form(),
             });
         };
-        let nanos = number.times(*factor).and_then(Decimal::floor).ok_or_else(fault)?;
+        let nanos = number.times(*factor).and_then(Decimal::floor).ok_or_else(form)?;
         total += u128::from(nanos);
         rest = after;
     }
     /// 100 years: whatever is longer is a slip, and the engine counts nanoseconds in 63 bits.
     const MAX_NANOS: u128 = 100 * 366 * 24 * 3_600_000_000_000;
     if total > MAX_NANOS {
-        return Err(Invalid::new("a duration is at most 100 years"));
+        return Err("a duration is at most 100 years".to_owned());
     }
     Ok(Duration::from_nanos(u64::try_from(total).expect("100 years of nanoseconds fit into 64 bits")))
+}
+
+/// The duration that is certainly meant: its units by other names (`2 min`, `90 Seconds`, `1d`), or none, which is seconds.
+fn meant_duration(text: &str) -> Option<String> {
+    let mut meant = String::new();
+    let mut rest = text.trim_matches(' ');
+    if rest.len() > 80 {
+        return None;
+    }
+    let is_alone = rest.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    while !rest.is_empty() {
+        let number_len = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+        let (number, after) = rest.split_at(number_len);
+        let after = after.trim_start_matches(' ');
+        let unit_len = after.chars().take_while(|c| c.is_alphabetic()).map(char::len_utf8).sum();
+        let (unit, after) = after.split_at(unit_len);
+        let (unit, factor) = match unit.to_lowercase().as_str() {
+            "" if is_alone => ("s", 1),
+            "w" | "week" | "weeks" => ("h", 7 * 24),
+            "d" | "day" | "days" => ("h", 24),
+            "h" | "hr" | "hrs" | "hour" | "hours" => ("h", 1),
+            "m" | "min" | "mins" | "minute" | "minutes" => ("m", 1),
+            "s" | "sec" | "secs" | "second" | "seconds" => ("s", 1),
+            "ms" | "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => ("ms", 1),
+            "us" | "\u{b5}s" | "\u{3bc}s" | "usec" | "microsecond" | "microseconds" => ("us", 1),
+            "ns" | "nsec" | "nanosecond" | "nanoseconds" => ("ns", 1),
+            _ => return None,
+        };
+        // `.5s` is half a second.
+        let number = if number.starts_with('.') { format!("0{number}") } else { number.to_owned() };
+        let number = Decimal::parse_unsigned(&number)?.times(factor)?;
+        // Parts of a day are no whole hours always.
+        if factor > 1 && number.scale > 0 {
+            return None;
+        }
+        meant.push_str(&format!("{number}{unit}"));
+        rest = after.trim_start_matches([' ', ',']);
+    }
+    exact_duration(&meant).is_ok().then_some(meant)
 }
 
 /// Writes a duration in the one form that the canonical document has: `1h30m`, `500ms`, `0s`.
@@ -90,11 +129,18 @@ pub fn format_duration(duration: Duration) -> String {
 /// # Errors
 /// Anything else (`512Mi` with a suggestion), parts of a byte without a unit, more than 2^53 - 1 bytes.
 pub fn parse_size(text: &str) -> Result<u64, Invalid> {
-    let fault =
-        || Invalid::new("a size is a number with b, k, m, g, t (or kb, KiB, ...), or bytes").suggest("64m");
+    exact_size(text).map_err(|message| Invalid { message, suggestion: meant_size(text) })
+}
+
+fn exact_size(text: &str) -> Result<u64, String> {
+    let form = || {
+        let form =
+            "a size is a number with b, k, m, g or t (or kb, KiB, ...), such as `64m`, or a number of bytes";
+        form.to_owned()
+    };
     let number_len = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
-    let (number_text, unit) = text.split_at(number_len);
-    let number = Decimal::parse_unsigned(number_text).ok_or_else(fault)?;
+    let (number, unit) = text.split_at(number_len);
+    let number = Decimal::parse_unsigned(number).ok_or_else(form)?;
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kb" | "kib" => 1 << 10,
@@ -102,20 +148,37 @@ pub fn parse_size(text: &str) -> Result<u64, Invalid> {
         "g" | "gb" | "gib" => 1 << 30,
         "t" | "tb" | "tib" => 1 << 40,
         "p" | "pb" | "pib" => 1 << 50,
-        other @ ("ki" | "mi" | "gi" | "ti" | "pi") => {
-            return Err(Invalid::new(format!("`{unit}` is no unit of a size"))
-                .suggest(format!("{number_text}{}", &other[..1])));
-        }
-        _ => return Err(fault()),
+        "ki" | "mi" | "gi" | "ti" | "pi" => return Err(format!("`{unit}` is no unit of a size")),
+        _ => return Err(form()),
     };
     if factor == 1 && number.scale > 0 {
-        return Err(Invalid::new("a size has no parts of a byte"));
+        return Err("a size has no parts of a byte: give it a unit, or whole bytes".to_owned());
     }
     number
         .times(factor)
         .and_then(Decimal::floor)
         .filter(|bytes| *bytes <= MAX_INTEGER)
-        .ok_or_else(|| Invalid::new("the size is too large"))
+        .ok_or_else(|| "the size is too large".to_owned())
+}
+
+/// The size that is certainly meant: its unit by another name (`512Mi`, `64 MB`, `2 gigabytes`).
+fn meant_size(text: &str) -> Option<String> {
+    let text = text.trim_matches(' ');
+    let number_len = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let (number, unit) = text.split_at(number_len);
+    // `.5g` is half of it.
+    let number = if number.starts_with('.') { format!("0{number}") } else { number.to_owned() };
+    let unit = match unit.trim_start_matches(' ').to_ascii_lowercase().as_str() {
+        "b" | "byte" | "bytes" => "b",
+        "k" | "kb" | "ki" | "kib" | "kilobyte" | "kilobytes" => "k",
+        "m" | "mb" | "mi" | "mib" | "meg" | "megs" | "megabyte" | "megabytes" => "m",
+        "g" | "gb" | "gi" | "gib" | "gig" | "gigs" | "gigabyte" | "gigabytes" => "g",
+        "t" | "tb" | "ti" | "tib" | "terabyte" | "terabytes" => "t",
+        "p" | "pb" | "pi" | "pib" => "p",
+        _ => return None,
+    };
+    let meant = format!("{number}{unit}");
+    exact_size(&meant).is_ok().then_some(meant)
 }
 
 /// An exact decimal number, kept as its shortest text (`1.5`, `-0.25`, `3`), without an exponent.
@@ -161,10 +224,6 @@ impl Decimal {
         Some(Self { negative: self.negative, digits, scale })
     }
 
-    fn whole(self) -> Option<u64> {
-        if self.scale > 0 { None } else { u64::try_from(self.digits).ok() }
-    }
-
     /// The whole part of a number that is not negative.
     fn floor(self) -> Option<u64> {
         u64::try_from(self.digits / 10_u128.checked_pow(self.scale)?).ok()
@@ -200,6 +259,41 @@ impl Decimal {
         let value = i64::try_from(scaled).ok()?;
         Some(if self.negative { -value } else { value })
     }
+}
+
+/// Most digits of a number that is written out as text: more than any id or measurement has.
+const MAX_WRITTEN: usize = 64;
+
+/// The text of a JSON number in its shortest form, without an exponent, however many digits it has up to 64. Of what is
+/// also a [`Decimal`] it is the decimal's text.
+pub(crate) fn written_out(literal: &str) -> Option<String> {
+    let (sign, unsigned) = literal.strip_prefix('-').map_or(("", literal), |rest| ("-", rest));
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some("0".to_owned());
+    }
+    // How many digits stand before the point.
+    let leading = i64::try_from(digits.len() - significant.len()).ok()?;
+    let before =
+        i64::try_from(whole.len()).ok()?.checked_add(exponent.parse().ok()?)?.checked_sub(leading)?;
+    let significant = significant.trim_end_matches('0');
+    let width = usize::try_from(before.unsigned_abs()).ok()?;
+    let length =
+        if before <= 0 { width.checked_add(significant.len())? } else { width.max(significant.len()) };
+    if length > MAX_WRITTEN {
+        return None;
+    }
+    Some(if before <= 0 {
+        format!("{sign}0.{}{significant}", "0".repeat(width))
+    } else if significant.len() <= width {
+        format!("{sign}{significant:0<width$}")
+    } else {
+        let (whole, fraction) = significant.split_at(width);
+        format!("{sign}{whole}.{fraction}")
+    })
 }
 
 impl FromStr for Decimal {
@@ -307,17 +401,32 @@ mod tests {
     #[test]
     fn what_is_no_duration_says_what_is() {
         for (text, suggestion) in [
-            ("", Some("30s")),
+            ("", None),
             ("30", Some("30s")),
             ("1d", Some("24h")),
             ("1.50d", Some("36h")),
             ("1d12h", Some("24h12h")),
+            ("1sec", Some("1s")),
+            ("2 min", Some("2m")),
+            ("2 Minutes", Some("2m")),
+            ("1 hour 30 mins", Some("1h30m")),
+            ("1m 30s", Some("1m30s")),
+            (" 5s ", Some("5s")),
+            ("90S", Some("90s")),
+            ("500 millis", Some("500ms")),
+            ("1 s", Some("1s")),
+            (".5s", Some("0.5s")),
+            ("2.5", Some("2.5s")),
+            ("1w", Some("168h")),
             ("-1s", None),
-            ("1 s", None),
             ("s", None),
             ("1.s", None),
-            (".5s", None),
-            ("1w", None),
+            ("1s-2s", None),
+            ("5 apples", None),
+            ("soon", None),
+            ("00:30", None),
+            ("1.001d", None),
+            ("99999999999999", None),
             ("999999999999h", None),
         ] {
             let fault = parse_duration(text).unwrap_err();
@@ -347,9 +456,18 @@ mod tests {
         for (text, suggestion) in [
             ("512Mi", Some("512m")),
             ("1.5Gi", Some("1.5g")),
-            ("", Some("64m")),
-            ("m", Some("64m")),
-            ("-1m", Some("64m")),
+            ("512 MB", Some("512m")),
+            ("2 gigabytes", Some("2g")),
+            (" 64m", Some("64m")),
+            (".5g", Some("0.5g")),
+            ("64meg", Some("64m")),
+            ("", None),
+            ("m", None),
+            ("-1m", None),
+            ("a lot", None),
+            ("50%", None),
+            ("1,5g", None),
+            ("99999 Pi", None),
             ("1.5", None),
             ("9007199254740992", None),
             ("99999p", None),
@@ -380,6 +498,29 @@ mod tests {
             ["", "-", "+1", "1.", ".5", "1e", "1e99999", "1e30", "1234567890123456789", "0x1", "1 ", "NaN"]
         {
             assert!(text.parse::<Decimal>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_out_with_all_their_digits() {
+        for (literal, text) in [
+            ("1234567890123456789", "1234567890123456789"),
+            ("-0.12345678901234567890", "-0.1234567890123456789"),
+            ("1.5e20", "150000000000000000000"),
+            ("12.50e-3", "0.0125"),
+            ("-0e5", "0"),
+            ("0.00", "0"),
+            ("1E+1", "10"),
+        ] {
+            assert_eq!(written_out(literal).as_deref(), Some(text), "{literal}");
+        }
+        let digits = "9".repeat(65);
+        for literal in ["1e64", "1e-65", "1e99999999999999999999", digits.as_str()] {
+            assert_eq!(written_out(literal), None, "{literal}");
+        }
+        for literal in ["1.50", "15e-1", "1e2", "-0", "0.001", "-2.5", "100", "10.010", "1e-5", "123e-2"] {
+            let decimal: Decimal = literal.parse().unwrap();
+            assert_eq!(written_out(literal), Some(decimal.to_string()), "{literal}");
         }
     }
 

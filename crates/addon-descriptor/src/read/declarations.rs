@@ -38,7 +38,10 @@ pub(super) fn volume(at: At<'_>) -> Option<VolumeSpec> {
     };
     let volume = VolumeSpec {
         driver,
-        driver_opts: fields.get("driver_opts").map(|at| maps::plain(maps::map(at))).unwrap_or_default(),
+        driver_opts: fields
+            .get("driver_opts")
+            .map(|at| maps::plain(maps::map(at, "a map of names to values")))
+            .unwrap_or_default(),
         labels: fields.get("labels").map(maps::labels).unwrap_or_default(),
         external: fields.boolean("external"),
         ..VolumeSpec::new(fields.get("name").and_then(|at| at.parse(rules::INVALID_NAME))?)
@@ -102,11 +105,19 @@ pub(super) fn network(at: At<'_>) -> Option<NetworkSpec> {
         fields.get("driver").and_then(|at| driver(at).filter(|driver| !networks::reserved(at, driver)));
     let subnets: Vec<(IpNet, At<'_>)> = fields
         .get("subnets")
-        .map(|at| at.items(16).into_iter().filter_map(|item| Some((subnet(item)?, item))).collect())
+        .map(|at| {
+            at.items(16, "a list of subnets such as `10.20.0.0/24`")
+                .into_iter()
+                .filter_map(|item| Some((subnet(item)?, item)))
+                .collect()
+        })
         .unwrap_or_default();
     let mut network = NetworkSpec {
         driver: driver.unwrap_or_else(|| NetworkSpec::DEFAULT_DRIVER.to_owned()),
-        driver_opts: fields.get("driver_opts").map(|at| maps::plain(maps::map(at))).unwrap_or_default(),
+        driver_opts: fields
+            .get("driver_opts")
+            .map(|at| maps::plain(maps::map(at, "a map of names to values")))
+            .unwrap_or_default(),
         enable_ipv6: fields.get("enable_ipv6").and_then(boolean_word).unwrap_or_default(),
         internal: fields.boolean("internal"),
         subnets: subnets.iter().map(|(subnet, _)| *subnet).collect(),

@@ -24,7 +24,7 @@ pub(crate) struct DocumentRead<'t> {
     pub(crate) root: At<'t>,
     pub(crate) name: Option<(AddonName, At<'t>)>,
     pub(crate) services: Vec<service::ServiceRead<'t>>,
-    /// Whether every service could be read at least as far as its name.
+    /// Whether every service of the document was read at least as far as a valid name.
     pub(crate) all_named: bool,
     pub(crate) volumes: Vec<(VolumeSpec, At<'t>)>,
     pub(crate) networks: Vec<(NetworkSpec, At<'t>)>,
@@ -44,27 +44,33 @@ pub(super) fn read(root: At<'_>) -> Option<AddonDescriptor> {
         },
     };
     let declared = parameters::read(fields.get("parameters"));
-    let scope = Scope::new(declared.kinds);
+    let scope = Scope::new(declared.kinds, declared.is_complete);
     let mut all_named = true;
     let mut services = Vec::new();
     if let Some(at) = fields.get("services") {
-        let items = at.items(MAX_THINGS);
+        let items = list_of_named(at, "service_name", "a list of services");
+        all_named = matches!(&at.node.kind, Kind::List(nodes) if nodes.len() <= MAX_THINGS);
         if items.is_empty() && matches!(&at.node.kind, Kind::List(_)) {
             at.fault(rules::NO_SERVICE, "an addon has at least one service");
         }
         for item in items {
             match service::read(item, &scope) {
-                Some(service) if !service.name.is_empty() => services.push(service),
                 Some(service) => {
-                    all_named = false;
+                    all_named &= service.is_name_readable;
                     services.push(service);
                 }
                 None => all_named = false,
             }
         }
     }
-    let volumes = fields.get("volumes").map(|at| things(at, declarations::volume)).unwrap_or_default();
-    let networks = fields.get("networks").map(|at| things(at, declarations::network)).unwrap_or_default();
+    let volumes = fields
+        .get("volumes")
+        .map(|at| things(at, "a list of volumes", declarations::volume))
+        .unwrap_or_default();
+    let networks = fields
+        .get("networks")
+        .map(|at| things(at, "a list of networks", declarations::network))
+        .unwrap_or_default();
     let (platforms, required) = fields.get("requires").map(requires).unwrap_or_default();
     let mut document = DocumentRead {
         root,
@@ -156,8 +162,33 @@ fn nearby_version(text: &str) -> Option<String> {
     Version::parse(&version).is_ok().then_some(version)
 }
 
-fn things<'t, T>(at: At<'t>, read: impl Fn(At<'t>) -> Option<T>) -> Vec<(T, At<'t>)> {
-    at.items(MAX_THINGS).into_iter().filter_map(|item| Some((read(item)?, item))).collect()
+fn things<'t, T>(at: At<'t>, wanted: &str, read: impl Fn(At<'t>) -> Option<T>) -> Vec<(T, At<'t>)> {
+    let items = list_of_named(at, "name", wanted);
+    items.into_iter().filter_map(|item| Some((read(item)?, item))).collect()
+}
+
+/// The entries of a list of objects, in each of which stands its name: Compose has a map from the name there.
+pub(super) fn list_of_named<'t>(at: At<'t>, name: &str, wanted: &str) -> Vec<At<'t>> {
+    /// Longest list that is suggested, in bytes.
+    const LONGEST: usize = 16 * 1024;
+    let Kind::Object(members) = &at.node.kind else { return at.items(MAX_THINGS, wanted) };
+    let objects = members.iter().map(|member| {
+        let mut object = serde_json::Map::from_iter([(name.to_owned(), member.key.as_ref().into())]);
+        match member.value.to_json()? {
+            serde_json::Value::Null => (),
+            // Compose's own `name` is another one than the key.
+            serde_json::Value::Object(value) if !value.contains_key(name) => object.extend(value),
+            _ => return None,
+        }
+        Some(serde_json::Value::Object(object))
+    });
+    let list = objects.collect::<Option<Vec<_>>>().map(|list| serde_json::Value::from(list).to_string());
+    let wanted = format!("{wanted}, each with its `{name}`,");
+    match list.filter(|list| list.len() <= LONGEST) {
+        Some(list) => at.wrong_type_suggesting(&wanted, list),
+        None => at.wrong_type(&wanted),
+    }
+    Vec::new()
 }
 
 type Required<'t> = (BTreeSet<crate::descriptor::Platform>, Vec<(AddonRequirement, At<'t>)>);
@@ -165,14 +196,19 @@ type Required<'t> = (BTreeSet<crate::descriptor::Platform>, Vec<(AddonRequiremen
 fn requires(at: At<'_>) -> Required<'_> {
     let Some(fields) = at.fields(&fields::REQUIRES, &[]) else { return Required::default() };
     let mut platforms = BTreeSet::new();
-    for item in fields.get("platforms").map(|at| at.items(MAX_THINGS)).unwrap_or_default() {
+    for item in fields
+        .get("platforms")
+        .map(|at| at.items(MAX_THINGS, "a list of platforms such as `linux/arm64`"))
+        .unwrap_or_default()
+    {
         if let Some(platform) = modes::platform(item)
             && !platforms.insert(platform)
         {
             item.fault(rules::REPEATED_ENTRY, format!("`{platform}` stands here twice"));
         }
     }
-    let addons = fields.get("addons").map(|at| things(at, requirement)).unwrap_or_default();
+    let addons =
+        fields.get("addons").map(|at| things(at, "a list of addons", requirement)).unwrap_or_default();
     (platforms, addons)
 }
 

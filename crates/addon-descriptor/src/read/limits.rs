@@ -82,7 +82,7 @@ pub(super) fn size(at: At<'_>) -> Option<u64> {
         let most = i64::try_from(MAX_INTEGER).expect("53 bits fit");
         return at.integer(0, most).map(|value| u64::try_from(value).expect("bounded above"));
     }
-    let text = at.text()?;
+    let text = at.text_or("a size such as `512m`, or a number of bytes,")?;
     match parse_size(text) {
         Ok(size) => Some(size),
         Err(fault) => {
@@ -117,12 +117,12 @@ fn cpus(at: At<'_>) -> Option<Cpus> {
         Kind::Number(literal) => literal,
         Kind::Text(text) => text.as_ref(),
         _ => {
-            at.wrong_type("a number of processors");
+            at.wrong_type("a number of processors, as a number or a string such as `0.5`,");
             return None;
         }
     };
     let fault = match literal.parse::<Decimal>() {
-        Err(fault) => about(literal, fault),
+        Err(_) => no_cpus(literal),
         Ok(number) if number.is_negative() || number.is_zero() => {
             Invalid::new("above 0; without the field there is no limit")
         }
@@ -138,6 +138,17 @@ fn cpus(at: At<'_>) -> Option<Cpus> {
     };
     at.record(rules::INVALID_NUMBER, fault);
     None
+}
+
+fn no_cpus(text: &str) -> Invalid {
+    let message = format!("`{}` is no number of processors such as `0.5`", shown(text));
+    // Thousandths, as Kubernetes writes them.
+    let thousandths = text.strip_suffix('m').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let suggestion = thousandths
+        .and_then(|digits| format!("{digits}e-3").parse::<Decimal>().ok())
+        .filter(|number| number.nano().is_some_and(|nano| nano >= 10_000_000))
+        .map(|number| number.to_string());
+    Invalid { message, suggestion }
 }
 
 /// `0-2,4`: numbers and rising ranges.
@@ -176,7 +187,7 @@ fn cpuset(at: At<'_>) -> Option<String> {
 /// `ulimits`: a number, or `{"soft", "hard"}`, by name.
 pub(super) fn ulimits(at: At<'_>) -> BTreeMap<String, Ulimit> {
     let mut found = BTreeMap::new();
-    for (member, value) in at.members(64) {
+    for (member, value) in at.members(64, "a map of names to numbers, such as `{\"nofile\": 65536}`,") {
         let key = member.key.as_ref();
         if !ULIMITS.contains(&key) {
             let lower = key.to_ascii_lowercase();
@@ -203,6 +214,19 @@ fn ulimit(at: At<'_>) -> Option<Ulimit> {
             at.fault(rules::RESOURCE_CONFLICT, "`soft` is not above `hard`");
         }
         return Some(Ulimit { soft, hard });
+    }
+    if !matches!(at.node.kind, Kind::Number(_)) {
+        let wanted = "a whole number, or `{\"soft\": 1024, \"hard\": 4096}`,";
+        match &at.node.kind {
+            Kind::Text(text) if text.parse::<i64>().is_ok() => {
+                at.wrong_type_suggesting(wanted, text.as_ref());
+            }
+            Kind::Text(text) if matches!(text.as_ref(), "unlimited" | "infinity") => {
+                at.wrong_type_suggesting(wanted, "-1");
+            }
+            _ => at.wrong_type(wanted),
+        }
+        return None;
     }
     let value = at.integer(-1, most)?;
     Some(Ulimit { soft: value, hard: value })

@@ -12,11 +12,22 @@ const MAX_ENTRIES: usize = 256;
 
 /// A map, or a list of `K=V`.
 pub(super) fn map_or_list<'t>(at: At<'t>) -> BTreeMap<String, (String, At<'t>)> {
-    if !matches!(at.node.kind, Kind::List(_)) {
-        return map(at);
+    const WANTED: &str = "a map of names to values, or a list of `K=V`,";
+    match &at.node.kind {
+        Kind::List(_) if at.all_items().any(|item| matches!(item.node.kind, Kind::Object(_))) => {
+            let message = "an entry of the list is `K=V`, not an object; a map says the same".to_owned();
+            at.record(rules::WRONG_TYPE, Invalid { message, suggestion: of_objects(at) });
+            return BTreeMap::new();
+        }
+        Kind::List(_) => (),
+        Kind::Text(text) if text.contains('=') => {
+            at.wrong_type_suggesting(WANTED, serde_json::json!([text]).to_string());
+            return BTreeMap::new();
+        }
+        _ => return map(at, WANTED),
     }
     let mut found = BTreeMap::new();
-    for item in at.items(MAX_ENTRIES) {
+    for item in at.items(MAX_ENTRIES, WANTED) {
         let Some(text) = item.text() else { continue };
         match text.split_once('=') {
             None => from_shell(item, text),
@@ -32,10 +43,38 @@ pub(super) fn map_or_list<'t>(at: At<'t>) -> BTreeMap<String, (String, At<'t>)> 
     found
 }
 
-/// A map only.
-pub(super) fn map<'t>(at: At<'t>) -> BTreeMap<String, (String, At<'t>)> {
+/// The map that is meant by a list of `{"name", "value"}`, which Kubernetes has, and of `K=V`.
+fn of_objects(at: At<'_>) -> Option<String> {
+    let mut map = serde_json::Map::new();
+    for item in at.all_items().take(MAX_ENTRIES) {
+        let (key, value) = match &item.node.kind {
+            Kind::Text(text) => {
+                let (key, value) = text.split_once('=')?;
+                (key.to_owned(), value.into())
+            }
+            Kind::Object(members) if members.iter().any(|member| member.key == "name") => {
+                let value = members.iter().find(|member| member.key == "value")?;
+                let Kind::Text(name) = &item.entry("name").node.kind else { return None };
+                (name.clone().into_owned(), value.value.to_json()?)
+            }
+            // Or of maps of one entry each.
+            Kind::Object(members) => match members.as_slice() {
+                [only] => (only.key.clone().into_owned(), only.value.to_json()?),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        if value.is_object() || value.is_array() || value.is_null() || map.insert(key, value).is_some() {
+            return None;
+        }
+    }
+    Some(serde_json::Value::Object(map).to_string())
+}
+
+/// A map only; `wanted` names what the field takes.
+pub(super) fn map<'t>(at: At<'t>, wanted: &str) -> BTreeMap<String, (String, At<'t>)> {
     let mut found = BTreeMap::new();
-    for (member, value) in at.members(MAX_ENTRIES) {
+    for (member, value) in at.members(MAX_ENTRIES, wanted) {
         if member.key.is_empty() {
             at.fault_key(member, rules::INVALID_KEY, Invalid::new("the key is empty"));
         } else if matches!(value.node.kind, Kind::Null) {

@@ -78,7 +78,16 @@ fn license(at: At<'_>) -> Option<String> {
         allow_postfix_plus_on_gpl: true,
         ..spdx::ParseMode::STRICT
     };
-    if let Err(fault) = spdx::Expression::parse_mode(text, mode) {
+    let parsed = spdx::Expression::parse_mode(text, mode);
+    if let Ok(expression) = &parsed
+        && expression.requirements().any(|part| is_nameless(&part.req.license))
+    {
+        let message =
+            format!("`{}`: a name follows `LicenseRef-`, such as `LicenseRef-Example`", shown(text));
+        at.fault(rules::INVALID_LICENSE, message);
+        return None;
+    }
+    if let Err(fault) = parsed {
         let is_valid = |text: &String| spdx::Expression::parse(text).is_ok();
         let suggestion = spdx::Expression::canonicalize(text)
             .ok()
@@ -90,6 +99,12 @@ fn license(at: At<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
+}
+
+/// `LicenseRef-` with nothing behind it (SPDX 2.3, annex D: an idstring has at least one character).
+fn is_nameless(license: &spdx::LicenseItem) -> bool {
+    let spdx::LicenseItem::Other(reference) = license else { return false };
+    reference.lic_ref.is_empty() || reference.doc_ref.as_ref().is_some_and(String::is_empty)
 }
 
 /// An `http` or `https` URL.
@@ -145,7 +160,7 @@ fn icon(at: At<'_>) -> Option<String> {
 fn keywords(at: At<'_>, most: usize) -> Vec<String> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    for item in at.items(most) {
+    for item in at.items(most, "a list of strings") {
         let Some(text) = item.text() else { continue };
         let length = text.chars().count();
         if length == 0 {
@@ -181,5 +196,8 @@ fn changes(at: At<'_>) -> Vec<Change> {
         });
         Some(Change { kind: kind?, text: text? })
     };
-    at.items(MAX_CHANGES).into_iter().filter_map(change).collect()
+    at.items(MAX_CHANGES, "a list of objects such as `{\"kind\": \"fixed\", \"text\": \"...\"}`")
+        .into_iter()
+        .filter_map(change)
+        .collect()
 }

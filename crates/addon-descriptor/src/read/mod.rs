@@ -1,6 +1,6 @@
 //! JSON text to a descriptor: goes on after a fault, so that every one is reported.
 //!
-//! `tree` makes values with positions of the text, `report` walks them and collects faults, `document` and `service`
+//! `tree` makes values with positions of the text (`slips` says why it could not), `report` walks them and collects faults, `document` and `service`
 //! read the fields, the other files one family of fields each. Rules across fields are in `validate`.
 
 mod declarations;
@@ -17,6 +17,7 @@ mod ports;
 pub(crate) mod report;
 pub(crate) mod scope;
 pub(crate) mod service;
+mod slips;
 pub(crate) mod texts;
 pub(crate) mod tree;
 mod values;

@@ -22,13 +22,16 @@ use super::mounts::{normal_path, with_part};
 /// Most entries of the lists here.
 const MAX_ENTRIES: usize = 64;
 
+/// What `restart` takes.
+const RESTARTS: &str = "`always`, `unless-stopped`, `on-failure[:n]` or `no`, as a string,";
+
 /// `restart`.
 pub(super) fn restart(at: At<'_>) -> Option<RestartPolicy> {
     if let Kind::Boolean(value) = at.node.kind {
-        at.wrong_type_suggesting("a restart policy", if value { "\"always\"" } else { "\"no\"" });
+        at.wrong_type_suggesting(RESTARTS, if value { "\"always\"" } else { "\"no\"" });
         return None;
     }
-    let text = at.text()?;
+    let text = at.text_or(RESTARTS)?;
     match text {
         "always" => return Some(RestartPolicy::Always),
         "unless-stopped" => return Some(RestartPolicy::UnlessStopped),
@@ -50,8 +53,10 @@ pub(super) fn restart(at: At<'_>) -> Option<RestartPolicy> {
             }
         }
     }
-    let suggestion = match text {
+    let suggestion = match text.to_ascii_lowercase().as_str() {
         "never" | "none" | "false" => Some("no".to_owned()),
+        "onfailure" | "on_failure" => Some("on-failure".to_owned()),
+        "true" | "yes" | "any" => Some("always".to_owned()),
         _ => at.nearest(text, ["always", "unless-stopped", "on-failure", "no"]),
     };
     let message = format!("`{}` is none of `always`, `unless-stopped`, `on-failure[:n]`, `no`", shown(text));
@@ -70,21 +75,25 @@ pub(super) fn update(at: At<'_>) -> Update {
     Update { order: order.unwrap_or_default() }
 }
 
+/// What `depends_on` takes.
+const DEPENDENCIES: &str =
+    "a list of services, or a map of services to `{\"condition\": \"service_healthy\"}`,";
+
 /// `depends_on`: a list of names, or a map. The names are not looked up here.
 pub(super) fn depends_on<'t>(at: At<'t>) -> BTreeMap<ServiceName, (Dependency, At<'t>)> {
     let mut found = BTreeMap::new();
     if let Kind::Object(_) = at.node.kind {
-        for (member, value) in at.members(MAX_ENTRIES) {
+        for (member, value) in at.members(MAX_ENTRIES, DEPENDENCIES) {
             match member.key.parse() {
                 Ok(name) => {
-                    found.insert(name, (dependency(value), value));
+                    found.insert(name, (dependency(value), at.at_key(member)));
                 }
                 Err(fault) => at.fault_key(member, rules::INVALID_NAME, about(&member.key, fault)),
             }
         }
         return found;
     }
-    for item in at.items(MAX_ENTRIES) {
+    for item in at.items(MAX_ENTRIES, DEPENDENCIES) {
         let Some(name) = item.parse::<ServiceName>(rules::INVALID_NAME) else { continue };
         match found.entry(name) {
             Entry::Vacant(slot) => {
@@ -102,13 +111,19 @@ fn dependency(at: At<'_>) -> Dependency {
     match at.node.kind {
         Kind::Null => Dependency::default(),
         Kind::Text(_) => Dependency { condition: condition(at).unwrap_or_default(), restart: false },
-        _ => match at.fields(&fields::DEPENDENCY, &[]) {
+        Kind::Object(_) => match at.fields(&fields::DEPENDENCY, &[]) {
             None => Dependency::default(),
             Some(fields) => Dependency {
                 condition: fields.get("condition").and_then(condition).unwrap_or_default(),
                 restart: fields.boolean("restart"),
             },
         },
+        _ => {
+            at.wrong_type(
+                "a condition such as `service_healthy`, or `{\"condition\": \"service_healthy\"}`,",
+            );
+            Dependency::default()
+        }
     }
 }
 
@@ -190,7 +205,7 @@ fn known<T: FromStr<Err = Invalid>>(at: At<'_>, rule: &'static str, text: &str, 
 /// `cap_add` and `cap_drop`.
 pub(super) fn capabilities(at: At<'_>) -> BTreeSet<Capability> {
     let mut found = BTreeSet::new();
-    for item in at.items(MAX_ENTRIES) {
+    for item in at.items(MAX_ENTRIES, "a list of capabilities such as `NET_ADMIN`") {
         let Some(text) = item.text() else { continue };
         let Some(capability) = known::<Capability>(item, rules::UNKNOWN_CAPABILITY, text, &Capability::ALL)
         else {
@@ -253,7 +268,7 @@ pub(super) fn security_opt(at: At<'_>) -> SecurityOptions {
     ];
     let mut options = SecurityOptions::default();
     let mut seen = BTreeSet::new();
-    for item in at.items(MAX_ENTRIES) {
+    for item in at.items(MAX_ENTRIES, "a list of strings such as `no-new-privileges`") {
         let Some(text) = item.text() else { continue };
         match text {
             "no-new-privileges" | "no-new-privileges:true" => options.no_new_privileges = true,
@@ -282,7 +297,10 @@ pub(super) fn security_opt(at: At<'_>) -> SecurityOptions {
 
 /// `devices`, each with its place.
 pub(super) fn devices<'t>(at: At<'t>) -> Vec<(Device, At<'t>)> {
-    at.items(MAX_ENTRIES).into_iter().filter_map(|item| Some((device(item)?, item))).collect()
+    at.items(MAX_ENTRIES, "a list of strings such as `/dev/ttyUSB0:/dev/ttyUSB0:rw`")
+        .into_iter()
+        .filter_map(|item| Some((device(item)?, item)))
+        .collect()
 }
 
 fn device(at: At<'_>) -> Option<Device> {
@@ -347,7 +365,7 @@ pub(super) fn gpus(at: At<'_>) -> Option<Gpus> {
                 .integer(1, i64::from(u16::MAX))
                 .map(|count| Gpus::Count(u32::try_from(count).expect("bounded above")));
         }
-        _ => at.wrong_type("`all`, or a number,"),
+        _ => at.wrong_type("`all`, or how many,"),
     }
     None
 }
@@ -357,7 +375,9 @@ fn user_or_group(at: At<'_>, allow_group: bool) -> Option<String> {
     if let Kind::Number(_) = at.node.kind {
         return at.integer(0, i64::from(u32::MAX)).map(|id| id.to_string());
     }
-    let text = at.text()?;
+    let wanted =
+        if allow_group { "`user`, `user:group` or a number" } else { "a group, its name or number," };
+    let text = at.text_or(wanted)?;
     let is_part = |part: &str| {
         !part.is_empty()
             && part.len() <= 64
@@ -385,7 +405,7 @@ pub(super) fn user(at: At<'_>) -> Option<String> {
 /// `group_add`.
 pub(super) fn groups(at: At<'_>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for item in at.items(MAX_ENTRIES) {
+    for item in at.items(MAX_ENTRIES, "a list of groups, names or numbers,") {
         let Some(group) = user_or_group(item, false) else { continue };
         if found.contains(&group) {
             item.fault(rules::REPEATED_ENTRY, format!("`{group}` stands here twice"));
@@ -403,7 +423,7 @@ pub(super) fn signal(at: At<'_>) -> Option<String> {
             number = at.integer(1, 64)?.to_string();
             &number
         }
-        _ => at.text()?,
+        _ => at.text_or("a signal, its name or number,")?,
     };
     let signal = signals::parse(text);
     if signal.is_none() {
@@ -423,7 +443,10 @@ pub(super) fn logging(at: At<'_>) -> Option<Logging> {
         driver: fields
             .get("driver")
             .and_then(|at| at.text().and_then(|text| known(at, rules::UNKNOWN_VALUE, text, &LogDriver::ALL))),
-        options: fields.get("options").map(|at| maps::plain(maps::map(at))).unwrap_or_else(BTreeMap::new),
+        options: fields
+            .get("options")
+            .map(|at| maps::plain(maps::map(at, "a map of names to values")))
+            .unwrap_or_else(BTreeMap::new),
     };
     (logging != Logging::default()).then_some(logging)
 }

@@ -83,33 +83,28 @@ fn target_path(at: At<'_>, text: &str, whole: impl FnOnce(&str) -> String) -> Op
 
 /// The entries of `volumes`.
 pub(super) fn volumes<'t>(at: At<'t>, scope: &Scope) -> Vec<(Mount, At<'t>)> {
-    at.items(MAX_MOUNTS).into_iter().filter_map(|item| Some((volume(item, scope)?, item))).collect()
+    const WANTED: &str = "a list of strings such as `name:/path` or `/host/path:/path:ro`";
+    if let Kind::Object(members) = &at.node.kind {
+        // `{"data": "/path"}`.
+        let entry = |member: &super::tree::Member<'_>| match &member.value.kind {
+            Kind::Text(target) => short_form(&member.key, target, &[]),
+            _ => None,
+        };
+        match members.iter().take(MAX_MOUNTS).map(entry).collect::<Option<Vec<String>>>() {
+            Some(entries) => at.wrong_type_suggesting(WANTED, serde_json::json!(entries).to_string()),
+            None => at.wrong_type(WANTED),
+        }
+        return Vec::new();
+    }
+    at.items(MAX_MOUNTS, WANTED).into_iter().filter_map(|item| Some((volume(item, scope)?, item))).collect()
 }
 
 fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
-    if let Kind::Object(members) = &at.node.kind {
-        let value = |key: &str| {
-            members.iter().find(|member| member.key == key).and_then(|member| match &member.value.kind {
-                Kind::Text(text) => Some(text.as_ref()),
-                _ => None,
-            })
-        };
-        let suggestion = match (value("source").or(value("src")), value("target").or(value("destination"))) {
-            (Some(source), Some(target)) => {
-                let is_read_only = members.iter().any(|member| {
-                    member.key == "read_only" && matches!(member.value.kind, Kind::Boolean(true))
-                });
-                let options = if is_read_only { ":ro" } else { "" };
-                Some(format!("{}:{}{options}", shown(source), shown(target)))
-            }
-            (None, Some(target)) => Some(shown(target).into_owned()),
-            _ => Some("name:/path".to_owned()),
-        };
-        let message = "the long form of a volume is not read here".to_owned();
-        at.record(rules::LONG_FORM, Invalid { message, suggestion });
+    if let Kind::Object(_) = at.node.kind {
+        at.record(rules::LONG_FORM, long_form(at));
         return None;
     }
-    let text = at.text()?;
+    let text = at.text_or("a string such as `name:/path` or `/host/path:/path:ro`")?;
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
         [target] if target.starts_with('/') => (None, *target, None),
@@ -151,6 +146,69 @@ fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
     Some(Mount { source: source?, target: target?, options: options? })
 }
 
+/// What a mount in the long form of Compose, or of Kubernetes, is in the short one.
+fn long_form(at: At<'_>) -> Invalid {
+    let text = |names: &[&str]| names.iter().find_map(|name| text_of(at, name));
+    let target = text(&["target", "destination", "dst", "mountPath"]);
+    if text_of(at, "type").as_deref() == Some("tmpfs") {
+        let entry = target.map(|target| long_tmpfs(at.entry("tmpfs"), &target));
+        let entry = entry.unwrap_or_else(|| "/path:size=64m".to_owned());
+        return Invalid::new(format!(
+            "a file system in memory stands in `tmpfs` of the service, beside `volumes`: `\"{entry}\"`"
+        ));
+    }
+    let source = text(&["source", "src", "name"]);
+    let is_set = |of: At<'_>, name: &str| {
+        of.member(name).is_some_and(|at| matches!(at.node.kind, Kind::Boolean(true)))
+    };
+    let mut options = Vec::new();
+    if ["read_only", "readonly", "readOnly"].into_iter().any(|name| is_set(at, name)) {
+        options.push("ro".to_owned());
+    }
+    if is_set(at.entry("volume"), "nocopy") {
+        options.push("nocopy".to_owned());
+    }
+    let bind = at.entry("bind");
+    options.extend(["selinux", "propagation"].into_iter().filter_map(|name| text_of(bind, name)));
+    let suggestion = match (source, &target) {
+        (Some(source), Some(target)) => short_form(&source, target, &options),
+        (None, Some(target)) => normal_path(target).ok(),
+        _ => None,
+    };
+    let message = "a mount is written as one text here: `name:/path`, `/host/path:/path` or `/path`, \
+                   then `:ro` and the like";
+    let suggestion = suggestion.map(|entry| serde_json::json!(entry).to_string());
+    Invalid { message: message.to_owned(), suggestion }
+}
+
+/// A text or number of an object.
+fn text_of(object: At<'_>, name: &str) -> Option<String> {
+    match &object.member(name)?.node.kind {
+        Kind::Text(text) if text.len() <= 4096 => Some(text.clone().into_owned()),
+        Kind::Number(number) => Some((*number).to_owned()),
+        _ => None,
+    }
+}
+
+/// `source:target:options`, where both sides can stand there.
+fn short_form(source: &str, target: &str, options: &[String]) -> Option<String> {
+    let is_source = source.parse::<VolumeName>().is_ok() || normal_path(source).is_ok();
+    if !is_source || normal_path(target).is_err() || format!("{source}{target}").contains(':') {
+        return None;
+    }
+    let options = if options.is_empty() { String::new() } else { format!(":{}", options.join(",")) };
+    Some(format!("{source}:{target}{options}"))
+}
+
+/// A file system in memory of the long form in the short one.
+fn long_tmpfs(options: At<'_>, target: &str) -> String {
+    let size = text_of(options, "size").filter(|size| parse_size(size).is_ok());
+    match size {
+        Some(size) => format!("{target}:size={size}"),
+        None => target.to_owned(),
+    }
+}
+
 fn mount_source(at: At<'_>, text: &str, entry: &str, scope: &Scope) -> Option<MountSource> {
     if text.starts_with('/') {
         return match normal_path(text) {
@@ -184,8 +242,12 @@ fn mount_source(at: At<'_>, text: &str, entry: &str, scope: &Scope) -> Option<Mo
             }
         };
     }
-    if text.starts_with(['.', '~']) {
-        let message = format!("`{}` is no absolute path of the host", shown(text));
+    if text.starts_with(['.', '~', '$']) || text.contains(['/', '\\']) {
+        let message = format!(
+            "`{}` is neither the name of a volume nor an absolute path of the host: an addon has no folder of its own \
+             to start from; a small file stands in `files`",
+            shown(text)
+        );
         at.fault(rules::INVALID_PATH, message);
         return None;
     }
@@ -273,11 +335,25 @@ fn with_word(words: &str, old: &str, new: &str) -> String {
     words.join(",")
 }
 
+/// What `tmpfs` takes.
+const TMPFS: &str = "a string such as `/run:size=64m`, or a list of them,";
+
 /// `tmpfs`: one text or a list.
 pub(super) fn tmpfs<'t>(at: At<'t>) -> Vec<(Tmpfs, At<'t>)> {
-    let items = match at.node.kind {
+    let items = match &at.node.kind {
         Kind::Text(_) => vec![at],
-        _ => at.items(MAX_MOUNTS),
+        Kind::Object(members) if members.iter().all(|member| member.key.starts_with('/')) => {
+            // `{"/run": "size=64m"}`, as the engine's own interface has it.
+            let entry = |member: &super::tree::Member<'_>| match &member.value.kind {
+                Kind::Text(options) if !options.is_empty() => format!("{}:{options}", member.key),
+                _ => member.key.clone().into_owned(),
+            };
+            let entries: Vec<String> = members.iter().take(MAX_MOUNTS).map(entry).collect();
+            at.wrong_type_suggesting(TMPFS, serde_json::json!(entries).to_string());
+            return Vec::new();
+        }
+        Kind::Object(_) => vec![at],
+        _ => at.items(MAX_MOUNTS, TMPFS),
     };
     items.into_iter().filter_map(|item| Some((one_tmpfs(item)?, item))).collect()
 }
@@ -309,7 +385,16 @@ const TMPFS_FLAGS: [&str; 20] = [
 const TMPFS_VALUES: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
 
 fn one_tmpfs(at: At<'_>) -> Option<Tmpfs> {
-    let text = at.text()?;
+    if let Kind::Object(_) = at.node.kind {
+        let target = ["target", "path", "destination"].into_iter().find_map(|name| text_of(at, name));
+        let options = if text_of(at, "size").is_some() { at } else { at.entry("tmpfs") };
+        let suggestion = target.map(|target| serde_json::json!(long_tmpfs(options, &target)).to_string());
+        let message =
+            "a file system in memory is written as one text here, such as `/run:size=64m`".to_owned();
+        at.record(rules::LONG_FORM, Invalid { message, suggestion });
+        return None;
+    }
+    let text = at.text_or(TMPFS)?;
     let (path, words) = text.split_once(':').map_or((text, None), |(path, words)| (path, Some(words)));
     let target = target_path(at, path, |path| match words {
         Some(words) => format!("{path}:{words}"),
@@ -394,7 +479,10 @@ fn octal(text: &str, most: u32) -> Option<u32> {
 
 /// `files`.
 pub(super) fn files<'t>(at: At<'t>, scope: &Scope) -> Vec<(FileSpec, At<'t>)> {
-    at.items(MAX_MOUNTS).into_iter().filter_map(|item| Some((file(item, scope)?, item))).collect()
+    at.items(MAX_MOUNTS, "a list of objects such as `{\"path\": \"/etc/app.conf\", \"content\": \"...\"}`")
+        .into_iter()
+        .filter_map(|item| Some((file(item, scope)?, item)))
+        .collect()
 }
 
 fn file(at: At<'_>, scope: &Scope) -> Option<FileSpec> {

@@ -42,18 +42,21 @@ pub(crate) fn reserved(at: At<'_>, text: &str) -> bool {
     is_reserved
 }
 
+/// What `networks` of a service takes.
+const NETWORKS: &str = "a list of names, or a map of names to `{\"aliases\": [\"...\"]}`,";
+
 /// The networks of a service, by name: a list, or a map.
 pub(crate) fn networks<'t>(at: At<'t>) -> BTreeMap<NetworkName, (NetworkAttachment, At<'t>)> {
     let mut found = BTreeMap::new();
     if let Kind::Object(_) = at.node.kind {
-        for (member, value) in at.members(MAX_ENTRIES) {
-            if let Some(name) = network_name(value, &member.key) {
+        for (member, value) in at.members(MAX_ENTRIES, NETWORKS) {
+            if let Some(name) = network_name(at.at_key(member), &member.key) {
                 found.insert(name, (attachment(value), value));
             }
         }
         return found;
     }
-    for item in at.items(MAX_ENTRIES) {
+    for item in at.items(MAX_ENTRIES, NETWORKS) {
         let Some(name) = item.text().and_then(|text| network_name(item, text)) else { continue };
         match found.entry(name) {
             Entry::Vacant(slot) => {
@@ -107,7 +110,7 @@ fn address(at: At<'_>) -> Option<IpAddr> {
 /// Further names: a list, no two alike.
 pub(crate) fn aliases(at: At<'_>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for item in at.items(MAX_ENTRIES) {
+    for item in at.items(MAX_ENTRIES, "a list of host names") {
         let Some(text) = item.text() else { continue };
         if !host_name(item, text) {
             continue;
@@ -160,17 +163,17 @@ pub(crate) fn domain(at: At<'_>) -> Option<String> {
 }
 
 /// A text, or a list of them.
-fn one_or_more(at: At<'_>) -> Vec<At<'_>> {
+fn one_or_more<'t>(at: At<'t>, wanted: &str) -> Vec<At<'t>> {
     match at.node.kind {
         Kind::Text(_) => vec![at],
-        _ => at.items(MAX_ENTRIES),
+        _ => at.items(MAX_ENTRIES, wanted),
     }
 }
 
 /// `dns`: name servers in order.
 pub(crate) fn dns(at: At<'_>) -> Vec<IpAddr> {
     let mut found = Vec::new();
-    for item in one_or_more(at) {
+    for item in one_or_more(at, "an IP address, or a list of them,") {
         let Some(address) = address(item).map(|address| address.to_canonical()) else { continue };
         if found.contains(&address) {
             item.fault(rules::REPEATED_ENTRY, format!("`{address}` stands here twice"));
@@ -183,7 +186,7 @@ pub(crate) fn dns(at: At<'_>) -> Vec<IpAddr> {
 /// `dns_search`: domains in order; `.` is the root.
 pub(crate) fn dns_search(at: At<'_>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for item in one_or_more(at) {
+    for item in one_or_more(at, "a domain, or a list of them,") {
         let Some(text) = item.text() else { continue };
         if text != "." && !host_name(item, text) {
             continue;
@@ -196,28 +199,33 @@ pub(crate) fn dns_search(at: At<'_>) -> Vec<String> {
     found
 }
 
+/// What `extra_hosts` takes.
+const HOSTS: &str = "a list of `host:ip`, or a map of hosts to addresses,";
+
 /// `extra_hosts`: a list of `host:ip`, or a map to an address or a list of them.
 pub(crate) fn extra_hosts(at: At<'_>) -> BTreeMap<String, Vec<HostAddress>> {
     let mut entries: Vec<(String, HostAddress, At<'_>)> = Vec::new();
     if let Kind::Object(_) = at.node.kind {
-        for (member, value) in at.members(MAX_HOSTS) {
+        for (member, value) in at.members(MAX_HOSTS, HOSTS) {
+            let is_host = host_name(at.at_key(member), &member.key);
             let addresses = match value.node.kind {
-                Kind::List(_) => value.items(MAX_ENTRIES),
+                Kind::List(_) => value.items(MAX_ENTRIES, HOSTS),
                 _ => vec![value],
             };
             if addresses.is_empty() && matches!(value.node.kind, Kind::List(_)) {
                 value.fault(rules::TEXT_EMPTY, "a host has at least one address");
             }
             for place in addresses {
-                if let Some(address) = place.parse(rules::INVALID_ADDRESS)
-                    && host_name(value, &member.key)
+                let Some(text) = place.text_or("an IP address, or a list of them,") else { continue };
+                if let Some(address) = host_address(place, text)
+                    && is_host
                 {
                     entries.push((member.key.clone().into_owned(), address, place));
                 }
             }
         }
     } else {
-        for item in at.items(MAX_HOSTS) {
+        for item in at.items(MAX_HOSTS, HOSTS) {
             let Some(text) = item.text() else { continue };
             let Some((host, address)) = text.split_once(':') else {
                 let message = format!("`{}` is not written host:ip", shown(text));
@@ -226,10 +234,10 @@ pub(crate) fn extra_hosts(at: At<'_>) -> BTreeMap<String, Vec<HostAddress>> {
                 item.record(rules::INVALID_HOST, Invalid { message, suggestion });
                 continue;
             };
-            match address.parse() {
-                Ok(address) if host_name(item, host) => entries.push((host.to_owned(), address, item)),
-                Ok(_) => (),
-                Err(fault) => item.record(rules::INVALID_ADDRESS, about(address, fault)),
+            if let Some(address) = host_address(item, address)
+                && host_name(item, host)
+            {
+                entries.push((host.to_owned(), address, item));
             }
         }
     }
@@ -243,6 +251,10 @@ pub(crate) fn extra_hosts(at: At<'_>) -> BTreeMap<String, Vec<HostAddress>> {
         }
     }
     found
+}
+
+fn host_address(at: At<'_>, text: &str) -> Option<HostAddress> {
+    text.parse().map_err(|fault| at.record(rules::INVALID_ADDRESS, about(text, fault))).ok()
 }
 
 /// Fixed addresses of a document, to find equal ones: by network and address, who has it.

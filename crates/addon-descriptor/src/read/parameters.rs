@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use regex::{Regex, RegexBuilder};
 
+use super::document::list_of_named;
 use super::mounts::normal_path;
 use super::report::{At, Fields, about, shown};
 use super::tree::Kind;
@@ -41,15 +42,22 @@ struct Patterns {
 pub(super) struct Declared<'t> {
     pub(super) parameters: Vec<(Parameter, At<'t>)>,
     pub(super) kinds: BTreeMap<String, Option<ParameterKind>>,
+    /// Whether the names of all could be read.
+    pub(super) is_complete: bool,
 }
 
 /// Reads the declarations.
 pub(super) fn read<'t>(at: Option<At<'t>>) -> Declared<'t> {
-    let mut declared = Declared { parameters: Vec::new(), kinds: BTreeMap::new() };
+    let is_complete =
+        at.is_none_or(|at| matches!(&at.node.kind, Kind::List(nodes) if nodes.len() <= MAX_PARAMETERS));
+    let mut declared = Declared { parameters: Vec::new(), kinds: BTreeMap::new(), is_complete };
     let mut seen: HashMap<String, &str> = HashMap::new();
     let mut patterns = Patterns::default();
-    for item in at.map(|at| at.items(MAX_PARAMETERS)).unwrap_or_default() {
-        let Some(fields) = item.fields(&fields::PARAMETER, &[]) else { continue };
+    for item in at.map(|at| list_of_named(at, "name", "a list of parameters")).unwrap_or_default() {
+        let Some(fields) = item.fields(&fields::PARAMETER, &[]) else {
+            declared.is_complete = false;
+            continue;
+        };
         let name_at = fields.get("name");
         let name = name_at.and_then(|at| {
             let name: ParameterName = at.parse(rules::INVALID_NAME)?;
@@ -58,6 +66,7 @@ pub(super) fn read<'t>(at: Option<At<'t>>) -> Declared<'t> {
             }
             Some(name)
         });
+        declared.is_complete &= name.is_some();
         let kind = fields.get("type").and_then(|at| kind(at, &fields, &mut patterns));
         if let Some(name) = &name {
             declared.kinds.insert(name.to_string(), kind.clone());
@@ -74,8 +83,42 @@ pub(super) fn read<'t>(at: Option<At<'t>>) -> Declared<'t> {
     declared
 }
 
+/// Types by the names that other languages and forms have for them, and that are near to none of ours.
+const OTHER_NAMES: [(&str, &str); 22] = [
+    ("int", "integer"),
+    ("int64", "integer"),
+    ("long", "integer"),
+    ("uint", "integer"),
+    ("float", "number"),
+    ("double", "number"),
+    ("decimal", "number"),
+    ("bool", "boolean"),
+    ("flag", "boolean"),
+    ("checkbox", "boolean"),
+    ("str", "string"),
+    ("text", "string"),
+    ("url", "string"),
+    ("password", "secret"),
+    ("token", "secret"),
+    ("choice", "enum"),
+    ("select", "enum"),
+    ("list", "enum"),
+    ("options", "enum"),
+    ("dir", "path"),
+    ("directory", "path"),
+    ("folder", "path"),
+];
+
 fn kind(at: At<'_>, fields: &Fields<'_>, patterns: &mut Patterns) -> Option<ParameterKind> {
     let names = ParameterKind::NAMES.map(|name| (name, name));
+    if let Kind::Text(text) = &at.node.kind
+        && let Some((_, meant)) = OTHER_NAMES.iter().find(|(other, _)| text.eq_ignore_ascii_case(other))
+    {
+        let known = ParameterKind::NAMES.map(|name| format!("`{name}`")).join(", ");
+        let message = format!("`{text}` is none of {known}");
+        at.fault_suggesting(rules::UNKNOWN_VALUE, message, *meant);
+        return None;
+    }
     let name = at.one_of(rules::UNKNOWN_VALUE, &names)?;
     let own: &[&str] = match name {
         "string" => &["min", "max", "pattern"],
@@ -256,6 +299,15 @@ fn secret(fields: &Fields<'_>, patterns: &mut Patterns) -> SecretRules {
     let (min, max) = lengths(fields);
     let pattern = fields.get("pattern").and_then(|at| patterns.read(at));
     let generate = fields.get("generate").and_then(generate);
+    if let (Some((source, pattern)), Some(generate), Some(at)) = (&pattern, &generate, fields.get("generate"))
+        && !may_match(pattern, generate)
+    {
+        let message = format!(
+            "no secret that is made so matches `{}`: `length` and `alphabet` say how it is made",
+            shown(source)
+        );
+        at.fault(rules::DEFAULT_OUT_OF_BOUNDS, message);
+    }
     if let (Some(generate), Some(at)) = (&generate, fields.get("generate"))
         && (min.is_some_and(|min| generate.length < min) || max.is_some_and(|max| generate.length > max))
     {
@@ -264,6 +316,28 @@ fn secret(fields: &Fields<'_>, patterns: &mut Patterns) -> SecretRules {
         at.fault(rules::DEFAULT_OUT_OF_BOUNDS, message);
     }
     SecretRules { min, max, pattern: pattern.map(|(source, _)| source), generate }
+}
+
+/// Whether any of some secrets, made as they will be made but the same each time, matches.
+fn may_match(pattern: &Regex, generate: &Generate) -> bool {
+    /// A pattern that none of so many match would refuse nearly every secret.
+    const SAMPLES: u32 = 32;
+    let alphabet: Vec<char> = generate.alphabet.chars().collect();
+    let count = u64::try_from(alphabet.len()).expect("an alphabet fits into memory");
+    if count == 0 {
+        return true;
+    }
+    // Knuth's linear congruential generator (MMIX); its upper bits are good enough to vary letters.
+    let mut state: u64 = 1;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let index = usize::try_from((state >> 33) % count).expect("below the length of the alphabet");
+        alphabet[index]
+    };
+    (0..SAMPLES).any(|_| {
+        let secret: String = (0..generate.length).map(|_| letter()).collect();
+        pattern.is_match(&secret)
+    })
 }
 
 fn generate(at: At<'_>) -> Option<Generate> {
@@ -306,7 +380,7 @@ fn choice(fields: &Fields<'_>) -> ParameterKind {
             );
         }
         Some(at) => {
-            let items = at.items(MAX_VALUES);
+            let items = at.items(MAX_VALUES, "a list of strings");
             if items.is_empty() && matches!(at.node.kind, Kind::List(_)) {
                 at.fault(rules::TEXT_EMPTY, "at least one value");
             }

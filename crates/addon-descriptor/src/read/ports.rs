@@ -15,24 +15,40 @@ use crate::violation::Invalid;
 /// Most published ports or ranges of a service.
 const MAX_PORTS: usize = 64;
 
+/// What `ports` takes.
+const PORTS: &str = "a map from the container's port to the host's, such as `{\"80\": \"8080\"}`,";
+/// What stands for a port of the container.
+const HOST_SIDE: &str =
+    "a port of the host such as `8080` or `\"127.0.0.1:8080\"`, a list of them, or `\"\"` for any free one,";
+
 /// Reads the ports of a service, sorted, each with its place.
 pub(super) fn read<'t>(at: At<'t>, scope: &Scope) -> Vec<(PortMapping, At<'t>)> {
-    if let Kind::List(_) = at.node.kind {
-        let mut message =
-            "ports are a map from the container's port to the host's: container first".to_owned();
-        let suggestion = match as_map(at, scope) {
-            Ok(map) => Some(map),
-            Err(entry) => {
-                message.push_str(&format!("; `{}` cannot be written so", shown(&entry)));
-                None
+    match &at.node.kind {
+        Kind::List(_) => {
+            let mut message =
+                "ports are a map from the container's port to the host's: container first".to_owned();
+            let suggestion = match as_map(at.all_items(), scope) {
+                Ok(map) => Some(map),
+                Err(entry) => {
+                    message.push_str(&format!("; `{}` cannot be written so", shown(&entry)));
+                    None
+                }
+            };
+            at.record(rules::PORTS_AS_LIST, Invalid { message, suggestion });
+            return Vec::new();
+        }
+        Kind::Text(_) | Kind::Number(_) => {
+            match as_map(std::iter::once(at), scope) {
+                Ok(map) => at.wrong_type_suggesting(PORTS, map),
+                Err(_) => at.wrong_type(PORTS),
             }
-        };
-        at.record(rules::PORTS_AS_LIST, Invalid { message, suggestion });
-        return Vec::new();
+            return Vec::new();
+        }
+        _ => (),
     }
     let mut found: Vec<(PortMapping, At<'t>)> = Vec::new();
     let mut containers: HashMap<(PortRange, Protocol), &str> = HashMap::new();
-    for (member, value) in at.members(MAX_PORTS) {
+    for (member, value) in at.members(MAX_PORTS, PORTS) {
         let (container, protocol) = match container_port(&member.key) {
             Ok(port) => port,
             Err(fault) => {
@@ -47,7 +63,7 @@ pub(super) fn read<'t>(at: At<'t>, scope: &Scope) -> Vec<(PortMapping, At<'t>)> 
             continue;
         }
         let hosts = match value.node.kind {
-            Kind::List(_) => value.items(MAX_PORTS),
+            Kind::List(_) => value.items(MAX_PORTS, HOST_SIDE),
             _ => vec![value],
         };
         let mut seen = Vec::new();
@@ -125,12 +141,16 @@ fn host_side(
         }
         Kind::Object(_) => {
             let published = long_form(at).map_or_else(|| container.to_string(), |(_, host)| host);
-            let message = "the long form of a port is not read here";
-            at.fault_suggesting(rules::LONG_FORM, message, published);
+            let message = format!("the long form of a port is not read here: {HOST_SIDE} is needed");
+            at.fault_suggesting(rules::LONG_FORM, message, serde_json::json!(published).to_string());
+            return None;
+        }
+        Kind::Null => {
+            at.wrong_type_suggesting(HOST_SIDE, "\"\"");
             return None;
         }
         _ => {
-            at.wrong_type("a port of the host, or `\"\"` for any free one,");
+            at.wrong_type(HOST_SIDE);
             return None;
         }
     };
@@ -235,12 +255,19 @@ fn parameter(at: At<'_>, name: &str, scope: &Scope) -> Option<HostPort> {
     Some(HostPort::Parameter(parsed))
 }
 
-/// The container's and the host's side that Compose's long form means.
+/// The container's and the host's side that the long form of Compose or of Kubernetes means.
 fn long_form(at: At<'_>) -> Option<(String, String)> {
-    let value = |name: &str| match &at.entry(name).node.kind {
+    let either = |name: &str| match &at.member(name)?.node.kind {
         Kind::Text(text) => Some(shown(text).into_owned()),
         Kind::Number(number) => Some((*number).to_owned()),
         _ => None,
+    };
+    let value = |name: &str| match name {
+        "target" => either("target").or_else(|| either("containerPort")),
+        "published" => either("published").or_else(|| either("hostPort")),
+        "host_ip" => either("host_ip").or_else(|| either("hostIP")),
+        // Kubernetes writes `UDP`.
+        name => either(name).map(|text| text.to_ascii_lowercase()),
     };
     let host = match (value("host_ip"), value("published").unwrap_or_default()) {
         (Some(ip), port) if ip.contains(':') => format!("[{ip}]:{port}"),
@@ -255,15 +282,15 @@ fn long_form(at: At<'_>) -> Option<(String, String)> {
 }
 
 /// The map that is meant by a list of `[ip:]host:container`; or the entry that cannot be written so.
-fn as_map(at: At<'_>, scope: &Scope) -> Result<String, String> {
+fn as_map<'t>(entries: impl Iterator<Item = At<'t>>, scope: &Scope) -> Result<String, String> {
     let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for item in at.all_items() {
+    for item in entries {
         let (text, meant) = match &item.node.kind {
             Kind::Text(text) => (text.to_string(), of_entry(text)),
             Kind::Number(number) => ((*number).to_owned(), of_entry(number)),
             Kind::Object(_) => match long_form(item) {
                 Some((container, host)) => (format!("{host}:{container}"), (container, host)),
-                None => return Err("{}".to_owned()),
+                None => return Err("an object".to_owned()),
             },
             kind => return Err(kind.describe().to_owned()),
         };

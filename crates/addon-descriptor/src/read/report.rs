@@ -16,8 +16,11 @@ use crate::violation::{Invalid, Violation};
 const MAX_FINDINGS: usize = 1000;
 /// Searches for a nearest name in one document: each costs, and nobody reads more suggestions.
 const MAX_SEARCHES: usize = 200;
-/// Longest part of a path or text that is shown, in characters.
+/// Longest text that is shown in a message, in characters.
 const MAX_SHOWN: usize = 80;
+/// Bytes of all paths together from which on one stops above a key too long to be shown: a few long keys can stand in the
+/// path of every finding.
+const MAX_PATHS: usize = 1024 * 1024;
 
 /// Collects what is found.
 #[derive(Default)]
@@ -26,6 +29,7 @@ pub(crate) struct Report<'t> {
     violations: RefCell<Vec<Finding>>,
     warnings: RefCell<Vec<Finding>>,
     searches: Cell<usize>,
+    path_bytes: Cell<usize>,
 }
 
 /// One step of a path, and where the path before it stands.
@@ -47,7 +51,7 @@ struct Finding {
 impl<'t> Report<'t> {
     /// The whole document.
     pub(crate) fn root(&'t self, node: &'t Node<'t>) -> At<'t> {
-        At { node, path: None, report: self }
+        At { node, offset: node.offset, path: None, report: self }
     }
 
     pub(crate) fn has_violations(&self) -> bool {
@@ -79,7 +83,7 @@ impl<'t> Report<'t> {
         Some(paths.len() - 1)
     }
 
-    /// The JSON Pointer of a path; a key too long to be shown is cut.
+    /// The JSON Pointer of a path. It always points at something: past [`MAX_PATHS`], at what a long key stands in.
     fn pointer(&self, path: Option<usize>, missing: Option<&str>) -> String {
         let paths = self.paths.borrow();
         let mut steps = Vec::new();
@@ -88,18 +92,25 @@ impl<'t> Report<'t> {
             steps.push(&paths[index].step);
             next = paths[index].parent;
         }
+        let may_be_long = self.path_bytes.get() < MAX_PATHS;
         let mut pointer = String::new();
+        let mut is_whole = true;
         for step in steps.into_iter().rev() {
-            pointer.push('/');
             match step {
-                Step::Index(index) => pointer.push_str(&index.to_string()),
-                Step::Key(key) => pointer.push_str(&escaped(key)),
+                Step::Index(index) => pointer.push_str(&format!("/{index}")),
+                Step::Key(key) if may_be_long || key.len() <= MAX_SHOWN => {
+                    pointer.push_str(&format!("/{}", escaped(key)));
+                }
+                Step::Key(_) => {
+                    is_whole = false;
+                    break;
+                }
             }
         }
-        if let Some(key) = missing {
-            pointer.push('/');
-            pointer.push_str(&escaped(key));
+        if let Some(key) = missing.filter(|_| is_whole) {
+            pointer.push_str(&format!("/{}", escaped(key)));
         }
+        self.path_bytes.set(self.path_bytes.get() + pointer.len());
         pointer
     }
 
@@ -137,7 +148,7 @@ fn in_order(mut findings: Vec<Finding>, text: &str) -> Vec<Violation> {
 }
 
 fn escaped(key: &str) -> String {
-    shown(key).replace('~', "~0").replace('/', "~1")
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// The text as messages show it: cut when it is long.
@@ -152,6 +163,8 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
 #[derive(Clone, Copy)]
 pub(crate) struct At<'t> {
     pub(crate) node: &'t Node<'t>,
+    /// What findings are placed at, in bytes: the start of the value, or of its key.
+    offset: usize,
     path: Option<usize>,
     report: &'t Report<'t>,
 }
@@ -174,39 +187,37 @@ impl<'t> At<'t> {
 
     /// Records a violation.
     pub(crate) fn record(self, rule: &'static str, fault: Invalid) {
-        self.push(&self.report.violations, self.node.offset, None, rule, fault);
+        self.push(&self.report.violations, None, rule, fault);
     }
 
     /// Records a warning.
     pub(crate) fn warn(self, rule: &'static str, message: impl Into<String>, suggestion: Option<String>) {
         let fault = Invalid { message: message.into(), suggestion };
-        self.push(&self.report.warnings, self.node.offset, None, rule, fault);
+        self.push(&self.report.warnings, None, rule, fault);
     }
 
     /// Records a violation of a member that is not there.
     pub(crate) fn fault_missing(self, key: &str, rule: &'static str, message: impl Into<String>) {
-        self.push(&self.report.violations, self.node.offset, Some(key), rule, Invalid::new(message));
+        self.record_missing(key, rule, Invalid::new(message));
+    }
+
+    /// Records a violation of a member that is not there.
+    pub(crate) fn record_missing(self, key: &str, rule: &'static str, fault: Invalid) {
+        self.push(&self.report.violations, Some(key), rule, fault);
     }
 
     /// Records a warning about a member that is not there.
     pub(crate) fn warn_missing(self, key: &str, rule: &'static str, message: impl Into<String>) {
-        self.push(&self.report.warnings, self.node.offset, Some(key), rule, Invalid::new(message));
+        self.push(&self.report.warnings, Some(key), rule, Invalid::new(message));
     }
 
-    fn push(
-        self,
-        to: &RefCell<Vec<Finding>>,
-        offset: usize,
-        missing: Option<&str>,
-        rule: &'static str,
-        fault: Invalid,
-    ) {
+    fn push(self, to: &RefCell<Vec<Finding>>, missing: Option<&str>, rule: &'static str, fault: Invalid) {
         let mut findings = to.borrow_mut();
         if findings.len() < MAX_FINDINGS {
             let path = self.report.pointer(self.path, missing);
             let Invalid { message, suggestion } = fault;
             let violation = Violation { path, rule, message, suggestion, line: 0, column: 0 };
-            findings.push(Finding { offset, violation });
+            findings.push(Finding { offset: self.offset, violation });
         }
     }
 
@@ -218,6 +229,7 @@ impl<'t> At<'t> {
         };
         nodes.iter().enumerate().map(move |(index, node)| At {
             node,
+            offset: node.offset,
             path: self.report.extend(self.path, Step::Index(index)),
             report: self.report,
         })
@@ -227,9 +239,7 @@ impl<'t> At<'t> {
     pub(crate) fn entry(self, key: &str) -> At<'t> {
         let is_of_key = |text: &str| text.strip_prefix(key).is_some_and(|rest| rest.starts_with('='));
         match &self.node.kind {
-            Kind::Object(members) => {
-                members.iter().find(|member| member.key == key).map(|member| self.at_member(member))
-            }
+            Kind::Object(_) => self.member(key),
             Kind::List(_) => {
                 self.all_items().find(|item| matches!(&item.node.kind, Kind::Text(text) if is_of_key(text)))
             }
@@ -238,16 +248,26 @@ impl<'t> At<'t> {
         .unwrap_or(self)
     }
 
+    /// The member of that key, if this is an object that has one.
+    pub(crate) fn member(self, key: &str) -> Option<At<'t>> {
+        let Kind::Object(members) = &self.node.kind else { return None };
+        members.iter().find(|member| member.key == key).map(|member| self.at_member(member))
+    }
+
     /// The value of a member.
     pub(crate) fn at_member(self, member: &'t Member<'t>) -> At<'t> {
         let path = self.report.extend(self.path, Step::Key(&member.key));
-        At { node: &member.value, path, report: self.report }
+        At { node: &member.value, offset: member.value.offset, path, report: self.report }
+    }
+
+    /// The value of a member, for findings about what its key says.
+    pub(crate) fn at_key(self, member: &'t Member<'t>) -> At<'t> {
+        At { offset: member.offset, ..self.at_member(member) }
     }
 
     /// Records a violation of a key, at the key.
     pub(crate) fn fault_key(self, member: &'t Member<'t>, rule: &'static str, fault: Invalid) {
-        let at = self.at_member(member);
-        at.push(&self.report.violations, member.offset, None, rule, fault);
+        self.at_key(member).record(rule, fault);
     }
 
     /// Records a violation of the key of an entry: at the key of a map, at the whole `K=V` of a list.
@@ -262,8 +282,7 @@ impl<'t> At<'t> {
     }
 
     fn warn_key(self, member: &'t Member<'t>, rule: &'static str, message: String) {
-        let at = self.at_member(member);
-        at.push(&self.report.warnings, member.offset, None, rule, Invalid::new(message));
+        self.at_key(member).warn(rule, message, None);
     }
 
     /// Records that the value is of another type than `wanted`.
@@ -293,8 +312,8 @@ impl<'t> At<'t> {
             .map(|(_, name)| name.to_owned())
     }
 
-    /// The values of a list of at most `limit`.
-    pub(crate) fn items(self, limit: usize) -> Vec<At<'t>> {
+    /// The values of a list of at most `limit`; `wanted` names what the field takes.
+    pub(crate) fn items(self, limit: usize, wanted: &str) -> Vec<At<'t>> {
         match &self.node.kind {
             Kind::List(nodes) => {
                 if nodes.len() > limit {
@@ -306,20 +325,21 @@ impl<'t> At<'t> {
                 self.all_items().take(limit).collect()
             }
             Kind::Text(text) if text.len() <= MAX_SHOWN => {
-                self.wrong_type_suggesting("a list", format!("[{}]", serde_json::json!(text)));
+                self.wrong_type_suggesting(wanted, format!("[{}]", serde_json::json!(text)));
                 Vec::new()
             }
             _ => {
-                self.wrong_type("a list");
+                self.wrong_type(wanted);
                 Vec::new()
             }
         }
     }
 
-    /// The members of a map of at most `limit`; repeated keys are reported and left out.
-    pub(crate) fn members(self, limit: usize) -> Vec<(&'t Member<'t>, At<'t>)> {
+    /// The members of a map of at most `limit`; repeated keys are reported and left out. `wanted` names what the field
+    /// takes.
+    pub(crate) fn members(self, limit: usize, wanted: &str) -> Vec<(&'t Member<'t>, At<'t>)> {
         let Kind::Object(members) = &self.node.kind else {
-            self.wrong_type("an object");
+            self.wrong_type(wanted);
             return Vec::new();
         };
         if members.len() > limit {
@@ -340,7 +360,7 @@ impl<'t> At<'t> {
     /// The fields of an object: unknown and repeated ones are reported, empty ones left out.
     pub(crate) fn fields(self, table: &'static Table, ignored: &[&str]) -> Option<Fields<'t>> {
         let Kind::Object(members) = &self.node.kind else {
-            self.wrong_type("an object");
+            self.wrong_type(&table.wanted());
             return None;
         };
         let mut fields = Fields { at: self, present: HashMap::new() };
@@ -389,10 +409,20 @@ impl<'t> At<'t> {
 
     fn unknown_field(self, member: &'t Member<'t>, table: &'static Table) {
         let key = member.key.as_ref();
-        let elsewhere =
-            table.elsewhere.iter().find(|(other, _)| *other == key).map(|(_, here)| (*here).to_owned());
-        let suggestion = elsewhere.or_else(|| self.nearest(key, table.fields.iter().map(|(name, _)| *name)));
-        let message = format!("{} has no field `{}`", table.what, shown(key));
+        let of = |list: &[(&str, &'static str)]| {
+            list.iter().find(|(other, _)| *other == key).map(|(_, here)| *here)
+        };
+        let mut message = format!("{} has no field `{}`", table.what, shown(key));
+        let advice = of(table.advice);
+        if let Some(advice) = advice {
+            message.push_str(&format!(": {advice}"));
+        }
+        let suggestion = match of(table.elsewhere) {
+            Some(here) => Some(here.to_owned()),
+            // What is known from elsewhere is no slip of something here.
+            None if advice.is_some() => None,
+            None => self.nearest(key, table.fields.iter().map(|(name, _)| *name)),
+        };
         self.fault_key(member, rules::UNKNOWN_FIELD, Invalid { message, suggestion });
     }
 }

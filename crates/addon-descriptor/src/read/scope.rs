@@ -13,17 +13,19 @@ use crate::violation::Invalid;
 pub(crate) struct Scope {
     /// `None`: declared, but unreadable.
     parameters: BTreeMap<String, Option<ParameterKind>>,
+    /// Whether every name among the declarations could be read.
+    is_complete: bool,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl Scope {
-    pub(crate) fn new(parameters: BTreeMap<String, Option<ParameterKind>>) -> Self {
-        Self { parameters, used: RefCell::default() }
+    pub(crate) fn new(parameters: BTreeMap<String, Option<ParameterKind>>, is_complete: bool) -> Self {
+        Self { parameters, is_complete, used: RefCell::default() }
     }
 
     /// Whether `${}` means anything in this document.
     pub(crate) fn declares_parameters(&self) -> bool {
-        !self.parameters.is_empty()
+        !self.parameters.is_empty() || !self.is_complete
     }
 
     pub(crate) fn is_used(&self, name: &str) -> bool {
@@ -35,6 +37,10 @@ impl Scope {
         self.used.borrow_mut().insert(name.to_owned());
         if let Some(kind) = self.parameters.get(name) {
             return Some(kind.as_ref());
+        }
+        // What could not be read, and was reported, may be this one.
+        if !self.is_complete {
+            return Some(None);
         }
         let message = format!("no parameter `{}` is declared", shown(name));
         let suggestion = at.nearest(name, self.parameters.keys().map(String::as_str));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{At, Fields, about};
+use super::report::{At, Fields, about, shown};
 use super::scope::Scope;
 use super::tree::Kind;
 use super::{health, limits, maps, modes, mounts, networks, ports};
@@ -21,6 +21,8 @@ pub(crate) struct ServiceRead<'t> {
     pub(crate) spec: ServiceSpec,
     /// The name that was given, valid or not; empty when there was none.
     pub(crate) name: &'t str,
+    /// Whether that name is a valid one.
+    pub(crate) is_name_readable: bool,
     /// Whether the image is the one of the document.
     pub(crate) is_image_readable: bool,
     pub(crate) fields: Fields<'t>,
@@ -42,9 +44,9 @@ pub(crate) fn read<'t>(at: At<'t>, scope: &Scope) -> Option<ServiceRead<'t>> {
         _ => "",
     };
     // A document with a violation is never handed out, so that these stand in for what could not be read.
-    let service_name = name_at
-        .and_then(|at| at.parse::<ServiceName>(rules::INVALID_NAME))
-        .unwrap_or_else(|| "unreadable".parse().expect("a valid name"));
+    let service_name = name_at.and_then(|at| at.parse::<ServiceName>(rules::INVALID_NAME));
+    let is_name_readable = service_name.is_some();
+    let service_name = service_name.unwrap_or_else(|| "unreadable".parse().expect("a valid name"));
     let image = fields.get("image").and_then(|at| image(at, scope));
     let is_image_readable = image.is_some();
     let image = image.unwrap_or_else(|| "unreadable".parse().expect("a valid reference"));
@@ -113,6 +115,7 @@ pub(crate) fn read<'t>(at: At<'t>, scope: &Scope) -> Option<ServiceRead<'t>> {
     Some(ServiceRead {
         spec,
         name,
+        is_name_readable,
         is_image_readable,
         fields,
         ports,
@@ -152,30 +155,56 @@ fn words(at: At<'_>, scope: &Scope) -> Vec<String> {
             return Vec::new();
         }
         return match shell_words::split(text) {
+            Ok(words) if words.is_empty() => {
+                at.fault(
+                    rules::INVALID_COMMAND,
+                    "the line holds no word: for a shell `#` begins a comment, unless it stands in quotes",
+                );
+                Vec::new()
+            }
             Ok(words) => {
                 for word in &words {
                     scope.note(at, word);
+                }
+                if let Some(comment) = comment(text) {
+                    let message = format!(
+                        "`{}` is a comment, as in a shell, and no word of the command; in quotes it is one",
+                        shown(comment)
+                    );
+                    at.warn(rules::NO_EFFECT, message, None);
                 }
                 words
             }
             Err(_) => {
                 at.record(
                     rules::INVALID_COMMAND,
-                    Invalid::new("the line cannot be split into words: a quote is not closed")
-                        .suggest("a list of words, such as [\"sh\", \"-c\", \"...\"]"),
+                    Invalid::new(
+                        "the line cannot be split into words: a quote is not closed; a list of words needs no quotes",
+                    ),
                 );
                 Vec::new()
             }
         };
     }
     let mut words = Vec::new();
-    for item in at.items(usize::MAX) {
+    for item in at.items(usize::MAX, "a string or a list of strings") {
         if let Some(word) = item.text() {
             scope.note(item, word);
             words.push(word.to_owned());
         }
     }
     words
+}
+
+/// The first comment in a line that a shell would split. Where a `#` begins one, nothing behind it is a word.
+fn comment(text: &str) -> Option<&str> {
+    /// So many are looked at: each costs a look at the text before it, and a command has few.
+    const MOST: usize = 64;
+    text.match_indices('#').take(MOST).map(|(at, _)| at).find_map(|at| {
+        let begins = |end: &str| Some(shell_words::split(&format!("{}{end}", &text[..at])).ok()?.len());
+        let is_comment = begins("#")? == begins("")? && begins("x")? > begins("")?;
+        is_comment.then(|| text[at..].lines().next().unwrap_or_default())
+    })
 }
 
 fn environment(at: At<'_>, scope: &Scope) -> BTreeMap<String, String> {

@@ -8,6 +8,7 @@ use jsonc_parser::ast::{ObjectPropName, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
+use super::slips;
 use crate::violation::Malformed;
 
 /// Largest document, in bytes.
@@ -56,6 +57,25 @@ impl Kind<'_> {
     }
 }
 
+impl Node<'_> {
+    /// The value as JSON; `None` when a number in it does not fit.
+    pub(crate) fn to_json(&self) -> Option<serde_json::Value> {
+        Some(match &self.kind {
+            Kind::Null => serde_json::Value::Null,
+            Kind::Boolean(value) => (*value).into(),
+            Kind::Number(literal) => serde_json::from_str(literal).ok()?,
+            Kind::Text(text) => text.as_ref().into(),
+            Kind::List(nodes) => nodes.iter().map(Node::to_json).collect::<Option<_>>()?,
+            Kind::Object(members) => serde_json::Value::Object(
+                members
+                    .iter()
+                    .map(|member| Some((member.key.clone().into_owned(), member.value.to_json()?)))
+                    .collect::<Option<_>>()?,
+            ),
+        })
+    }
+}
+
 /// Parses the text.
 ///
 /// # Errors
@@ -75,18 +95,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(&str, Node<'_>), Malformed> {
     if text.starts_with('\u{feff}') {
         return Err(malformed(text, 0, "the text starts with a byte order mark"));
     }
-    let unreadable = first_unreadable(text);
     // jsonc-parser takes a raw line break inside a string; serde_json decides whether this is JSON.
-    if let Err(fault) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        if let Some((offset, message)) = unreadable
-            && message == TOO_DEEP
-        {
-            return Err(malformed(text, offset, message));
-        }
-        return Err(from_serde(text, &fault));
-    }
-    if let Some((offset, message)) = unreadable {
-        return Err(malformed(text, offset, message));
+    let unreadable = first_unreadable(text).map(|(offset, message)| (offset, message.to_owned()));
+    let fault = serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .err()
+        // Of a control character in a string the place is known better here.
+        .filter(|fault| unreadable.is_none() || !fault.to_string().starts_with("control character"))
+        .map(|fault| slips::explain(text, offset_of(text, &fault), &fault));
+    // Up to the first of both the text is JSON, and what is said there is true.
+    if let Some((offset, message)) = unreadable.into_iter().chain(fault).min_by_key(|(offset, _)| *offset) {
+        return Err(malformed(text, offset, &message));
     }
     let strict = ParseOptions {
         allow_comments: false,
@@ -138,7 +156,8 @@ fn line_feeds(text: Cow<'_, str>) -> Cow<'_, str> {
 
 const TOO_DEEP: &str = "nested deeper than 32";
 
-/// The first place at which well-formed JSON is still more than can be read: too deep, or half of a surrogate pair.
+/// The first place that cannot be read though the brackets and quotes before it are well-formed: too deep, half of a
+/// surrogate pair, or a raw control character in a string.
 fn first_unreadable(text: &str) -> Option<(usize, &'static str)> {
     let bytes = text.as_bytes();
     let mut depth = 0_usize;
@@ -147,6 +166,13 @@ fn first_unreadable(text: &str) -> Option<(usize, &'static str)> {
     while at < bytes.len() {
         match bytes[at] {
             b'"' => in_string = !in_string,
+            b'\n' | b'\r' if in_string => {
+                return Some((at, "a string goes over a line break: write `\\n` for it, or close its quote"));
+            }
+            b'\t' if in_string => return Some((at, "a string holds a raw tab: write `\\t`")),
+            0..=0x1f if in_string => {
+                return Some((at, "a string holds a raw control character, which no text may hold"));
+            }
             b'\\' if in_string => match unicode_escape(bytes, at) {
                 Some(0xd800..=0xdbff) => {
                     if !matches!(unicode_escape(bytes, at + 6), Some(0xdc00..=0xdfff)) {
@@ -178,16 +204,15 @@ fn unicode_escape(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-fn from_serde(text: &str, fault: &serde_json::Error) -> Malformed {
-    let message = fault.to_string();
-    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+/// Where the parser stood.
+fn offset_of(text: &str, fault: &serde_json::Error) -> usize {
     // serde_json counts columns in bytes, from 1, and 0 stands for the end of the line before.
     let start: usize = text.split_inclusive('\n').take(fault.line().saturating_sub(1)).map(str::len).sum();
     let mut offset = (start + fault.column().saturating_sub(1)).min(text.len());
     while !text.is_char_boundary(offset) {
         offset -= 1;
     }
-    malformed(text, offset, message)
+    offset
 }
 
 fn malformed(text: &str, offset: usize, message: &str) -> Malformed {
@@ -237,14 +262,26 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_malformed_with_its_place() {
-        refused(b"", 1, 1, "EOF");
-        refused(b"{\n  \"a\": 1,\n}", 3, 1, "key must be a string");
+        refused(b"", 1, 1, "empty");
+        refused(b"{\n  \"a\": 1,\n}", 3, 1, "comma");
         refused("\u{feff}{}".as_bytes(), 1, 1, "byte order mark");
         refused(b"{\"a\": \"\xff\"}", 1, 8, "UTF-8");
-        refused(b"{\"a\": \"x\ny\"}", 1, 8, "control character");
+        refused(b"{\"a\": \"x\ny\"}", 1, 9, "line break");
+        refused(b"{\"a\": \"\tx\"}", 1, 8, "tab");
+        refused(b"{\"a\":\n \"abc\x01\"}", 2, 6, "control character");
+        refused(b"{\"a\x1f\": 1}", 1, 4, "control character");
         refused(b"{} {}", 1, 4, "trailing characters");
-        refused(b"// no\n{}", 1, 1, "expected value");
-        refused("{\"é\": nul}".as_bytes(), 1, 10, "expected ident");
+        refused(b"// no\n{}", 1, 1, "comment");
+        refused("{\"é\": nul}".as_bytes(), 1, 7, "`null`");
+    }
+
+    #[test]
+    fn the_first_fault_of_several_is_said() {
+        let deep = "[".repeat(40);
+        refused(format!("{{\"a\": nope, \"b\": {deep}").as_bytes(), 1, 7, "nope");
+        refused(format!("{{\"a\": {deep} nope").as_bytes(), 1, 38, "nested");
+        refused(format!("[\"\\udc00\", {deep}").as_bytes(), 1, 3, "surrogate");
+        refused(b"{\"a\" \"b\tc\"}", 1, 6, "expected `:`");
     }
 
     #[test]

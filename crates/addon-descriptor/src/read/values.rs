@@ -4,20 +4,29 @@ use std::str::FromStr;
 
 use super::report::{At, about, shown};
 use super::tree::Kind;
-use crate::quantity::Decimal;
+use crate::quantity::{Decimal, written_out};
 use crate::rules;
 use crate::violation::Invalid;
 
 impl<'t> At<'t> {
     /// A string.
     pub(crate) fn text(self) -> Option<&'t str> {
+        self.text_or("a string")
+    }
+
+    /// A string, in a field that takes other things too: `wanted` names them all.
+    pub(crate) fn text_or(self, wanted: &str) -> Option<&'t str> {
         match &self.node.kind {
             Kind::Text(text) => Some(text),
             kind => {
                 match kind {
-                    Kind::Number(number) => self.wrong_type_suggesting("a string", format!("\"{number}\"")),
-                    Kind::Boolean(value) => self.wrong_type_suggesting("a string", format!("\"{value}\"")),
-                    _ => self.wrong_type("a string"),
+                    Kind::Number(number) if wanted == "a string" => {
+                        self.wrong_type_suggesting(wanted, format!("\"{number}\""));
+                    }
+                    Kind::Boolean(value) if wanted == "a string" => {
+                        self.wrong_type_suggesting(wanted, format!("\"{value}\""));
+                    }
+                    _ => self.wrong_type(wanted),
                 }
                 None
             }
@@ -38,13 +47,14 @@ impl<'t> At<'t> {
 
     /// A string out of a closed set, told by its nearest name.
     pub(crate) fn one_of<T: Copy>(self, rule: &'static str, values: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
+        let names: Vec<String> = values.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let names = names.join(", ");
+        let text = self.text_or(&format!("one of {names}"))?;
         if let Some((_, value)) = values.iter().find(|(name, _)| *name == text) {
             return Some(*value);
         }
-        let names: Vec<String> = values.iter().map(|(name, _)| format!("`{name}`")).collect();
         let suggestion = self.nearest(text, values.iter().map(|(name, _)| *name));
-        let message = format!("`{}` is none of {}", shown(text), names.join(", "));
+        let message = format!("`{}` is none of {names}", shown(text));
         self.record(rule, Invalid { message, suggestion });
         None
     }
@@ -76,8 +86,9 @@ impl<'t> At<'t> {
         match literal.parse() {
             Ok(number) => Some(number),
             Err(_) => {
-                let message = "the number has more digits than are kept exactly; a text keeps them all";
-                self.fault_suggesting(rules::INVALID_NUMBER, message, format!("\"{}\"", shown(literal)));
+                let message =
+                    format!("`{}` has more than the 18 digits that are kept exactly", shown(literal));
+                self.fault(rules::INVALID_NUMBER, message);
                 None
             }
         }
@@ -110,7 +121,18 @@ impl<'t> At<'t> {
         match &self.node.kind {
             Kind::Text(text) => Some(text.clone().into_owned()),
             Kind::Boolean(value) => Some(value.to_string()),
-            Kind::Number(literal) => self.decimal(literal).map(|number| number.to_string()),
+            Kind::Number(literal) => {
+                let text = written_out(literal);
+                if text.is_none() {
+                    let message = format!(
+                        "`{}` has more digits than are written out: a string takes any",
+                        shown(literal)
+                    );
+                    let suggestion = (literal.len() <= 1024).then(|| format!("\"{literal}\""));
+                    self.record(rules::INVALID_NUMBER, Invalid { message, suggestion });
+                }
+                text
+            }
             _ => {
                 self.wrong_type("a string, a number or a boolean");
                 None

@@ -4,7 +4,7 @@ use crate::descriptor::{FileSource, HealthTest};
 use crate::parameters::references;
 use crate::quantity::parse_duration;
 use crate::read::document::DocumentRead;
-use crate::read::report::shown;
+use crate::read::report::{At, shown};
 use crate::read::service::ServiceRead;
 use crate::rules;
 
@@ -16,6 +16,9 @@ pub(super) fn check(document: &DocumentRead<'_>) {
         limits(service);
         user(service);
         secrets(service, has_parameters);
+        for (field, words) in [("command", &service.spec.command), ("entrypoint", &service.spec.entrypoint)] {
+            secret_words(service.fields.place(field), words, has_parameters);
+        }
     }
 }
 
@@ -35,16 +38,19 @@ fn image(service: &ServiceRead<'_>) {
 
 /// A job tells by its end whether it worked.
 fn health(service: &ServiceRead<'_>) {
-    let is_checked = match &service.spec.healthcheck {
-        None => false,
-        Some(check) => check.test != HealthTest::Disabled,
-    };
-    if !is_checked && !service.spec.restart.is_job() {
-        let message = "without a healthcheck only a crash is noticed";
-        match service.fields.get("healthcheck") {
-            Some(at) => at.warn(rules::NO_HEALTHCHECK, message, None),
-            None => service.fields.at.warn_missing("healthcheck", rules::NO_HEALTHCHECK, message),
+    if service.spec.restart.is_job() {
+        return;
+    }
+    let message = "without a healthcheck only a crash is noticed";
+    match (service.spec.healthcheck.as_ref().map(|check| &check.test), service.fields.get("healthcheck")) {
+        (Some(HealthTest::Command(_) | HealthTest::Shell(_)), _) => (),
+        (Some(HealthTest::Image), Some(at)) => {
+            let message =
+                "without a `test` it is the image's own, and where that has none only a crash is noticed";
+            at.warn_missing("test", rules::NO_HEALTHCHECK, message);
         }
+        (_, Some(at)) => at.warn(rules::NO_HEALTHCHECK, message, None),
+        (_, None) => service.fields.at.warn_missing("healthcheck", rules::NO_HEALTHCHECK, message),
     }
 }
 
@@ -100,11 +106,46 @@ fn secrets(service: &ServiceRead<'_>, has_parameters: bool) {
     }
 }
 
+/// Words of a command that hold a secret: by their form, as `--name=value` or `NAME=value`, or behind a `--name`.
+fn secret_words(at: At<'_>, words: &[String], has_parameters: bool) {
+    let mut places = at.all_items();
+    let mut flag: Option<&str> = None;
+    for word in words {
+        // A line that was split stands in one place.
+        let place = places.next().unwrap_or(at);
+        let name = flag.take();
+        let is_flag = word.starts_with('-');
+        let (key, value) = match (word.split_once('='), name) {
+            (_, Some(name)) if !is_flag => (name, word.as_str()),
+            (Some((key, value)), _) if is_variable(key.trim_start_matches('-')) => (key, value),
+            _ => ("", word.as_str()),
+        };
+        if is_flag && key.is_empty() {
+            flag = Some(word);
+        }
+        let key = key.trim_start_matches('-').replace('-', "_");
+        let is_reference = has_parameters && references(value).next().is_some();
+        // What a shell puts in is not in the descriptor.
+        let is_secret = !is_reference && !value.starts_with('$') && looks_like_secret(&key, value);
+        if is_secret {
+            let what = if key.is_empty() { "a word".to_owned() } else { format!("`{}`", shown(&key)) };
+            let message = format!("{what} of the command looks like a secret, and a descriptor is public");
+            let suggestion = "a parameter of type `secret`, which may be generated".to_owned();
+            place.warn(rules::LOOKS_LIKE_SECRET, message, Some(suggestion));
+        }
+    }
+}
+
+fn is_variable(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
 /// By its name, unless that or the value says that it is only about one; or by the form of the value.
 fn looks_like_secret(key: &str, value: &str) -> bool {
-    const PARTS: [&str; 9] = [
+    const PARTS: [&str; 10] = [
         "PASSWORD",
         "PASSWD",
+        "REQUIREPASS",
         "PWD",
         "SECRET",
         "API_KEY",

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 
 use super::repeated_name;
+use crate::descriptor::NetworkSpec;
 use crate::read::document::DocumentRead;
 use crate::read::networks::Addresses;
-use crate::read::report::shown;
+use crate::read::report::{At, shown};
+use crate::read::tree::Kind;
 use crate::rules;
 
 /// The platform's network where nothing else is configured.
@@ -52,19 +54,35 @@ fn subnets(document: &DocumentRead<'_>) {
 }
 
 fn addresses(document: &DocumentRead<'_>) {
-    let subnets: HashMap<&str, &[IpNet]> = document
+    // Where a declaration or a subnet could not be read, that has been reported.
+    let count = |at: Option<At<'_>>| match at.map(|at| &at.node.kind) {
+        Some(Kind::List(nodes)) => nodes.len(),
+        Some(Kind::Object(_) | Kind::Number(_) | Kind::Boolean(_)) => usize::MAX,
+        Some(Kind::Text(text)) if !text.is_empty() => usize::MAX,
+        None | Some(Kind::Null | Kind::Text(_)) => 0,
+    };
+    if count(document.root.member("networks")) != document.networks.len() {
+        return;
+    }
+    let is_read = |network: &NetworkSpec, at: At<'_>| count(at.member("subnets")) == network.subnets.len();
+    let subnets: HashMap<&str, Option<&[IpNet]>> = document
         .networks
         .iter()
-        .map(|(network, _)| (network.name.as_str(), network.subnets.as_slice()))
+        .map(|(network, at)| {
+            (network.name.as_str(), is_read(network, *at).then_some(network.subnets.as_slice()))
+        })
         .collect();
     let mut addresses = Addresses::default();
     for service in &document.services {
         for (name, (attachment, at)) in &service.networks {
+            if subnets.get(name.as_str()) == Some(&None) {
+                continue;
+            }
             for (field, address) in attachment.fixed_addresses() {
                 addresses.claim(
                     at.entry(field),
                     name,
-                    subnets.get(name.as_str()).copied(),
+                    subnets.get(name.as_str()).copied().flatten(),
                     address,
                     &shown(service.name),
                 );

@@ -22,6 +22,7 @@ pub(super) fn check(document: &DocumentRead<'_>) {
     let by_name: HashMap<&str, usize> =
         document.services.iter().enumerate().map(|(index, service)| (service.name, index)).collect();
     let mut edges: Vec<Vec<(usize, At<'_>)>> = vec![Vec::new(); document.services.len()];
+    let mut told: HashSet<usize> = HashSet::new();
     for (index, service) in document.services.iter().enumerate() {
         let look_up = |at: At<'_>, name: &str| -> Option<usize> {
             let target = by_name.get(name).copied();
@@ -35,7 +36,16 @@ pub(super) fn check(document: &DocumentRead<'_>) {
         for (name, (dependency, at)) in &service.depends_on {
             let Some(target) = look_up(*at, name.as_str()) else { continue };
             edges[index].push((target, *at));
-            condition(*at, dependency.condition, &document.services[target]);
+            match dependency.condition {
+                Condition::Started => (),
+                // Once for each that is waited for: there stands what is to be changed.
+                Condition::Completed => {
+                    if told.insert(target) {
+                        completes(service, &document.services[target]);
+                    }
+                }
+                Condition::Healthy => becomes_healthy(*at, &document.services[target]),
+            }
         }
         for (at, name) in shared_namespaces(service) {
             if let Some(target) = look_up(at, name) {
@@ -64,37 +74,43 @@ fn shared_namespaces<'d, 't>(service: &'d ServiceRead<'t>) -> Vec<(At<'t>, &'d s
     shared
 }
 
-fn condition(at: At<'_>, condition: Condition, target: &ServiceRead<'_>) {
-    let name = shown(target.name);
-    match condition {
-        Condition::Started => (),
-        Condition::Completed => {
-            // A policy that could not be read has been reported.
-            let is_read = target.fields.get("restart").is_none_or(|at| {
-                matches!(&at.node.kind, Kind::Text(text) if matches!(text.as_ref(), "always" | "unless-stopped"))
-            });
-            if is_read && !target.spec.restart.is_job() {
-                let message =
-                    format!("`{name}` never completes: its restart policy is `{}`", target.spec.restart);
-                at.fault_suggesting(
-                    rules::NEVER_COMPLETES,
-                    message,
-                    format!("\"restart\": \"no\" for `{name}`"),
-                );
-            }
-        }
-        Condition::Healthy => {
-            let has_check = matches!(
-                target.spec.healthcheck.as_ref().map(|check| &check.test),
-                Some(HealthTest::Command(_) | HealthTest::Shell(_))
-            );
-            if !has_check {
-                let message = format!(
-                    "`{name}` has no healthcheck here: healthy means running for 10 s, unless its image has one"
-                );
-                at.warn(rules::HEALTHY_WITHOUT_CHECK, message, None);
-            }
-        }
+/// Whether the service that `waiting` waits for ever completes; said at its `restart`, or where that would stand.
+fn completes(waiting: &ServiceRead<'_>, target: &ServiceRead<'_>) {
+    let restart = target.fields.get("restart");
+    // A policy that could not be read has been reported.
+    let is_read = restart.is_none_or(|at| {
+        matches!(&at.node.kind, Kind::Text(text) if matches!(text.as_ref(), "always" | "unless-stopped"))
+    });
+    if !is_read || target.spec.restart.is_job() {
+        return;
+    }
+    let message = format!(
+        "`{}` never completes with the restart policy `{}`, and `{}` waits for that: `no` or `on-failure` is needed",
+        shown(target.name),
+        target.spec.restart,
+        shown(waiting.name)
+    );
+    match restart {
+        Some(at) => at.fault_suggesting(rules::NEVER_COMPLETES, message, "no"),
+        None => target.fields.at.record_missing(
+            "restart",
+            rules::NEVER_COMPLETES,
+            Invalid::new(message).suggest("\"no\""),
+        ),
+    }
+}
+
+fn becomes_healthy(at: At<'_>, target: &ServiceRead<'_>) {
+    let has_check = matches!(
+        target.spec.healthcheck.as_ref().map(|check| &check.test),
+        Some(HealthTest::Command(_) | HealthTest::Shell(_))
+    );
+    if !has_check {
+        let message = format!(
+            "`{}` has no healthcheck here: healthy means running for 10 s, unless its image has one",
+            shown(target.name)
+        );
+        at.warn(rules::HEALTHY_WITHOUT_CHECK, message, None);
     }
 }
 
