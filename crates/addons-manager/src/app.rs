@@ -21,7 +21,7 @@ use crate::logins::{LoginError, logins};
 use crate::marketplace::Marketplace;
 use crate::reconciler::{self, Reconciler};
 use crate::runtime::ContainerRuntime;
-use crate::runtime::docker::{DockerRuntime, DockerSettings, DockerTls, PullSettings};
+use crate::runtime::docker::{DockerRuntime, DockerSettings, DockerTls, LoginFiles, PullSettings};
 use crate::state::{StateError, StateFolder};
 use crate::storage::{Storage, StorageError};
 
@@ -135,11 +135,22 @@ impl Parts {
                 ..PullSettings::default()
             },
             registries: logins(&config.registries, config.docker.config_file.as_deref())?,
+            login_files: Some(login_files(config)),
             ..DockerSettings::default()
         };
         let runtime = DockerRuntime::new(settings);
         Ok(Self { runtime: Arc::new(runtime.clone()), disk: Arc::new(runtime), clock })
     }
+}
+
+/// The files that logins come from, for those who read them anew.
+fn login_files(config: &Config) -> LoginFiles {
+    let (registries, config_file) = (config.registries.clone(), config.docker.config_file.clone());
+    let passwords = registries.values().filter_map(|registry| registry.password_file.clone());
+    let files = config_file.iter().cloned().chain(passwords).collect();
+    LoginFiles::new(files, move || {
+        logins(&registries, config_file.as_deref()).map_err(|error| error.to_string())
+    })
 }
 
 impl App {

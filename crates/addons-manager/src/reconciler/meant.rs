@@ -144,6 +144,7 @@ pub fn meant(
     ContainerMeant {
         name: service.container_name.clone(),
         image_tag: image.tag.clone(),
+        image_id: image.image_id.clone(),
         labels: identity.container_labels(desired, &service.service_name, nonce),
         image_volumes: image_volumes(desired, service, image),
         file_sources: identity

@@ -15,7 +15,7 @@ use super::{
     ChangeNeeded, ContainerMeant, ContainerRuntime, ContainerState, EngineFacts, EventMessage, EventObject,
     Health, InspectedContainer, InspectedImage, ListedAttachment, ListedContainer, ListedMount,
     ListedNetwork, ListedPort, ListedVolume, Listing, OwnContainerId, OwnNetworkId, OwnVolumeName,
-    PullProgress, RuntimeError, RuntimeEvent,
+    PullProgress, RuntimeError, RuntimeEvent, Surroundings,
 };
 use crate::domain::claim::addresses_overlap;
 use crate::domain::specification::{
@@ -73,6 +73,8 @@ struct Engine {
     exit_on_stop: i64,
     spoils_creates: Option<String>,
     hidden_ports: BTreeMap<String, ListedPort>,
+    host_names: BTreeMap<String, String>,
+    surroundings: Surroundings,
     listed_unhealthy: BTreeSet<String>,
     late_networks: BTreeSet<String>,
     vanishing_volume: Option<String>,
@@ -338,6 +340,16 @@ impl MemoryRuntime {
         engine.hidden_ports.insert(id.to_owned(), port);
     }
 
+    /// The host name that somebody else's container was given.
+    pub fn set_host_name(&self, id: &str, name: &str) {
+        self.engine().host_names.insert(id.to_owned(), name.to_owned());
+    }
+
+    /// What is around the engine.
+    pub fn set_surroundings(&self, surroundings: Surroundings) {
+        self.engine().surroundings = surroundings;
+    }
+
     /// Somebody else makes a network.
     pub fn foreign_network(&self, name: &str, labels: &[(&str, &str)]) -> String {
         let mut engine = self.engine();
@@ -542,7 +554,7 @@ fn image_id(digest: &str) -> String {
 }
 
 fn gone(operation: &str, object: &str) -> RuntimeError {
-    RuntimeError::Gone { operation: format!("{operation} {object}") }
+    RuntimeError::Gone { operation: format!("{operation} {object}"), message: "it is not there".to_owned() }
 }
 
 fn change_needed(operation: String, message: String, reason: ChangeNeeded) -> RuntimeError {
@@ -680,6 +692,11 @@ impl Engine {
                 .values()
                 .map(|attachment| (attachment.network_name.clone(), attachment.aliases.clone()))
                 .collect(),
+            host_name: container
+                .made_of
+                .as_ref()
+                .and_then(|(specification, _)| specification.settings.hostname.clone())
+                .or_else(|| self.host_names.get(id).cloned()),
             asked_ports: container.ports.clone(),
             limits: container.limits.clone(),
             differences: Vec::new(),
@@ -725,20 +742,23 @@ impl Engine {
             return Err(change_needed(operation, message, ChangeNeeded::NameTaken));
         }
         let Some(image) = self.image(&meant.image_tag).cloned() else {
-            return Err(RuntimeError::Gone { operation });
+            return Err(RuntimeError::Gone {
+                operation,
+                message: format!("No such image: {}", meant.image_tag),
+            });
         };
         // Another's namespace is looked for when it is joined at create.
         let unknown = matches!(&specification.network, NetworkMode::Service(service) if !meant.namespace_containers.contains_key(service));
         if unknown || meant.namespace_containers.values().any(|needed| !self.containers.contains_key(needed))
         {
-            return Err(RuntimeError::Gone { operation });
+            return Err(RuntimeError::Gone { operation, message: "No such container".to_owned() });
         }
         let mut networks = BTreeMap::new();
         if let NetworkMode::Networks(attachments) = &specification.network {
             for attachment in attachments {
                 let id = meant.network_ids.get(&attachment.network).cloned().unwrap_or_default();
                 if !self.networks.contains_key(&id) {
-                    return Err(RuntimeError::Gone { operation });
+                    return Err(RuntimeError::Gone { operation, message: format!("network {id} not found") });
                 }
                 let mut aliases: BTreeSet<String> = attachment.aliases.iter().cloned().collect();
                 aliases.extend(meant.courtesy_aliases.get(&attachment.network).cloned());
@@ -800,6 +820,13 @@ impl Engine {
             read_only,
         }));
         let mut labels = image.labels.clone();
+        // Those of ours that an image brings are emptied.
+        for (_, value) in labels
+            .iter_mut()
+            .filter(|(label, _)| label.starts_with("oak.") || label.starts_with("com.docker.compose."))
+        {
+            value.clear();
+        }
         labels.extend(specification.labels.clone());
         labels.extend(meant.labels.clone());
         let ports = specification
@@ -948,6 +975,11 @@ impl ContainerRuntime for MemoryRuntime {
         unless_lost(lost, inspected)
     }
 
+    async fn inspect_volume(&self, name: &str) -> Result<Option<ListedVolume>, RuntimeError> {
+        let (engine, lost) = self.call("inspect_volume", name, false)?;
+        unless_lost(lost, engine.volumes.get(name).cloned())
+    }
+
     async fn inspect_image(&self, reference: &str) -> Result<Option<InspectedImage>, RuntimeError> {
         let (engine, lost) = self.call("inspect_image", reference, false)?;
         unless_lost(lost, engine.image(reference).map(|image| image.inspected.clone()))
@@ -983,7 +1015,6 @@ impl ContainerRuntime for MemoryRuntime {
         progress: mpsc::Sender<PullProgress>,
     ) -> Result<InspectedImage, RuntimeError> {
         let (mut engine, lost) = self.call("pull", &image.digest, false)?;
-        let _ = progress.try_send(PullProgress { done_bytes: 1, total_bytes: 2 });
         let found = engine.registry.get(&image.digest).cloned();
         let id = found.unwrap_or_else(|| {
             Err(RuntimeError::Never {
@@ -994,6 +1025,7 @@ impl ContainerRuntime for MemoryRuntime {
         let pulled = engine.images.get_mut(&id).expect("what is published is known");
         let digest = format!("{}@{}", image.repository, image.digest);
         if !pulled.inspected.repo_digests.contains(&digest) {
+            let _ = progress.try_send(PullProgress { done_bytes: 1, total_bytes: 2 });
             pulled.inspected.repo_digests.push(digest);
         }
         let inspected = pulled.inspected.clone();
@@ -1233,6 +1265,10 @@ impl ContainerRuntime for MemoryRuntime {
         engine.volumes.remove(&name.0);
         engine.event(&self.clock, EventObject::Volume, &name.0, "destroy", &[]);
         unless_lost(lost, ())
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        self.engine().surroundings
     }
 
     fn events(&self) -> mpsc::Receiver<EventMessage> {

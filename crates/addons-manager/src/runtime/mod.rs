@@ -8,6 +8,7 @@ pub mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -185,6 +186,8 @@ pub struct InspectedContainer {
     pub restart: Option<RestartPolicy>,
     /// Aliases by network name, as asked at connect (the container's short id left out).
     pub aliases: BTreeMap<String, BTreeSet<String>>,
+    /// The host name that it was given: a further name on each of its networks. None where it is the short id, as by default.
+    pub host_name: Option<String>,
     /// Ports as they were asked for (`HostConfig.PortBindings`), also when not running.
     pub asked_ports: Vec<ListedPort>,
     /// Limits as they stand.
@@ -217,6 +220,8 @@ pub struct ContainerMeant {
     pub name: String,
     /// Local tag that the container is created from, `oak.local/<installation>:r<revision>-<service>`.
     pub image_tag: String,
+    /// The image that the tag stands for.
+    pub image_id: String,
     /// Ours; `oak.create` is the nonce.
     pub labels: BTreeMap<String, String>,
     /// Volumes of the image's `VOLUME`s that nothing is mounted on: target to the volume's name on the engine.
@@ -305,7 +310,7 @@ pub enum RuntimeError {
         /// Why not, in the engine's words.
         message: String,
         /// As the registry or engine asked for.
-        after: Option<std::time::Duration>,
+        after: Option<Duration>,
         /// The engine itself did not answer.
         engine_unreachable: bool,
     },
@@ -328,11 +333,22 @@ pub enum RuntimeError {
         message: String,
     },
     /// The object is not there (any more): success for a removal, a new pass for anything else.
-    #[error("{operation}: it is not there")]
+    #[error("{operation}: {message}")]
     Gone {
         /// What was asked.
         operation: String,
+        /// What is not there: the object itself, or one that it needs.
+        message: String,
     },
+}
+
+/// What around the engine decides over pulls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Bytes that are free on the engine's disk; `None` when it cannot be seen from here.
+    pub free_bytes: Option<u64>,
+    /// Another number when a file with logins of registries was changed.
+    pub logins: u64,
 }
 
 /// What has to change before a call can succeed.
@@ -364,6 +380,8 @@ pub trait ContainerRuntime: Send + Sync + 'static {
         specification: &ServiceSpecification,
         meant: &ContainerMeant,
     ) -> Result<Option<InspectedContainer>, RuntimeError>;
+    /// A volume by its name; `None` when it is not there. Also for those of others.
+    async fn inspect_volume(&self, name: &str) -> Result<Option<ListedVolume>, RuntimeError>;
     /// An image by tag, id or digest reference; `None` when it is not there.
     async fn inspect_image(&self, reference: &str) -> Result<Option<InspectedImage>, RuntimeError>;
     /// The digest that a name (`docker.io/library/nginx:1.27`) has in its registry now, as the engine sees that registry; nothing is pulled.
@@ -373,8 +391,8 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// The last lines of both streams of a container, oldest first.
     async fn logs(&self, id: &str, tail: usize) -> Result<String, RuntimeError>;
 
-    /// Pulls by digest with the credentials that are configured for the registry; sends progress; idle and total deadlines. Nothing is
-    /// asked of the registry when the digest is already there.
+    /// Pulls by digest with the credentials that are configured for the registry; idle and total deadlines. Nothing is asked of the registry
+    /// when the digest is already there, and only then no progress is sent.
     async fn pull(
         &self,
         image: &PinnedImage,
@@ -437,6 +455,15 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     async fn remove_network(&self, id: &OwnNetworkId) -> Result<(), RuntimeError>;
     /// Removes a volume of ours.
     async fn remove_volume(&self, name: &OwnVolumeName) -> Result<(), RuntimeError>;
+
+    /// How long the engine has left calls without an answer, counted from the first of them; `None` while it answers.
+    fn unanswered_for(&self) -> Option<Duration> {
+        None
+    }
+    /// What failed operations may wait for and no event tells of. Cheap enough to be asked every few seconds: the engine is not asked.
+    fn surroundings(&self) -> Surroundings {
+        Surroundings::default()
+    }
 
     /// Follows the engine's events for ever: reconnects with `since`, says `Lost` and `Connected`; ends when the receiver is dropped.
     fn events(&self) -> mpsc::Receiver<EventMessage>;

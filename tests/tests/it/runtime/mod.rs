@@ -106,6 +106,7 @@ pub(crate) async fn service(
     let meant = ContainerMeant {
         name: name.to_owned(),
         image_tag: tag,
+        image_id: id,
         labels: labels("nonce-1"),
         image_volumes: BTreeMap::new(),
         file_sources: BTreeMap::new(),

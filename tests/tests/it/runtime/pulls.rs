@@ -394,9 +394,15 @@ fn the_reserve_of_the_disk_is_left_alone() {
         let again = nix::mount::MsFlags::MS_REMOUNT;
         nix::mount::mount(None::<&str>, &folder, None::<&str>, again, Some(limit.as_str()))?;
         let watched = with_pulls(world, |pulls| pulls.disk_reserve_bytes = 200 * 1024 * 1024);
-        let outcome = tokio::join!(pull(&watched, &image), async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            std::fs::write(folder.join("ballast"), vec![0; 250 * 1024 * 1024])
+        let (sender, mut progress) = mpsc::channel(1000);
+        let outcome = tokio::join!(watched.pull(&image, sender), async {
+            // The pull has begun, and some of the layer has arrived.
+            while let Some(seen) = progress.recv().await {
+                if seen.done_bytes > 0 {
+                    return std::fs::write(folder.join("ballast"), vec![0; 250 * 1024 * 1024]);
+                }
+            }
+            panic!("the pull ended before anything had arrived");
         });
         outcome.1?;
         let words = outcome.0.as_ref().err().map(ToString::to_string).unwrap_or_default();

@@ -12,7 +12,7 @@ use bollard::models::{
 };
 use serde_json::{Map, Value};
 
-use super::inspect;
+use super::{create, inspect};
 use crate::domain::specification::{NetworkMode, ServiceSpecification};
 use crate::runtime::ContainerMeant;
 
@@ -183,12 +183,12 @@ impl Comparison<'_> {
     }
 
     /// Our own labels tell when the container was made: a later revision that leaves it alone has another `oak.revision`. Only those that
-    /// say what and whose it is are held to.
+    /// say what and whose it is are held to. One of our kind that the image brought is empty.
     fn labels(&self, found: &mut Differences, made: &ContainerConfig, image: Option<&ImageConfig>) {
         let made = made.labels.clone().unwrap_or_default();
         let ours: BTreeMap<&String, &String> = self.body.labels.iter().flatten().collect();
         for (name, value) in &ours {
-            if is_ours(name) && !HELD_LABELS.contains(&name.as_str()) {
+            if create::is_reserved(name) && !HELD_LABELS.contains(&name.as_str()) {
                 continue;
             }
             if made.get(*name) != Some(*value) {
@@ -198,11 +198,24 @@ impl Comparison<'_> {
         if let Some(image) = image {
             let of_image = image.labels.clone().unwrap_or_default();
             let unknown = made.iter().filter(|(name, value)| {
-                !is_ours(name) && !ours.contains_key(name) && of_image.get(*name) != Some(*value)
+                !create::is_reserved(name) && !ours.contains_key(name) && of_image.get(*name) != Some(*value)
             });
             let names: BTreeSet<&String> = unknown.map(|(name, _)| name).collect();
             for name in names {
                 found.add("Config.Labels", format!("{name} comes neither from us nor from the image"));
+            }
+            let claimed = made.iter().filter(|(name, value)| {
+                create::is_reserved(name)
+                    && !ours.contains_key(name)
+                    && !value.is_empty()
+                    && of_image.contains_key(*name)
+            });
+            let names: BTreeSet<&String> = claimed.map(|(name, _)| name).collect();
+            for name in names {
+                found.add(
+                    "Config.Labels",
+                    format!("{name} comes from the image, and says what only we can say"),
+                );
             }
         }
     }
@@ -399,10 +412,6 @@ pub(super) fn holds_pin(image: &ImageInspect, digest: &str) -> bool {
 
 /// Labels of ours that say what the container is and whose.
 const HELD_LABELS: &[&str] = &["oak.create", "oak.installation.id", "oak.service.name", "oak.spec.digest"];
-
-fn is_ours(label: &str) -> bool {
-    label.starts_with("oak.") || label.starts_with("com.docker.compose.")
-}
 
 #[derive(Default)]
 struct Differences(Vec<Difference>);

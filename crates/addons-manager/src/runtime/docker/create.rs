@@ -149,6 +149,36 @@ pub(super) fn container(
     })
 }
 
+/// Labels by whose presence another program takes a container for one of its own: Oakestra's monitor removes what it does not know, and
+/// `docker compose down` what it finds under the project. An engine lets a label of an image be emptied and not be taken away.
+const TAKEN_BY_PRESENCE: &[&str] = &["oak.addon.id", "com.docker.compose.config-hash"];
+
+/// Labels that are ours to set: what an image brings of them says nothing of the container.
+pub(super) fn is_reserved(label: &str) -> bool {
+    label.starts_with("oak.") || label.starts_with("com.docker.compose.")
+}
+
+/// Empties every label of ours that comes with the image and that we do not set. An error for one that must not be there at all.
+pub(super) fn empty_image_labels(
+    labels: &mut HashMap<String, String>,
+    of_image: &HashMap<String, String>,
+    operation: &str,
+) -> Result<(), RuntimeError> {
+    if let Some(label) = TAKEN_BY_PRESENCE.iter().find(|label| of_image.contains_key(**label)) {
+        return Err(RuntimeError::Never {
+            operation: operation.to_owned(),
+            message: format!(
+                "the image has the label {label}, by which another program would take its container for one of its own and remove it; build \
+                 the image without that label"
+            ),
+        });
+    }
+    for label in of_image.keys().filter(|label| is_reserved(label)) {
+        labels.entry(label.clone()).or_default();
+    }
+    Ok(())
+}
+
 /// The descriptor's labels and ours, which nothing overrides.
 fn labels(own: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> HashMap<String, String> {
     own.iter().chain(ours).map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -188,7 +218,8 @@ pub(super) fn network_id<'a>(
     meant: &'a ContainerMeant,
 ) -> Result<&'a String, RuntimeError> {
     meant.network_ids.get(&attachment.network).ok_or_else(|| RuntimeError::Gone {
-        operation: format!("create container {}: network {}", meant.name, attachment.network),
+        operation: format!("create container {}", meant.name),
+        message: format!("network {} is not there", attachment.network),
     })
 }
 
@@ -233,7 +264,8 @@ fn joined(
     operation: &impl Fn() -> String,
 ) -> Result<String, RuntimeError> {
     let id = meant.namespace_containers.get(service).ok_or_else(|| RuntimeError::Gone {
-        operation: format!("{}: the container of service {service}, whose namespace it uses", operation()),
+        operation: operation(),
+        message: format!("the container of service {service}, whose namespace it uses, is not there"),
     })?;
     Ok(format!("container:{id}"))
 }

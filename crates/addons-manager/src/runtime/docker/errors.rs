@@ -122,7 +122,7 @@ impl Failure {
             }
             Verdict::Wait(reason) => RuntimeError::WaitForChange { operation, message, reason },
             Verdict::Never => RuntimeError::Never { operation, message },
-            Verdict::Gone => RuntimeError::Gone { operation },
+            Verdict::Gone => RuntimeError::Gone { operation, message },
         }
     }
 }

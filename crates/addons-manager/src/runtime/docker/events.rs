@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
+use super::Inner;
 use super::errors::Failure;
-use super::{Inner, within};
 use crate::runtime::{EventMessage, EventObject, RuntimeEvent};
 
 /// What we look at. There is no label filter, since networks and volumes carry none in their events, and `exec_*` is left out: each health
@@ -125,7 +125,7 @@ async fn session(
     tokio::select! {
         biased;
         item = stream.next() => first = Some(item),
-        pong = within(inner.settings.timeouts.read, docker.ping()) => {
+        pong = inner.within(inner.settings.timeouts.read, docker.ping()) => {
             if let Err(failure) = pong {
                 return closed(failure);
             }
@@ -140,7 +140,8 @@ async fn session(
         take(event, memory, queue);
     }
 
-    let heartbeat = heartbeat(inner);
+    // A connection to an engine that hangs, or whose machine is gone, breaks by itself late or never.
+    let heartbeat = inner.falls_silent();
     tokio::pin!(heartbeat);
     loop {
         tokio::select! {
@@ -165,24 +166,9 @@ fn broken(item: Option<Result<EngineEvent, bollard::errors::Error>>) -> Failure 
     }
 }
 
-/// Ends when the engine no longer answers: a connection to one that hangs, or whose machine is gone, breaks by itself late or never.
-async fn heartbeat(inner: &Inner) -> Failure {
-    loop {
-        tokio::time::sleep(inner.settings.timeouts.heartbeat).await;
-        match inner.client() {
-            Ok(docker) => {
-                if let Err(failure) = within(inner.settings.timeouts.read, docker.ping()).await {
-                    return failure;
-                }
-            }
-            Err(failure) => return failure,
-        }
-    }
-}
-
 /// The engine's clock, which `since` is read by.
 async fn engine_time_ns(inner: &Inner) -> Result<i64, Failure> {
-    let info = within(inner.settings.timeouts.read, inner.client()?.info()).await?;
+    let info = inner.within(inner.settings.timeouts.read, inner.client()?.info()).await?;
     let text = info.system_time.unwrap_or_default();
     let time = OffsetDateTime::parse(&text, &Rfc3339)
         .map_err(|error| Failure::Garbled(format!("the engine's time {text:?}: {error}")))?;

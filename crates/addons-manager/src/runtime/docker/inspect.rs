@@ -56,6 +56,7 @@ pub(super) fn container(answer: &ContainerInspectResponse) -> InspectedContainer
             .iter()
             .map(|(name, endpoint)| (name.clone(), aliases(endpoint, answer, &BTreeSet::new())))
             .collect(),
+        host_name: host_name(answer),
         asked_ports: host.port_bindings.as_ref().map(ports).unwrap_or_default(),
         limits: limits(&host),
         differences: Vec::new(),
@@ -156,6 +157,13 @@ pub(super) fn aliases(
         .filter(|alias| wanted.contains(*alias) || !added(alias))
         .cloned()
         .collect()
+}
+
+/// The host name that somebody chose. The engine makes it an alias on every network.
+fn host_name(made: &ContainerInspectResponse) -> Option<String> {
+    let id = made.id.as_deref().unwrap_or_default();
+    let name = made.config.as_ref()?.hostname.as_deref()?;
+    (!name.is_empty() && !(name.len() == SHORT_ID && id.starts_with(name))).then(|| name.to_owned())
 }
 
 /// Digits of the id that engines show and use as host name.
@@ -271,6 +279,15 @@ mod tests {
         let names = ["db", "0123456789ab", "box"].map(str::to_owned);
         let endpoint = EndpointSettings { aliases: Some(names.to_vec()), ..EndpointSettings::default() };
         assert_eq!(aliases(&endpoint, &made, &BTreeSet::new()), ["db".to_owned()].into());
+        assert_eq!(host_name(&made).as_deref(), Some("box"), "and a name on its networks all the same");
+        let by_default = ContainerInspectResponse {
+            config: Some(ContainerConfig {
+                hostname: Some("0123456789ab".to_owned()),
+                ..ContainerConfig::default()
+            }),
+            ..made.clone()
+        };
+        assert_eq!(host_name(&by_default), None);
         assert_eq!(
             aliases(&endpoint, &made, &["box".to_owned()].into()),
             ["box".to_owned(), "db".to_owned()].into()

@@ -11,7 +11,9 @@ mod errors;
 mod events;
 mod inspect;
 mod list;
+mod logins;
 mod pull;
+mod silence;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -36,10 +38,12 @@ use tokio::sync::mpsc;
 
 use self::compare::Comparison;
 use self::errors::{Asked, Failure};
-pub use self::pull::{PullSettings, RegistryLogin};
+pub use self::logins::{LoginFiles, RegistryLogin};
+pub use self::pull::PullSettings;
 use super::{
     ContainerMeant, ContainerRuntime, EngineFacts, EventMessage, InspectedContainer, InspectedImage,
     ListedVolume, Listing, OwnContainerId, OwnNetworkId, OwnVolumeName, PullProgress, RuntimeError,
+    Surroundings,
 };
 use crate::domain::specification::{
     NetworkAttachment, NetworkMode, NetworkSpecification, PinnedImage, Resources, RestartPolicy,
@@ -71,6 +75,8 @@ pub struct DockerSettings {
     pub pulls: PullSettings,
     /// Logins by registry, as the configuration or Docker's `config.json` names it.
     pub registries: BTreeMap<String, RegistryLogin>,
+    /// Where they came from: read anew when a file has changed.
+    pub login_files: Option<LoginFiles>,
 }
 
 impl DockerSettings {
@@ -108,8 +114,10 @@ pub struct DockerTimeouts {
     pub stop_beyond_grace: Duration,
     /// Reading logs.
     pub logs: Duration,
-    /// Pause between two questions whether the engine is still there, while events are followed.
+    /// Pause between two questions whether the engine is still there, while events are followed and while a call is silent.
     pub heartbeat: Duration,
+    /// How long it may take to say so: beyond it the engine counts as away, however long the call itself may take.
+    pub ping: Duration,
 }
 
 impl Default for DockerTimeouts {
@@ -120,7 +128,8 @@ impl Default for DockerTimeouts {
             start: Duration::from_secs(180),
             stop_beyond_grace: Duration::from_secs(30),
             logs: Duration::from_secs(20),
-            heartbeat: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(5),
+            ping: Duration::from_secs(10),
         }
     }
 }
@@ -136,6 +145,8 @@ struct Inner {
     settings: DockerSettings,
     client: OnceLock<Docker>,
     pulls: pull::Pulls,
+    logins: logins::Logins,
+    silence: silence::Silence,
     images: moka::sync::Cache<String, Arc<ImageInspect>>,
     facts: RwLock<Option<Arc<Facts>>>,
 }
@@ -154,11 +165,14 @@ impl DockerRuntime {
     pub fn new(settings: DockerSettings) -> Self {
         let pulls = pull::Pulls::new(settings.pulls.parallel);
         let images = moka::sync::Cache::new(KEPT_IMAGES);
+        let logins = logins::Logins::new(settings.registries.clone(), settings.login_files.clone());
         Self {
             inner: Arc::new(Inner {
                 settings,
                 client: OnceLock::new(),
                 pulls,
+                logins,
+                silence: silence::Silence::default(),
                 images,
                 facts: RwLock::default(),
             }),
@@ -173,17 +187,6 @@ impl DockerRuntime {
             .await
             .map_err(|failure| failure.into_error("look at the engine's disk", Asked::Read))?;
         Ok(disk::EngineDisk::of(&facts.root_dir, self.inner.settings.engine_is_local()).free_bytes())
-    }
-}
-
-/// Waits for a call at most so long.
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, bollard::errors::Error>>,
-) -> Result<T, Failure> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(outcome) => outcome.map_err(Failure::from),
-        Err(_) => Err(Failure::Deadline(limit)),
     }
 }
 
@@ -208,12 +211,12 @@ impl Inner {
     /// `None` when it is not there.
     async fn raw_container(&self, id: &str) -> Result<Option<ContainerInspectResponse>, Failure> {
         let call = self.client()?.inspect_container(id, None::<InspectContainerOptions>);
-        absent(within(self.settings.timeouts.read, call).await)
+        absent(self.within(self.settings.timeouts.read, call).await)
     }
 
     /// `None` when it is not there.
     async fn raw_image(&self, reference: &str) -> Result<Option<ImageInspect>, Failure> {
-        absent(within(self.settings.timeouts.read, self.client()?.inspect_image(reference)).await)
+        absent(self.within(self.settings.timeouts.read, self.client()?.inspect_image(reference)).await)
     }
 
     /// An image by id, from memory where it is known and `is_enough` says that nothing newer is needed.
@@ -244,7 +247,7 @@ impl Inner {
         let docker = self.client()?;
         let limit = self.settings.timeouts.read;
         let (version, info) =
-            tokio::try_join!(within(limit, docker.version()), within(limit, docker.info()))?;
+            tokio::try_join!(self.within(limit, docker.version()), self.within(limit, docker.info()))?;
         let platform = format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default());
         // An engine that says nothing is taken to be able: then a limit that is not kept is a difference.
         let able = |said: Option<bool>| said.unwrap_or(true);
@@ -285,7 +288,7 @@ impl Inner {
         let operation = format!("create container {}", meant.name);
         let docker = self.client().map_err(|failure| failure.into_error(&operation, Asked::Change))?;
         let probe = docker.create_container(None, create::probe_of_paths(&meant.image_tag, &paths));
-        match within(self.settings.timeouts.change, probe).await {
+        match self.within(self.settings.timeouts.change, probe).await {
             Err(failure) if failure.says("bind source path does not exist") => {
                 Err(failure.into_error(&operation, Asked::Change))
             }
@@ -354,9 +357,9 @@ impl ContainerRuntime for DockerRuntime {
             let limit = self.inner.settings.timeouts.read;
             let all = ListContainersOptionsBuilder::new().all(true).build();
             tokio::try_join!(
-                within(limit, docker.list_containers(Some(all))),
-                within(limit, docker.list_networks(None::<ListNetworksOptions>)),
-                within(limit, docker.list_volumes(None::<ListVolumesOptions>)),
+                self.inner.within(limit, docker.list_containers(Some(all))),
+                self.inner.within(limit, docker.list_networks(None::<ListNetworksOptions>)),
+                self.inner.within(limit, docker.list_volumes(None::<ListVolumesOptions>)),
             )
         };
         let (containers, networks, volumes) =
@@ -403,6 +406,17 @@ impl ContainerRuntime for DockerRuntime {
         inspected.limits = inspect::limits_as_meant(inspected.limits, &specification.resources, &fields);
         inspected.differences = differences.into_iter().map(|difference| difference.words).collect();
         Ok(Some(inspected))
+    }
+
+    async fn inspect_volume(&self, name: &str) -> Result<Option<ListedVolume>, RuntimeError> {
+        let looked = async {
+            let call = self.inner.client()?.inspect_volume(name);
+            absent(self.inner.within(self.inner.settings.timeouts.read, call).await)
+        };
+        let found = looked
+            .await
+            .map_err(|failure: Failure| failure.into_error(&format!("inspect volume {name}"), Asked::Read))?;
+        Ok(found.map(list::volume))
     }
 
     async fn inspect_image(&self, reference: &str) -> Result<Option<InspectedImage>, RuntimeError> {
@@ -475,13 +489,13 @@ impl ContainerRuntime for DockerRuntime {
         let limit = self.inner.settings.timeouts.change;
         let removed = async {
             let docker = self.inner.client()?;
-            unless(within(limit, remove(docker, tag.to_owned())).await, |failure| {
+            unless(self.inner.within(limit, remove(docker, tag.to_owned())).await, |failure| {
                 failure.is_not_there() || in_use(failure)
             })?;
             let left = self.inner.raw_image(&image.id).await?;
             // The digest under which it was pulled is no reason to keep an image that nobody has a name for.
             if left.is_some_and(|left| left.repo_tags.unwrap_or_default().is_empty()) {
-                unless(within(limit, remove(docker, image.id.clone())).await, |failure| {
+                unless(self.inner.within(limit, remove(docker, image.id.clone())).await, |failure| {
                     failure.is_not_there() || in_use(failure)
                 })?;
             }
@@ -495,10 +509,16 @@ impl ContainerRuntime for DockerRuntime {
         specification: &ServiceSpecification,
         meant: &ContainerMeant,
     ) -> Result<String, RuntimeError> {
-        let body = create::container(specification, meant)?;
+        let operation = format!("create container {}", meant.name);
+        let mut body = create::container(specification, meant)?;
+        // What was made is compared with the image afterwards, from memory then.
+        let image = self.inner.known_image(&meant.image_id, |_| true).await;
+        let image = image.map_err(|failure| failure.into_error(&operation, Asked::Read))?;
+        if let Some(of_image) = image.as_ref().and_then(|image| image.config.as_ref()?.labels.as_ref()) {
+            create::empty_image_labels(body.labels.get_or_insert_default(), of_image, &operation)?;
+        }
         self.inner.check_bound_paths(specification, meant).await?;
         let options = CreateContainerOptionsBuilder::new().name(&meant.name).build();
-        let operation = format!("create container {}", meant.name);
         let created = self.change(|docker| docker.create_container(Some(options), body), &operation).await?;
         for warning in &created.warnings {
             tracing::warn!(container.name = %meant.name, warning, "the engine made a container with a warning");
@@ -539,7 +559,7 @@ impl ContainerRuntime for DockerRuntime {
     async fn start(&self, id: &OwnContainerId) -> Result<(), RuntimeError> {
         let started = async {
             let call = self.inner.client()?.start_container(&id.0, None::<StartContainerOptions>);
-            within(self.inner.settings.timeouts.start, call).await
+            self.inner.within(self.inner.settings.timeouts.start, call).await
         };
         started
             .await
@@ -562,11 +582,13 @@ impl ContainerRuntime for DockerRuntime {
             let grace = Duration::from_secs(u64::try_from(grace_s.unwrap_or(ENGINE_GRACE_S)).unwrap_or(0));
             let limit = grace.saturating_add(self.inner.settings.timeouts.stop_beyond_grace);
             let options = options.build();
-            match within(limit, docker.stop_container(&id.0, Some(options.clone()))).await {
+            match self.inner.within(limit, docker.stop_container(&id.0, Some(options.clone()))).await {
                 // A frozen process hears no signal.
                 Err(failure) if failure.says("is paused") => {
-                    within(self.inner.settings.timeouts.change, docker.unpause_container(&id.0)).await?;
-                    within(limit, docker.stop_container(&id.0, Some(options))).await
+                    self.inner
+                        .within(self.inner.settings.timeouts.change, docker.unpause_container(&id.0))
+                        .await?;
+                    self.inner.within(limit, docker.stop_container(&id.0, Some(options))).await
                 }
                 outcome => outcome,
             }
@@ -616,7 +638,7 @@ impl ContainerRuntime for DockerRuntime {
         let body = NetworkConnectRequest { container: id.0.clone(), endpoint_config: Some(endpoint) };
         let connected = async {
             let limit = self.inner.settings.timeouts.change;
-            match within(limit, self.inner.client()?.connect_network(network_id, body)).await {
+            match self.inner.within(limit, self.inner.client()?.connect_network(network_id, body)).await {
                 // Either this container is there already, or one that died left its end behind: only the container itself tells.
                 Err(failure)
                     if failure.says("already exists in network")
@@ -655,9 +677,26 @@ impl ContainerRuntime for DockerRuntime {
         let operation = format!("remove volume {}", name.0);
         let already = Failure::is_not_there;
         let removed = async {
-            unless(within(self.inner.settings.timeouts.change, call(self.inner.client()?)).await, already)
+            unless(
+                self.inner.within(self.inner.settings.timeouts.change, call(self.inner.client()?)).await,
+                already,
+            )
         };
         removed.await.map_err(|failure: Failure| failure.into_error(&operation, Asked::Change))
+    }
+
+    fn unanswered_for(&self) -> Option<Duration> {
+        self.inner.silence.since_first()
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let facts = self.inner.facts.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let disk =
+            facts.map(|facts| disk::EngineDisk::of(&facts.root_dir, self.inner.settings.engine_is_local()));
+        Surroundings {
+            free_bytes: disk.and_then(|disk| disk.free_bytes()),
+            logins: self.inner.logins.fingerprint(),
+        }
     }
 
     fn events(&self) -> mpsc::Receiver<EventMessage> {
@@ -685,7 +724,9 @@ impl DockerRuntime {
     where
         F: Future<Output = Result<T, bollard::errors::Error>>,
     {
-        let changed = async { within(self.inner.settings.timeouts.change, call(self.inner.client()?)).await };
+        let changed = async {
+            self.inner.within(self.inner.settings.timeouts.change, call(self.inner.client()?)).await
+        };
         changed.await.map_err(|failure| failure.into_error(operation, Asked::Change))
     }
 
@@ -700,7 +741,10 @@ impl DockerRuntime {
         F: Future<Output = Result<(), bollard::errors::Error>>,
     {
         let changed = async {
-            unless(within(self.inner.settings.timeouts.change, call(self.inner.client()?)).await, already)
+            unless(
+                self.inner.within(self.inner.settings.timeouts.change, call(self.inner.client()?)).await,
+                already,
+            )
         };
         changed.await.map_err(|failure| failure.into_error(operation, Asked::Change))
     }

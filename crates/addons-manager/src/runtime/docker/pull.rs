@@ -6,15 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::auth::DockerCredentials;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use futures_util::{FutureExt as _, StreamExt as _};
-use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::errors::{Asked, Failure};
+use super::logins::credentials;
 use super::{Inner, compare, disk, inspect};
 use crate::domain::specification::PinnedImage;
 use crate::runtime::{ChangeNeeded, InspectedImage, PullProgress, RuntimeError};
@@ -44,20 +43,6 @@ impl Default for PullSettings {
             disk_interval: Duration::from_millis(500),
         }
     }
-}
-
-/// How to log in to a registry.
-#[derive(Debug, Clone)]
-pub enum RegistryLogin {
-    /// Name and password.
-    Password {
-        /// The account.
-        username: String,
-        /// Its password or access token.
-        password: SecretString,
-    },
-    /// What `docker login` leaves in `config.json` for registries with token logins.
-    IdentityToken(SecretString),
 }
 
 type Flight = Shared<BoxFuture<'static, Result<InspectedImage, RuntimeError>>>;
@@ -97,20 +82,26 @@ impl Pulls {
     }
 }
 
-/// Pulls, or joins a pull of the same image. Progress is sent as long as there is room for it: a reader that is late gets the next one.
+/// Pulls, or joins a pull of the same image. Progress is sent as long as there is room for it: a reader that is late gets the next one. What
+/// is there already has none.
 pub(super) async fn pull(
     inner: &Arc<Inner>,
     image: &PinnedImage,
     progress: mpsc::Sender<PullProgress>,
 ) -> Result<InspectedImage, RuntimeError> {
     let (mut flight, mut watched) = inner.pulls.join(inner, image);
+    let mut transferred = false;
     loop {
         tokio::select! {
             outcome = &mut flight => {
-                let _ = progress.try_send(*watched.borrow());
+                // Without a sender any more, an error says that nothing is new.
+                if transferred || watched.has_changed().unwrap_or(false) {
+                    let _ = progress.try_send(*watched.borrow());
+                }
                 return outcome;
             }
             Ok(()) = watched.changed() => {
+                transferred = true;
                 let _ = progress.try_send(*watched.borrow_and_update());
             }
         }
@@ -157,11 +148,11 @@ pub(super) async fn registry_digest(
     tag: &str,
 ) -> Result<String, RuntimeError> {
     let operation = format!("look up {repository}:{tag} in its registry");
-    let login = credentials(&inner.settings.registries, repository);
+    let login = credentials(&inner.logins.current(), repository);
     let reference = format!("{repository}:{tag}");
     let answer = async {
         let client = inner.client()?;
-        super::within(inner.settings.timeouts.change, client.inspect_registry_image(&reference, login)).await
+        inner.within(inner.settings.timeouts.change, client.inspect_registry_image(&reference, login)).await
     };
     let found = answer.await.map_err(|failure: Failure| failure.into_error(&operation, Asked::Pull))?;
     found
@@ -240,11 +231,12 @@ async fn transfer(
         return Err(no_room(words));
     }
 
+    progress.send_modify(|_| ());
     // `tag` takes a digest too; without one the engine would pull every tag.
     let options = CreateImageOptionsBuilder::new().from_image(&image.repository).tag(&image.digest);
     let options = options.platform(image.platform.as_deref().unwrap_or_default()).build();
     let docker = inner.client().map_err(refused)?;
-    let login = credentials(&inner.settings.registries, &image.repository);
+    let login = credentials(&inner.logins.current(), &image.repository);
     let mut stream = docker.create_image(Some(options), None, login).boxed();
     let mut layers = Layers::new(image.bytes);
     let mut look = tokio::time::interval(settings.disk_interval);
@@ -360,47 +352,6 @@ impl Layers {
     }
 }
 
-/// The login for the registry of a repository, if there is one.
-fn credentials(logins: &BTreeMap<String, RegistryLogin>, repository: &str) -> Option<DockerCredentials> {
-    let registry = registry_of(repository);
-    let login = logins.iter().find(|(host, _)| registry_key(host) == registry)?.1;
-    let serveraddress =
-        Some(if registry == HUB { "https://index.docker.io/v1/".to_owned() } else { registry.to_owned() });
-    Some(match login {
-        RegistryLogin::Password { username, password } => DockerCredentials {
-            username: Some(username.clone()),
-            password: Some(password.expose_secret().to_owned()),
-            serveraddress,
-            ..DockerCredentials::default()
-        },
-        RegistryLogin::IdentityToken(token) => DockerCredentials {
-            identitytoken: Some(token.expose_secret().to_owned()),
-            serveraddress,
-            ..DockerCredentials::default()
-        },
-    })
-}
-
-const HUB: &str = "docker.io";
-
-/// As Docker reads references: the first part is a host when it has a dot, a colon, or is `localhost`.
-fn registry_of(repository: &str) -> &str {
-    match repository.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => registry_key(host),
-        _ => HUB,
-    }
-}
-
-/// A registry as a configuration names it: with a scheme and a path (`https://index.docker.io/v1/`), or by its host alone.
-fn registry_key(name: &str) -> &str {
-    let name = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
-    let host = name.split('/').next().unwrap_or(name);
-    match host {
-        "index.docker.io" | "registry-1.docker.io" => HUB,
-        host => host,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,28 +420,5 @@ mod tests {
         for (asked, host, has, expected) in table {
             assert_eq!(platform_fits(asked, host, has), expected, "{asked:?} {host} {has}");
         }
-    }
-
-    #[test]
-    fn a_login_is_found_however_the_registry_is_written() {
-        let password =
-            || RegistryLogin::Password { username: "me".to_owned(), password: SecretString::from("x") };
-        let logins = BTreeMap::from([
-            ("https://index.docker.io/v1/".to_owned(), password()),
-            ("localhost:5000".to_owned(), RegistryLogin::IdentityToken(SecretString::from("t"))),
-        ]);
-        let hub = credentials(&logins, "docker.io/library/nginx").expect("a login");
-        assert_eq!(
-            (hub.username.as_deref(), hub.serveraddress.as_deref()),
-            (Some("me"), Some("https://index.docker.io/v1/"))
-        );
-        assert!(credentials(&logins, "library/nginx").is_some());
-        let local = credentials(&logins, "localhost:5000/x/y").expect("a login");
-        assert_eq!(
-            (local.identitytoken.as_deref(), local.serveraddress.as_deref()),
-            (Some("t"), Some("localhost:5000"))
-        );
-        assert!(credentials(&logins, "ghcr.io/x/y").is_none());
-        assert!(credentials(&logins, "localhost:5001/x").is_none());
     }
 }
