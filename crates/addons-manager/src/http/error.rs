@@ -29,7 +29,7 @@ pub(super) fn storage(error: StorageError) -> Problem {
     match error {
         StorageError::Query { what, source } if service_kit::db::is_unavailable(&source) => {
             Problem::unavailable(
-                "database-busy",
+                "database-away",
                 "the state of this manager does not answer now",
                 REMOVAL_RETRY,
             )
