@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use addon_client::VolumesChoice;
+use addon_client::{Timestamp, VolumesChoice};
 use ipnet::IpNet;
 
 use crate::domain::claim::{Claim, addresses_overlap, subnets_overlap};
-use crate::domain::installation::{Desired, InstallationId, KeptVolume};
-use crate::domain::specification::{RevisionSpecification, VolumeSpecification};
+use crate::domain::installation::{Desired, InstallationId, KeptVolume, VolumeOrigin};
+use crate::domain::specification::{RevisionSpecification, SharedNetwork, VolumeSpecification};
 use crate::reconciler::state::NONCE_LABEL;
 use crate::resolve::choose::TakenPort;
-use crate::runtime::{ListedVolume, Listing};
+use crate::runtime::{ListedContainer, ListedNetwork, ListedVolume, Listing};
 use crate::storage::installations::Occupied;
 
 /// Something that cannot be had.
@@ -49,6 +49,23 @@ pub enum Holder {
         /// The name under which it was installed.
         installation: String,
     },
+    /// Something that carries the labels of an installation, and that the database does not prove: it was lost, or restored.
+    Left {
+        /// `container`, `network`, `volume`.
+        kind: &'static str,
+        /// Its id on the engine; of a volume its name.
+        id: String,
+        /// Its name.
+        name: String,
+        /// The addon that it was made for, by its label.
+        addon: String,
+        /// The installation that it was made for, by its label.
+        installation: String,
+        /// The name of that one, where the database knows it.
+        known_as: Option<String>,
+    },
+    /// Nobody: what belongs to somebody else and is only used is not there.
+    Missing,
     /// A kept volume that was made in another way than it is asked for now.
     KeptDiffers,
     /// A process of the host.
@@ -88,7 +105,38 @@ impl Conflict {
                 self.wanted.value()
             ),
             Holder::Process => format!("{what} is in use by a process of the host"),
+            Holder::Missing => {
+                let kind = self.wanted.kind();
+                format!(
+                    "{what}, which the addon uses and does not make, is not there: make it first (docker {kind} create {})",
+                    self.wanted.value()
+                )
+            }
+            Holder::Left { kind, id, name, installation, known_as: Some(known_as), .. } => format!(
+                "{what} is held by {kind} `{name}`, which carries the labels of installation `{known_as}` ({installation}) and stands in no row \
+                 of this manager's database: give it back to that one with POST /api/v1/host/foreign/{id}/adopt \
+                 {{\"installation\": \"{installation}\"}}, or remove it ({})",
+                removal(kind, name)
+            ),
+            Holder::Left { kind: "volume", name, addon, installation, .. } => format!(
+                "{what} holds data of an installation of addon `{addon}` ({installation}) that this manager's database does not know: send \
+                 \"volumes\": \"kept\" to install with that data, or delete it ({})",
+                removal("volume", name)
+            ),
+            Holder::Left { kind, name, addon, installation, .. } => format!(
+                "{what} is held by {kind} `{name}`, which was made for an installation of addon `{addon}` ({installation}) that this manager's \
+                 database does not know: bring that database back from a backup, and it is taken in as it is; or remove it ({}) and install again",
+                removal(kind, name)
+            ),
         }
+    }
+}
+
+/// How a person removes it.
+fn removal(kind: &str, name: &str) -> String {
+    match kind {
+        "container" => format!("docker rm -f {name}"),
+        kind => format!("docker {kind} rm {name}"),
     }
 }
 
@@ -151,7 +199,104 @@ pub fn kept_volumes(
             (Some(_), true) => plan.taken_back.push(volume.clone()),
         }
     }
+    if choice == Some(VolumesChoice::Kept) {
+        for (volume, same) in of_a_lost_database(addon, name, revision, world) {
+            match same {
+                true => plan.taken_back.push(volume),
+                false => plan.conflicts.push(conflict(&volume, Holder::KeptDiffers)),
+            }
+        }
+    }
     plan
+}
+
+/// Volumes that carry the labels of this addon, under names that this installation gives to its own, and that no row knows: with each whether
+/// it is made as it is wanted now. Labels can be copied, so these come back only to a person who asks for what was kept.
+fn of_a_lost_database(
+    addon: &str,
+    name: &str,
+    revision: &RevisionSpecification,
+    world: World<'_>,
+) -> Vec<(KeptVolume, bool)> {
+    let prefix = format!("{name}_");
+    let listed = world.listing.volumes.iter().filter(|listed| {
+        let claim = Claim::Volume(listed.name.clone());
+        listed.name.starts_with(&prefix)
+            && listed.labels.get("oak.addon").is_some_and(|of| of == addon)
+            && of_installation(&claim, world.occupied).is_none()
+            && world.occupied.kept.iter().all(|kept| kept.name != listed.name)
+            && matches!(
+                left("volume", &listed.name, &listed.name, &listed.labels, world.occupied),
+                Some(Holder::Left { known_as: None, .. })
+            )
+    });
+    listed
+        .filter_map(|listed| {
+            let nonce = listed.labels.get(NONCE_LABEL)?.clone();
+            let wanted = revision.volumes.get(&listed.name);
+            let origin = match wanted {
+                Some(VolumeSpecification { key: Some(_), .. }) => VolumeOrigin::Declared,
+                Some(_) => VolumeOrigin::Anonymous,
+                None => VolumeOrigin::Image,
+            };
+            let same = wanted.is_none_or(|wanted| is_made_so(listed, wanted));
+            let specification = wanted.cloned().unwrap_or_else(|| VolumeSpecification {
+                key: None,
+                driver: listed.driver.clone(),
+                driver_opts: listed.options.clone(),
+                labels: BTreeMap::new(),
+            });
+            let volume = KeptVolume {
+                name: listed.name.clone(),
+                nonce,
+                addon: addon.to_owned(),
+                installation_name: name.to_owned(),
+                origin,
+                service: String::new(),
+                specification,
+                kept_at: Timestamp::from_millis(0),
+            };
+            Some((volume, same))
+        })
+        .collect()
+}
+
+/// Who has it, by the labels of an installation that it carries.
+fn left(
+    kind: &'static str,
+    id: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    occupied: &Occupied,
+) -> Option<Holder> {
+    let installation = labels.get("oak.installation.id")?;
+    labels.get(NONCE_LABEL)?;
+    let known = occupied.installations.iter().find(|present| present.id.to_string() == *installation);
+    Some(Holder::Left {
+        kind,
+        id: id.to_owned(),
+        name: name.to_owned(),
+        addon: labels.get("oak.addon").cloned().unwrap_or_default(),
+        installation: installation.clone(),
+        known_as: known.map(|present| present.name.clone()),
+    })
+}
+
+/// What the addon only uses, and what nobody has: networks and volumes of others that are not there.
+pub fn missing(revision: &RevisionSpecification, listing: &Listing) -> Vec<Conflict> {
+    let networks = revision
+        .shared_networks
+        .iter()
+        .filter(|(name, shared)| {
+            **shared == SharedNetwork::External && listing.networks.iter().all(|listed| listed.name != **name)
+        })
+        .map(|(name, _)| Claim::Network(name.clone()));
+    let volumes = revision
+        .external_volumes
+        .iter()
+        .filter(|name| listing.volumes.iter().all(|listed| listed.name != **name))
+        .map(|name| Claim::Volume(name.clone()));
+    networks.chain(volumes).map(|wanted| Conflict { wanted, holder: Holder::Missing }).collect()
 }
 
 fn is_made_so(listed: &ListedVolume, wanted: &VolumeSpecification) -> bool {
@@ -182,12 +327,18 @@ fn of_installation(claim: &Claim, occupied: &Occupied) -> Option<Holder> {
 
 fn of_engine(claim: &Claim, own: &BTreeSet<&str>, world: World<'_>) -> Option<Holder> {
     let listing = world.listing;
+    let container_holder = |container: &ListedContainer| {
+        left("container", &container.id, &container.name, &container.labels, world.occupied)
+            .unwrap_or_else(|| Holder::Container(container.name.clone()))
+    };
+    let network_holder = |network: &ListedNetwork| {
+        left("network", &network.id, &network.name, &network.labels, world.occupied)
+            .unwrap_or_else(|| Holder::Network(network.name.clone()))
+    };
     match claim {
-        Claim::ContainerName(name) => listing
-            .containers
-            .iter()
-            .find(|container| container.name == *name)
-            .map(|container| Holder::Container(container.name.clone())),
+        Claim::ContainerName(name) => {
+            listing.containers.iter().find(|container| container.name == *name).map(container_holder)
+        }
         Claim::HostPort { ip, port, protocol } => {
             let publishes = |listed: &&crate::runtime::ListedPort| {
                 listed.host_port == *port
@@ -202,15 +353,15 @@ fn of_engine(claim: &Claim, own: &BTreeSet<&str>, world: World<'_>) -> Option<Ho
                 taken.port == *port && taken.protocol == *protocol && addresses_overlap(taken.ip, *ip)
             };
             container
-                .map(|container| Holder::Container(container.name.clone()))
+                .map(container_holder)
                 .or_else(|| world.listeners.iter().any(listens).then_some(Holder::Process))
         }
         Claim::Alias { network, alias } => {
-            let on_it = |container: &&crate::runtime::ListedContainer| {
+            let on_it = |container: &&ListedContainer| {
                 container.networks.values().any(|attachment| attachment.network_name == *network)
             };
             let named = listing.containers.iter().filter(on_it).find(|container| container.name == *alias);
-            named.map(|container| Holder::Container(container.name.clone())).or_else(|| {
+            named.map(container_holder).or_else(|| {
                 world.aliases.get(&(network.clone(), alias.clone())).cloned().map(Holder::Container)
             })
         }
@@ -218,19 +369,16 @@ fn of_engine(claim: &Claim, own: &BTreeSet<&str>, world: World<'_>) -> Option<Ho
             let overlaps =
                 |text: &String| text.parse::<IpNet>().is_ok_and(|listed| subnets_overlap(&listed, subnet));
             let network = listing.networks.iter().find(|network| network.subnets.iter().any(overlaps))?;
-            Some(Holder::Network(network.name.clone()))
+            Some(network_holder(network))
         }
-        Claim::Network(name) => listing
-            .networks
-            .iter()
-            .find(|network| network.name == *name)
-            .map(|network| Holder::Network(network.name.clone())),
+        Claim::Network(name) => {
+            listing.networks.iter().find(|network| network.name == *name).map(network_holder)
+        }
         Claim::Volume(name) if own.contains(name.as_str()) => None,
-        Claim::Volume(name) => listing
-            .volumes
-            .iter()
-            .find(|volume| volume.name == *name)
-            .map(|volume| Holder::Volume(volume.name.clone())),
+        Claim::Volume(name) => listing.volumes.iter().find(|volume| volume.name == *name).map(|volume| {
+            left("volume", &volume.name, &volume.name, &volume.labels, world.occupied)
+                .unwrap_or_else(|| Holder::Volume(volume.name.clone()))
+        }),
         // Known to this manager alone.
         Claim::InstallationName(_) | Claim::Component(_) => None,
     }
@@ -238,13 +386,10 @@ fn of_engine(claim: &Claim, own: &BTreeSet<&str>, world: World<'_>) -> Option<Ho
 
 #[cfg(test)]
 mod tests {
-    use addon_client::Timestamp;
-
     use super::*;
     use crate::domain::claim::HeldClaim;
-    use crate::domain::installation::VolumeOrigin;
     use crate::domain::specification::Protocol;
-    use crate::runtime::{ListedAttachment, ListedContainer, ListedNetwork, ListedPort};
+    use crate::runtime::{ListedAttachment, ListedPort};
     use crate::storage::installations::Present;
 
     fn id(seconds: u32) -> InstallationId {
@@ -428,6 +573,136 @@ mod tests {
         check_kept(&kept("other", "shop"), None, Some("n1"), specification(), (0, 0, 1));
         let otherwise = VolumeSpecification { driver: "nfs".to_owned(), ..specification() };
         check_kept(&own(), None, Some("n1"), otherwise, (0, 0, 1));
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_a_lost_database_has_left_is_named_with_a_way_on() {
+        let ours = |installation: &str| {
+            labels(&[("oak.create", "n"), ("oak.installation.id", installation), ("oak.addon", "store")])
+        };
+        let unknown = "6b00fc9223516c5e37bee27c";
+        let known = id(1).to_string();
+        let listing = Listing {
+            containers: vec![
+                ListedContainer {
+                    id: "c1".into(),
+                    name: "shop-web".into(),
+                    labels: ours(unknown),
+                    ..ListedContainer::default()
+                },
+                ListedContainer {
+                    id: "c2".into(),
+                    name: "shop-db".into(),
+                    labels: ours(&known),
+                    ..ListedContainer::default()
+                },
+            ],
+            networks: vec![ListedNetwork {
+                name: "shop_default".into(),
+                labels: ours(unknown),
+                ..ListedNetwork::default()
+            }],
+            volumes: vec![ListedVolume {
+                name: "shop_data".into(),
+                labels: ours(unknown),
+                ..ListedVolume::default()
+            }],
+        };
+        let occupied = occupied(Vec::new(), Desired::Active);
+        let world =
+            World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
+        for (wanted, parts) in [
+            (
+                Claim::ContainerName("shop-web".into()),
+                &["container `shop-web`", "backup", "docker rm -f shop-web", unknown][..],
+            ),
+            (
+                Claim::ContainerName("shop-db".into()),
+                &["installation `other`", "POST /api/v1/host/foreign/c2/adopt", &known],
+            ),
+            (Claim::Network("shop_default".into()), &["docker network rm shop_default"]),
+            (Claim::Volume("shop_data".into()), &["\"volumes\": \"kept\"", "docker volume rm shop_data"]),
+        ] {
+            let found = conflicts(&[wanted], &BTreeSet::new(), world);
+            let message = found[0].message();
+            for part in parts {
+                assert!(message.contains(part), "{part} in {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn volumes_of_a_lost_database_come_back_to_who_asks_for_what_was_kept() {
+        let volume = |addon: &str, name: &str, driver: &str| ListedVolume {
+            name: name.to_owned(),
+            driver: driver.to_owned(),
+            labels: labels(&[
+                ("oak.create", "n1"),
+                ("oak.addon", addon),
+                ("oak.installation.id", "6b00fc9223516c5e37bee27c"),
+            ]),
+            ..ListedVolume::default()
+        };
+        let revision = RevisionSpecification {
+            services: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            volumes: [("shop_data".to_owned(), specification())].into(),
+            shared_networks: BTreeMap::new(),
+            external_volumes: Vec::new(),
+        };
+        let occupied = Occupied { claims: Vec::new(), kept: Vec::new(), installations: Vec::new() };
+        let check = |choice, listed: ListedVolume, expected: (usize, usize)| {
+            let listing = Listing { volumes: vec![listed.clone()], ..Listing::default() };
+            let world =
+                World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
+            let plan = kept_volumes("store", "shop", choice, &revision, world);
+            assert_eq!((plan.taken_back.len(), plan.conflicts.len()), expected, "{choice:?} {listed:?}");
+            plan
+        };
+        let kept = Some(VolumesChoice::Kept);
+        let plan = check(kept, volume("store", "shop_data", "local"), (1, 0));
+        assert_eq!(
+            (plan.taken_back[0].nonce.as_str(), plan.taken_back[0].origin),
+            ("n1", VolumeOrigin::Declared)
+        );
+        // One of the image's `VOLUME`s is known when the image is there.
+        let plan = check(kept, volume("store", "shop_web-cache-01234567", "local"), (1, 0));
+        assert_eq!(plan.taken_back[0].origin, VolumeOrigin::Image);
+        check(None, volume("store", "shop_data", "local"), (0, 0));
+        check(Some(VolumesChoice::New), volume("store", "shop_data", "local"), (0, 0));
+        check(kept, volume("other", "shop_data", "local"), (0, 0));
+        check(kept, volume("store", "blog_data", "local"), (0, 0));
+        check(kept, volume("store", "shop_data", "nfs"), (0, 1));
+        let unlabelled = ListedVolume { labels: BTreeMap::new(), ..volume("store", "shop_data", "local") };
+        check(kept, unlabelled, (0, 0));
+    }
+
+    #[test]
+    fn what_the_addon_only_uses_has_to_be_there() {
+        let revision = RevisionSpecification {
+            services: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            shared_networks: [
+                ("oakestra".to_owned(), SharedNetwork::External),
+                ("lan".to_owned(), SharedNetwork::External),
+                ("platform".to_owned(), SharedNetwork::Platform),
+            ]
+            .into(),
+            external_volumes: vec!["shop_data".to_owned(), "films".to_owned()],
+        };
+        let found = missing(&revision, &engine());
+        let messages: Vec<String> = found.iter().map(Conflict::message).collect();
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert!(
+            messages[0].contains("`lan`") && messages[0].contains("docker network create lan"),
+            "{messages:?}"
+        );
+        assert!(messages[1].contains("docker volume create films"), "{messages:?}");
     }
 
     #[test]

@@ -188,6 +188,7 @@ impl Installer {
             let wanted = claims(&name, &specification);
             let own: BTreeSet<&str> = kept.taken_back.iter().map(|volume| volume.name.as_str()).collect();
             let mut conflicts = kept.conflicts;
+            conflicts.extend(conflict::missing(&specification, &listing));
             let in_the_way: Vec<Claim> = conflicts.iter().map(|conflict| conflict.wanted.clone()).collect();
             conflicts.extend(
                 conflict::conflicts(&wanted, &own, world)
@@ -309,6 +310,7 @@ impl Installer {
                 asked.extend(self.host.defaults.platform_network.as_deref());
             }
         }
+        let courtesy = self.storage.given_courtesy_aliases().await?;
         let mut aliases = BTreeMap::new();
         for container in &listing.containers {
             if !container.networks.values().any(|attachment| asked.contains(attachment.network_name.as_str()))
@@ -320,9 +322,12 @@ impl Installer {
                 continue;
             };
             for (network, names) in inspected.aliases {
-                aliases.extend(
-                    names.into_iter().map(|alias| ((network.clone(), alias), container.name.clone())),
-                );
+                // One that an addon has without having asked for it refuses nobody.
+                let given = |alias: &String| {
+                    courtesy.contains(&(container.id.clone(), network.clone(), alias.clone()))
+                };
+                let names = names.into_iter().chain(inspected.host_name.clone()).filter(|name| !given(name));
+                aliases.extend(names.map(|name| ((network.clone(), name), container.name.clone())));
             }
         }
         Ok(aliases)

@@ -7,7 +7,7 @@ use super::plan::graph::{Plan, Step};
 use super::state::{DesiredState, ObservedState, StartedBy};
 use crate::domain::installation::Desired;
 use crate::domain::specification::ServiceSpecification;
-use crate::domain::status::{Condition, Facts, Health, ServicePhase, ServiceReport, derive};
+use crate::domain::status::{Condition, Facts, Health, ServicePhase, ServiceReport, Waiting, derive};
 use crate::runtime::{self, ContainerState};
 use crate::storage::passes::StoredReport;
 
@@ -41,6 +41,16 @@ pub fn report(desired: &DesiredState, observed: &ObservedState, plan: &Plan, now
     let status = derive(&facts);
     let status_since = if status == installation.status { installation.status_since } else { now };
     StoredReport { status, status_since, been_up, conditions: conditions(desired, plan, now), service_states }
+}
+
+/// A wait for the why-log. The error of an operation that failed stands there already, as its result.
+pub fn told(desired: &DesiredState, service: &str, waiting: &Waiting) -> String {
+    let last = desired.history(service).iter().find(|attempt| attempt.ended_at.is_some());
+    let error = last.filter(|attempt| attempt.engine_id.is_none()).and_then(|attempt| attempt.error.as_ref());
+    match error.and_then(|error| waiting.message.strip_prefix(&error.message)) {
+        Some(rest) => format!("the last attempt failed{rest}"),
+        None => waiting.message.clone(),
+    }
 }
 
 fn conditions(desired: &DesiredState, plan: &Plan, now: Timestamp) -> Vec<Condition> {

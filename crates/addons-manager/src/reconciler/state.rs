@@ -48,6 +48,8 @@ pub struct DesiredState {
     pub attempts: BTreeMap<String, Vec<Attempt>>,
     /// Courtesy aliases that other installations have: network and alias.
     pub courtesy_taken: BTreeSet<(String, String)>,
+    /// Names on shared networks that other installations asked for: network and name. A courtesy alias gives way to them.
+    pub aliases_claimed: BTreeSet<(String, String)>,
 }
 
 /// The part of an installation's row that a pass needs.
@@ -596,6 +598,12 @@ impl Others {
     /// Whether a volume of that name is there that is not the installation's own.
     pub fn has_volume(&self, name: &str) -> bool {
         self.world.volume(name).is_some() && !self.own.contains(&volume_key(name))
+    }
+
+    /// Labels of a volume of that name that is not the installation's own, where one is there.
+    pub fn volume_labels(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        let listed = self.world.volume(name).filter(|_| !self.own.contains(&volume_key(name)))?;
+        Some(&listed.labels)
     }
 
     /// Whether a network of that id is there, whoever's it is.

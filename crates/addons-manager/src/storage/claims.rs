@@ -46,6 +46,23 @@ pub(super) async fn held(connection: &mut SqliteConnection) -> Result<Vec<HeldCl
     rows.into_iter().map(read).collect()
 }
 
+/// Names on shared networks that installations asked for: id of the installation, network and name.
+pub(super) async fn aliases(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, (String, String))>, StorageError> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT installation_id, value FROM claims WHERE kind = 'alias'")
+            .fetch_all(connection)
+            .await
+            .map_err(StorageError::query("list claims"))?;
+    rows.into_iter()
+        .map(|(installation, value)| match Claim::parse("alias", &value) {
+            Some(Claim::Alias { network, alias }) => Ok((installation, (network, alias))),
+            _ => Err(StorageError::corrupt("claims", format_args!("alias/{value}"), "is no claim")),
+        })
+        .collect()
+}
+
 /// Writes the claims of an installation. The caller has looked for overlaps in this transaction; the index refuses equal ones anyhow.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,

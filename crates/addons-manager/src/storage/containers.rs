@@ -205,6 +205,28 @@ impl Storage {
             .collect()
     }
 
+    /// Prefixed aliases that containers were given: engine id, network, alias.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or a row makes no sense.
+    pub(crate) async fn given_courtesy_aliases(
+        &self,
+    ) -> Result<HashSet<(String, String, String)>, StorageError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT engine_id, asked FROM containers WHERE engine_id IS NOT NULL")
+                .fetch_all(self.reader())
+                .await
+                .map_err(StorageError::query("read courtesy aliases"))?;
+        let mut given = HashSet::new();
+        for (engine_id, asked) in rows {
+            let asked: Asked = json("containers", &engine_id, "asked", &asked)?;
+            given.extend(
+                asked.courtesy.into_iter().map(|(network, alias)| (engine_id.clone(), network, alias)),
+            );
+        }
+        Ok(given)
+    }
+
     /// Takes a container into the ledger that the engine has already, in place of one that is gone from there. `false` when the service has another
     /// one with an id.
     ///
@@ -269,7 +291,7 @@ impl Storage {
     }
 }
 
-/// Prefixed aliases that containers of other installations were given, by network and alias.
+/// Prefixed aliases that containers of other installations were given, and names that other installations asked for, by network and alias.
 async fn courtesy_aliases_of_others(
     tx: &mut SqliteConnection,
     installation: InstallationId,
@@ -277,7 +299,7 @@ async fn courtesy_aliases_of_others(
     let rows: Vec<(i64, String)> =
         sqlx::query_as("SELECT id, asked FROM containers WHERE installation_id <> $1")
             .bind(installation.to_string())
-            .fetch_all(tx)
+            .fetch_all(&mut *tx)
             .await
             .map_err(StorageError::query("read courtesy aliases"))?;
     let mut taken = HashSet::new();
@@ -285,6 +307,10 @@ async fn courtesy_aliases_of_others(
         let asked: Asked = json("containers", &id.to_string(), "asked", &asked)?;
         taken.extend(asked.courtesy);
     }
+    let claimed = super::claims::aliases(tx).await?;
+    taken.extend(
+        claimed.into_iter().filter(|(holder, _)| *holder != installation.to_string()).map(|(_, name)| name),
+    );
     Ok(taken)
 }
 

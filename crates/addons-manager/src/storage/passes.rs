@@ -261,6 +261,7 @@ async fn read_installations(
                 completions: BTreeMap::new(),
                 attempts: BTreeMap::new(),
                 courtesy_taken: BTreeSet::new(),
+                aliases_claimed: BTreeSet::new(),
             })
         })
         .collect()
@@ -548,7 +549,7 @@ fn attempt(row: AttemptRow) -> Result<Attempt, StorageError> {
     })
 }
 
-/// Courtesy aliases that others were given. Asked only where the specification would have one: no prefix, no alias.
+/// Courtesy aliases that others were given, and names that others asked for. Read only where the specification would have one: no prefix, no alias.
 async fn read_courtesy_aliases(tx: &mut SqliteConnection, by_id: &mut ById<'_>) -> Result<(), StorageError> {
     let wants = |state: &DesiredState| {
         state
@@ -562,7 +563,7 @@ async fn read_courtesy_aliases(tx: &mut SqliteConnection, by_id: &mut ById<'_>) 
     }
     let rows: Vec<(i64, String, String)> =
         sqlx::query_as("SELECT id, installation_id, asked FROM containers")
-            .fetch_all(tx)
+            .fetch_all(&mut *tx)
             .await
             .map_err(StorageError::query("read courtesy aliases"))?;
     let mut taken: Vec<(String, String, String)> = Vec::new();
@@ -572,7 +573,10 @@ async fn read_courtesy_aliases(tx: &mut SqliteConnection, by_id: &mut ById<'_>) 
             asked.courtesy.into_iter().map(|(network, alias)| (installation.clone(), network, alias)),
         );
     }
+    let claimed = super::claims::aliases(tx).await?;
     for (id, state) in by_id.iter_mut().filter(|(_, state)| wants(state)) {
+        let others = claimed.iter().filter(|(installation, _)| installation != id);
+        state.aliases_claimed = others.map(|(_, name)| name.clone()).collect();
         let others = taken.iter().filter(|(installation, _, _)| installation != id);
         state.courtesy_taken = others.map(|(_, network, alias)| (network.clone(), alias.clone())).collect();
     }

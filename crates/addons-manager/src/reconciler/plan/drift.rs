@@ -10,7 +10,7 @@ use crate::domain::specification::{
     MountSource, NetworkAttachment, Resources, RestartPolicy, ServiceSpecification,
 };
 use crate::reconciler::backoff;
-use crate::reconciler::state::{ContainerRow, OurContainer, PolicyReason, short};
+use crate::reconciler::state::{ContainerRow, DesiredState, OurContainer, PolicyReason, short};
 use crate::runtime::{ContainerState, InspectedContainer, ListedPort};
 
 /// Why a container cannot go on as it is; none: it can.
@@ -264,10 +264,11 @@ pub(super) fn mend<'a>(
             &[],
         );
     }
-    mend_networks(service, row, container, networks, plan);
+    mend_networks(view.desired, service, row, container, networks, plan);
 }
 
 fn mend_networks<'a>(
+    desired: &DesiredState,
     service: &'a ServiceSpecification,
     row: &ContainerRow,
     container: &OurContainer,
@@ -283,13 +284,17 @@ fn mend_networks<'a>(
     let mut wanted = BTreeMap::new();
     for attachment in attachments {
         let network = attachment.network.as_str();
+        // What nobody asked for gives way to what somebody asks for.
+        let given = row.asked.courtesy.get(network);
+        let kept =
+            given.filter(|alias| !desired.aliases_claimed.contains(&(network.to_owned(), (*alias).clone())));
         let connect = |network_id: Option<String>, again| Step::Connect {
             id: container.id.clone(),
             service: name.to_owned(),
             network: network.to_owned(),
             network_id,
             again,
-            courtesy: row.asked.courtesy.get(network).cloned(),
+            courtesy: kept.cloned(),
         };
         match networks.for_connect(network, service, plan) {
             Ok((Some(id), _)) => {
@@ -300,6 +305,9 @@ fn mend_networks<'a>(
                         format!("its container is not on network {network}"),
                         &[],
                     );
+                } else if let Some(alias) = given.filter(|_| kept.is_none()) {
+                    let cause = format!("another addon asks for the name {alias} on network {network}");
+                    plan.add(connect(Some(id.clone()), true), Some(name), cause, &[]);
                 } else if let Some(live) = &container.inspected
                     && !aliases_are_right(attachment, row, live)
                 {

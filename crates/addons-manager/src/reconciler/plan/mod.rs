@@ -251,6 +251,11 @@ fn bring_service<'a>(
     progress.starts.insert(name, start);
 }
 
+/// The request that takes an object of somebody else in, because a person says that it is ours.
+fn adoption(id: &str, desired: &DesiredState) -> String {
+    format!("POST /api/v1/host/foreign/{id}/adopt {{\"installation\": \"{}\"}}", desired.installation.id)
+}
+
 fn wait_for(service: &str, what: &str) -> Wait {
     Wait {
         reason: WaitReason::Dependency,
@@ -328,6 +333,10 @@ fn notices(view: &View<'_>, plan: &mut Plan) {
     }
     for service in view.desired.specification.services.values() {
         let Some((row, _)) = view.observed.current(view.desired, &service.service_name) else { continue };
+        for message in volumes::unproven(view, service) {
+            let service = Some(service.service_name.clone());
+            plan.conditions.push(Notice { kind: "volume_unproven", service, message });
+        }
         for (network, alias) in networks::courtesy_aliases(service) {
             if !row.asked.courtesy.contains_key(network) {
                 plan.conditions.push(Notice {

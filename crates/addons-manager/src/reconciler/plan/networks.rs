@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::View;
 use super::graph::{Plan, Step, StepId, Wait, WaitReason};
+use super::{View, adoption};
 use crate::domain::specification::{NetworkAttachment, NetworkMode, ServiceSpecification, SharedNetwork};
 use crate::reconciler::state::short;
 
@@ -58,8 +58,9 @@ pub(crate) fn find(view: &View<'_>, name: &str) -> Found {
         (None, Some(id)) => Found::Blocked(Wait {
             reason: WaitReason::Conflict,
             message: format!(
-                "a network named {name} ({}) is there that is not this addon's; it is left alone: remove or rename it",
-                short(id)
+                "a network named {name} ({}) is there that is not this addon's; it is left alone: remove it, or take it in with {}",
+                short(id),
+                adoption(id, view.desired)
             ),
             next_attempt: None,
         }),
@@ -135,8 +136,9 @@ impl<'a> Networks<'a> {
     pub(super) fn free_courtesy_aliases(&self, service: &ServiceSpecification) -> BTreeMap<String, String> {
         courtesy_aliases(service)
             .filter(|(network, alias)| {
-                let taken =
-                    self.view.desired.courtesy_taken.contains(&((*network).to_owned(), (*alias).to_owned()));
+                let name = ((*network).to_owned(), (*alias).to_owned());
+                let taken = self.view.desired.courtesy_taken.contains(&name)
+                    || self.view.desired.aliases_claimed.contains(&name);
                 let answered = match find(&self.view, network) {
                     Found::There(id) => self.view.observed.others.answers_to(&id, alias),
                     _ => false,

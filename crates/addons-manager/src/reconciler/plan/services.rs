@@ -4,7 +4,7 @@ use std::hash::{Hash as _, Hasher as _};
 
 use super::drift::{provider_changed, recreate_cause};
 use super::graph::{Plan, Step, Wait, WaitReason};
-use super::{View, wait_for};
+use super::{View, adoption, wait_for};
 use crate::domain::specification::{RestartPolicy, ServiceSpecification};
 use crate::reconciler::backoff;
 use crate::reconciler::state::{
@@ -77,7 +77,7 @@ pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut
             _ if view.desired.current(name).is_some_and(|row| row.engine_id.is_some()) => {
                 "its container was removed".to_owned()
             }
-            Some(attempt) => ended(attempt),
+            Some(attempt) => cause(attempt),
             None if view.desired.installation.been_up.contains(name) => {
                 "its container is not there".to_owned()
             }
@@ -116,7 +116,7 @@ pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut
             }
             let how = if row.verified { How::Start } else { How::Verify };
             let cause = match view.desired.history(name).first() {
-                Some(attempt) => ended(attempt),
+                Some(attempt) => cause(attempt),
                 None if row.restart_generation < view.desired.installation.restart_generation => {
                     "a restart was asked for".to_owned()
                 }
@@ -171,7 +171,11 @@ fn restarting(view: &View<'_>, service: &ServiceSpecification) -> Intent {
         return Intent::Keep;
     }
     let count = backoff::engine_restarts(view.desired.history(&service.service_name), view.now);
-    let message = format!("the engine restarts it ({count} times within 5 minutes so far)");
+    let message = match count {
+        0 => "the engine restarts it".to_owned(),
+        1 => "the engine restarts it (once within 5 minutes so far)".to_owned(),
+        count => format!("the engine restarts it ({count} times within 5 minutes so far)"),
+    };
     Intent::Wait(Wait { reason: WaitReason::Engine, message, next_attempt: None })
 }
 
@@ -262,6 +266,14 @@ pub(super) fn backoff_wait(view: &View<'_>, service: &str, is_job: bool, in_our_
     })
 }
 
+/// Why it is brought up after this attempt, for the why-log. An operation's error stands there already, as its result.
+fn cause(attempt: &Attempt) -> String {
+    match (&attempt.error, &attempt.engine_id) {
+        (Some(_), None) => "the last attempt failed, and it is time for the next".to_owned(),
+        _ => ended(attempt),
+    }
+}
+
 /// How an attempt ended, in words.
 pub(super) fn ended(attempt: &Attempt) -> String {
     if let Some(error) = &attempt.error {
@@ -316,9 +328,10 @@ pub(super) fn conflict(view: &View<'_>, service: &ServiceSpecification) -> Optio
     let conflict = |message| Some(Wait { reason: WaitReason::Conflict, message, next_attempt: None });
     if let Some(holder) = others.container_named(&service.container_name) {
         return conflict(format!(
-            "the name {} is taken by {}; it is left alone: remove or rename it",
+            "the name {} is taken by {}; it is left alone: remove or rename it, or take it in with {}",
             service.container_name,
-            holder.describe()
+            holder.describe(),
+            adoption(&holder.id().0, view.desired)
         ));
     }
     let (port, holder) = service.ports.iter().find_map(|port| Some((port, others.port_holder(port)?)))?;

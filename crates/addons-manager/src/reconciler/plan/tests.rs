@@ -67,6 +67,7 @@ fn fresh(specification: RevisionSpecification) -> Case {
         completions: BTreeMap::new(),
         attempts: BTreeMap::new(),
         courtesy_taken: BTreeSet::new(),
+        aliases_claimed: BTreeSet::new(),
     };
     Case { desired, listing: Listing::default(), inspected: BTreeMap::new() }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::View;
 use super::graph::{Plan, Step, StepId, Wait, WaitReason};
+use super::{View, adoption};
 use crate::domain::installation::VolumeOrigin;
 use crate::domain::naming::path_volume_name;
 use crate::domain::specification::{MountSource, ServiceSpecification, VolumeSpecification};
-use crate::reconciler::state::{DesiredState, ImageRow, volume_difference};
+use crate::reconciler::state::{DesiredState, ImageRow, NONCE_LABEL, volume_difference};
 
 /// Volumes of the installation as one plan uses them: each is made at most once.
 pub(crate) struct Volumes<'a> {
@@ -91,12 +91,50 @@ pub(super) fn blocked(view: &View<'_>, service: &ServiceSpecification) -> Option
                 format!("volume {name} cannot be used: {difference}")
             }
             None if others.has_volume(&name) => {
-                format!("a volume named {name} is there that is not this addon's; it is left alone: remove it, or keep its data elsewhere")
+                let labelled =
+                    others.volume_labels(&name).is_some_and(|labels| labels.contains_key(NONCE_LABEL));
+                let way_on = if labelled {
+                    format!("take it in with {}, or remove it", adoption(&name, desired))
+                } else {
+                    "remove it, or keep its data elsewhere".to_owned()
+                };
+                format!("a volume named {name} is there that is not this addon's; it is left alone: {way_on}")
             }
             None => return None,
         };
         Some(Wait { reason: WaitReason::Conflict, message, next_attempt: None })
     })
+}
+
+/// What is known of a volume of the addon's that a container of ours has mounted, and that name and nonce do not prove.
+pub(super) fn unproven(view: &View<'_>, service: &ServiceSpecification) -> Vec<String> {
+    let Some((_, container)) = view.observed.current(view.desired, &service.service_name) else {
+        return Vec::new();
+    };
+    let mounted =
+        |name: &str| container.listed.mounts.iter().any(|mount| mount.volume.as_deref() == Some(name));
+    wanted(view.desired, service)
+        .into_keys()
+        .filter(|name| mounted(name) && view.observed.own_volume(view.desired, name).is_none())
+        .map(|name| {
+            let container = &container.listed.name;
+            let way_on = match view.observed.others.volume_labels(&name) {
+                Some(labels) if labels.contains_key(NONCE_LABEL) => {
+                    format!("take it in with {}", adoption(&name, view.desired))
+                }
+                Some(_) => format!(
+                    "it has no label {NONCE_LABEL}, which a volume cannot be given later: copy its data, remove container {container} and the \
+                     volume, and both are made anew"
+                ),
+                None => format!("it is in no listing any more: remove container {container}, and both are made anew"),
+            };
+            format!(
+                "{} runs on volume {name}, which no row of this manager proves to be the addon's: its data is neither kept nor deleted with the \
+                 addon; {way_on}",
+                service.service_name
+            )
+        })
+        .collect()
 }
 
 impl<'a> Volumes<'a> {
