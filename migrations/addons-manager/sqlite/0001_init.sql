@@ -77,7 +77,8 @@ CREATE TABLE containers (
     verified           INTEGER NOT NULL DEFAULT 0,       -- compared with what was meant, after create
     started_at         TEXT,                             -- of its running process, as the engine writes it
     restart_generation INTEGER NOT NULL DEFAULT 0,
-    -- The two as they were before the last start that we asked for: a start that did not come true is taken back.
+    -- The three as they were before the last start that we asked for: a start that did not come true is taken back.
+    providers_before   TEXT    NOT NULL DEFAULT '{}',
     started_at_before  TEXT,
     restart_generation_before INTEGER NOT NULL DEFAULT 0,
     created_at_ms      INTEGER NOT NULL,

@@ -163,7 +163,7 @@ impl Storage {
         }
         let attempt = attempts::insert_run(&mut tx, run).await?;
         let sql = "UPDATE containers
-                   SET providers = $2, restart_generation_before = restart_generation, restart_generation = $3,
+                   SET providers_before = providers, providers = $2, restart_generation_before = restart_generation, restart_generation = $3,
                        started_at_before = $4, started_at = NULL
                    WHERE id = $1";
         sqlx::query(sql)
@@ -344,8 +344,8 @@ pub(super) async fn take_back_run(
     if deleted.rows_affected() == 0 {
         return Ok(());
     }
-    let sql = "UPDATE containers
-               SET started_at = started_at_before, restart_generation = restart_generation_before WHERE id = $1";
+    let sql = "UPDATE containers SET providers = providers_before, started_at = started_at_before,
+                   restart_generation = restart_generation_before WHERE id = $1";
     sqlx::query(sql).bind(container_row).execute(tx).await.map_err(failed())?;
     Ok(())
 }

@@ -58,7 +58,8 @@ fn bring_up(view: &View<'_>, plan: &mut Plan) {
     removal::remove_unwanted_services(view, plan);
     let mut intents = BTreeMap::new();
     for service in &order {
-        intents.insert(service.service_name.as_str(), services::intent(view, service, plan));
+        let intent = services::intent(view, service, &intents, plan);
+        intents.insert(service.service_name.as_str(), intent);
     }
     let mut progress = Progress {
         intents,

@@ -1,5 +1,6 @@
 //! Services: whether a container is left alone, started, started anew or made anew, and when. What of it differs stands in `drift.rs`.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 
 use super::drift::{provider_changed, recreate_cause};
@@ -63,8 +64,13 @@ fn bring(how: How, cause: impl Into<String>) -> Intent {
     Intent::Bring(Bring { how, cause: cause.into() })
 }
 
-/// What is to become of a service.
-pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut Plan) -> Intent {
+/// What is to become of a service; `others`: of those that it depends on.
+pub(super) fn intent(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    others: &BTreeMap<&str, Intent>,
+    plan: &mut Plan,
+) -> Intent {
     let name = service.service_name.as_str();
     if service.restart.is_job() && view.desired.completions.contains_key(name) {
         return Intent::Rest;
@@ -109,6 +115,8 @@ pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut
     match container.state() {
         ContainerState::Restarting => restarting(view, service),
         ContainerState::Paused => Intent::Keep,
+        // It is made anew by the next plan, when it is known for which container.
+        ContainerState::Running if loses_namespace(service, others) => Intent::Keep,
         ContainerState::Running => running(view, service, row, container, plan),
         state => {
             if let Some(wait) = job_failed(view, service).or_else(|| provider_missing(view, service)) {
@@ -126,6 +134,14 @@ pub(super) fn intent(view: &View<'_>, service: &ServiceSpecification, plan: &mut
             gated(view, service, Some(row), how, cause)
         }
     }
+}
+
+/// Whether the container whose namespace it uses is made anew by this plan.
+fn loses_namespace(service: &ServiceSpecification, others: &BTreeMap<&str, Intent>) -> bool {
+    service.depends_on.iter().filter(|dependency| dependency.namespace).any(|dependency| {
+        let bring = others.get(dependency.service.as_str()).and_then(Intent::bring);
+        bring.is_some_and(|bring| matches!(bring.how, How::Create | How::Recreate))
+    })
 }
 
 fn running(

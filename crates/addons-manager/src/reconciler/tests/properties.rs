@@ -306,11 +306,14 @@ async fn law(happenings: Vec<Happening>, settle_between: bool) {
 
 #[tokio::test]
 async fn lives_that_went_wrong_once() {
-    use Happening::{Exit, ForeignNamed, Kill, ManagerRestart, PolicyNo, Rename, Stop, Wait};
+    use Happening::{
+        Exit, ForeignNamed, Kill, ManagerRestart, PolicyNo, Remove, Rename, Stop, Unhealthy, Wait,
+    };
     let lives = [
         vec![Exit(2, 0), PolicyNo(3), Wait(491), Kill(0), ForeignNamed(2), Rename(2), ManagerRestart],
         vec![Exit(2, 0), Rename(2)],
         vec![Wait(1), Stop(2)],
+        vec![Unhealthy(0), Remove(1)],
     ];
     for life in lives {
         for settle_between in [true, false] {
