@@ -4,6 +4,7 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use addon_client::{CreatedToken, TokenRequest, TokenView};
 
+use super::store::FIRST_ACCOUNT;
 use super::{Auth, NamePattern, Principal, Scope, Scopes, StoredToken, Token};
 use crate::body::Json;
 use crate::clock::Timestamp;
@@ -33,6 +34,8 @@ pub(crate) async fn list(auth: web::Data<Auth>) -> Result<web::Json<Vec<TokenVie
 /// Make a token; its text is shown this once.
 #[utoipa::path(post, operation_id = "create_token", path = "/api/v1/tokens", tag = "tokens", request_body = TokenRequest,
     responses((status = 201, description = "The token, with its text", body = CreatedToken),
+              (status = 403, description = "It would allow more than the caller's own: `errors`", body = addon_client::Problem),
+              (status = 409, description = "The account is there in another case", body = addon_client::Problem),
               (status = 422, description = "Everything that is wrong with what was asked for: `errors`", body = addon_client::Problem)))]
 pub(crate) async fn create(
     auth: web::Data<Auth>,
@@ -43,6 +46,11 @@ pub(crate) async fn create(
     let (token, stored) = make(&auth.profile(), body.into_inner(), now).map_err(|errors| {
         Problem::unprocessable("bad-token", "the token cannot be made as asked").with_errors(errors)
     })?;
+    let excess = excess(own(&auth, &principal).await?.as_ref(), &stored);
+    if !excess.is_empty() {
+        let detail = "a token allows no more than the one that makes it";
+        return Err(Problem::forbidden("exceeds-own-token", detail).with_errors(excess));
+    }
     auth.store().insert(&stored).await?;
     tracing::info!(
         token.id = token.id(),
@@ -62,6 +70,7 @@ pub(crate) async fn create(
 #[utoipa::path(delete, operation_id = "revoke_token", path = "/api/v1/tokens/{id}", tag = "tokens",
     params(("id" = String, Path, description = "The token's id")),
     responses((status = 204, description = "It is revoked"),
+              (status = 403, description = "It is good for names that the caller's own is not", body = addon_client::Problem),
               (status = 404, description = "There is no token with this id", body = addon_client::Problem)))]
 pub(crate) async fn revoke(
     auth: web::Data<Auth>,
@@ -69,12 +78,59 @@ pub(crate) async fn revoke(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id = id.into_inner();
+    let missing = || Problem::not_found("there is no token with this id");
+    if let Some(own) = principal.names() {
+        let token = auth.store().by_id(&id).await?.ok_or_else(missing)?;
+        if !token.names.as_ref().is_some_and(|names| own.covers(names)) {
+            let detail = format!(
+                "your token is good for addons named {:?} only, and the one to revoke for others too",
+                own.as_str()
+            );
+            return Err(Problem::forbidden("exceeds-own-token", detail));
+        }
+    }
     if !auth.store().remove(&id).await? {
-        return Err(Problem::not_found("there is no token with this id"));
+        return Err(missing());
     }
     auth.forget();
     tracing::info!(token.id = id, by = principal.account(), "a token was revoked");
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// The caller's own token as it is stored; none in open mode, where everyone may do everything.
+async fn own(auth: &Auth, principal: &Principal) -> Result<Option<StoredToken>, Problem> {
+    let Some(id) = principal.token_id() else { return Ok(None) };
+    let own = auth.store().by_id(id).await?;
+    // Revoked between the gate and here.
+    own.map(Some).ok_or_else(|| auth.unauthorized("the token is unknown or was revoked"))
+}
+
+/// Everything in which a new token would allow more than the one that makes it: scopes, names, time.
+fn excess(own: Option<&StoredToken>, new: &StoredToken) -> Vec<Finding> {
+    let Some(own) = own else { return Vec::new() };
+    let mut findings = Vec::new();
+    let mut exceeds = |path: &str, message: String, suggestion: Option<String>| {
+        let (path, rule) = (path.to_owned(), "exceeds-own-token".to_owned());
+        findings.push(Finding { path, rule, message, suggestion, line: None, column: None });
+    };
+    for scope in new.scopes.iter().filter(|scope| !own.scopes.allows(*scope)) {
+        exceeds("/scopes", format!("your own token lacks the scope {scope}"), None);
+    }
+    if let Some(names) = &own.names
+        && !new.names.as_ref().is_some_and(|new| names.covers(new))
+    {
+        let names = names.as_str();
+        let message =
+            format!("your own token is good for addons named {names:?} only: give a pattern within that");
+        exceeds("/name_pattern", message, Some(names.to_owned()));
+    }
+    if let Some(end) = own.expires_at
+        && new.expires_at.is_none_or(|asked| asked > end)
+    {
+        let message = format!("your own token ends at {end}: give a time that is not after it");
+        exceeds("/expires_at", message, Some(end.to_string()));
+    }
+    findings
 }
 
 /// A new token as it was asked for, and what is stored of it; or everything that is wrong with what was asked.
@@ -93,8 +149,13 @@ pub(super) fn make(
             "an account's name has 1 to 63 of a-z A-Z 0-9 . _ - and begins with a letter or digit".to_owned();
         fault("/account", "account-name", message, None);
     }
-    if asked.account == Principal::ANONYMOUS {
+    if asked.account.eq_ignore_ascii_case(Principal::ANONYMOUS) {
         fault("/account", "account-name", "anonymous is everyone without a token".to_owned(), None);
+    }
+    // The first start makes that account, and a token can be made before the first start.
+    if asked.account != FIRST_ACCOUNT && asked.account.eq_ignore_ascii_case(FIRST_ACCOUNT) {
+        let message = format!("the administrator's account is written {FIRST_ACCOUNT:?}");
+        fault("/account", "account-case", message, Some(FIRST_ACCOUNT.to_owned()));
     }
     if asked.scopes.is_empty() {
         fault("/scopes", "scopes-empty", "a token needs at least one scope".to_owned(), None);
@@ -195,6 +256,43 @@ mod tests {
         assert_eq!(make(&PROFILE, asked("a", &[]), now).unwrap_err()[0].path, "/scopes");
         let many = make(&PROFILE, asked("a", &["nothing"; 20_000]), now).unwrap_err();
         assert_eq!((many.len(), many[0].rule.as_str()), (MOST_SCOPES + 1, "scopes-too-many"));
-        assert_eq!(make(&PROFILE, asked("anonymous", &["read"]), now).unwrap_err()[0].path, "/account");
+        for account in ["anonymous", "Anonymous", "Admin", "ADMIN"] {
+            assert_eq!(make(&PROFILE, asked(account, &["read"]), now).unwrap_err()[0].path, "/account");
+        }
+        assert!(make(&PROFILE, asked("admin", &["read"]), now).is_ok());
+    }
+
+    #[test]
+    fn a_token_allows_no_more_than_the_one_that_makes_it() {
+        let token = |scopes: &[Scope], names: Option<&str>, end: Option<i64>| StoredToken {
+            id: "id".to_owned(),
+            account: "a".to_owned(),
+            hash: String::new(),
+            scopes: scopes.iter().copied().collect(),
+            names: names.map(|names| NamePattern::new(names).unwrap()),
+            created_at: Timestamp::from_millis(0),
+            expires_at: end.map(Timestamp::from_millis),
+        };
+        let (admin, publish) = ([Scope::Admin], [Scope::Publish]);
+        let limited = token(&admin, Some("mqtt-*"), Some(5_000));
+        for (own, new, expected) in [
+            (token(&admin, None, None), token(&admin, None, None), &[][..]),
+            (token(&admin, None, None), token(&publish, Some("*"), Some(1)), &[]),
+            (limited.clone(), token(&admin, Some("mqtt-a*"), Some(5_000)), &[]),
+            (limited.clone(), token(&publish, Some("mqtt-a"), Some(4_999)), &[]),
+            (limited.clone(), token(&publish, None, None), &["/name_pattern", "/expires_at"]),
+            (limited.clone(), token(&publish, Some("*"), Some(5_001)), &["/name_pattern", "/expires_at"]),
+            (token(&publish, None, None), token(&[Scope::Read, Scope::Publish], None, None), &[]),
+            (
+                token(&publish, None, None),
+                token(&[Scope::Review, Scope::Admin], None, None),
+                &["/scopes", "/scopes"],
+            ),
+        ] {
+            let found = excess(Some(&own), &new);
+            let paths: Vec<&str> = found.iter().map(|finding| finding.path.as_str()).collect();
+            assert_eq!(paths, expected, "{own:?} {new:?}");
+        }
+        assert_eq!(excess(None, &token(&admin, None, None)), []);
     }
 }

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{SharedClock, Timestamp};
 use crate::problem::Problem;
 use crate::random;
+use store::FILE_TOKEN_ID;
 use token::{Form, MAX_TOKEN};
 
 /// How long an answer of the database about a token is believed: below the second within which a revoked one ends.
@@ -37,9 +38,6 @@ const REMEMBERED: usize = 4_096;
 
 /// Name of the file in the state folder that the first token is written to.
 pub const ADMIN_TOKEN_FILE: &str = "admin-token";
-
-/// Id of the token whose text an operator keeps in a file.
-const FILE_TOKEN_ID: &str = "admin-token-file";
 
 /// Shortest first token that an operator may choose, in characters.
 const SHORTEST_CHOSEN: usize = 20;
@@ -163,8 +161,8 @@ pub(crate) enum Identity {
 }
 
 impl Auth {
-    /// Checks the settings against the address that the service listens on, and makes the first token where there is
-    /// none.
+    /// Checks the settings against the address that the service listens on, and makes the administrator's token where no
+    /// administrator has one.
     pub async fn start(
         profile: AuthProfile,
         settings: &AuthSettings,
@@ -186,17 +184,13 @@ impl Auth {
             }
             None => {
                 let path = state_dir.join(ADMIN_TOKEN_FILE);
-                let token = Token::new(profile.prefix, random::bytes(), random::bytes());
-                let stored = administrator(token.id(), &token.hash(), clock.now());
-                let write = async || write_secret(&path, token.text());
-                match store.insert_first(&stored, write).await? {
-                    Ok(true) => tracing::info!(file = %path.display(), "the administrator's token was made"),
-                    Ok(false) if !open && !path.exists() => tracing::warn!(
+                if first_token(profile, &path, &store, clock.now()).await? {
+                    tracing::info!(file = %path.display(), "the administrator's token was made");
+                } else if !open && !path.exists() {
+                    tracing::warn!(
                         file = %path.display(),
-                        "the administrator's token is not in its file any more; `token create` makes another"
-                    ),
-                    Ok(false) => (),
-                    Err(source) => return Err(AuthStartError::WriteToken { path, source }),
+                        "an administrator has a token, which is not in this file; `token create` makes another"
+                    );
                 }
                 path
             }
@@ -350,6 +344,24 @@ impl Auth {
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<TokenHash, Known>> {
         self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Makes the administrator's token and writes it to its file, where no administrator has one. Tells whether it did.
+async fn first_token(
+    profile: AuthProfile,
+    path: &Path,
+    store: &TokenStore,
+    now: Timestamp,
+) -> Result<bool, AuthStartError> {
+    // Every start but the first ends here, without a write.
+    if store.has_administrator(now).await? {
+        return Ok(false);
+    }
+    let token = Token::new(profile.prefix, random::bytes(), random::bytes());
+    let stored = administrator(token.id(), &token.hash(), now);
+    let write = async || write_secret(path, token.text());
+    let made = store.insert_first(&stored, write).await?;
+    made.map_err(|source| AuthStartError::WriteToken { path: path.to_owned(), source })
 }
 
 /// The token of an `Authorization` header.

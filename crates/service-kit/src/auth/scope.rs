@@ -142,6 +142,11 @@ impl NamePattern {
         &self.0
     }
 
+    /// Whether every name that fits `other` fits it too: a star of the other one is met by a star only.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.matches(&other.0)
+    }
+
     /// Whether a name fits it. Look-alikes are the same name: case is ignored, `_` and `.` are read as `-`.
     pub fn matches(&self, name: &str) -> bool {
         let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
@@ -218,6 +223,11 @@ impl Principal {
     /// The token that was shown.
     pub fn token_id(&self) -> Option<&str> {
         self.0.token_id.as_deref()
+    }
+
+    /// The names that its token is good for; all without one.
+    pub fn names(&self) -> Option<&NamePattern> {
+        self.0.names.as_ref()
     }
 
     /// Whether it may do what `scope` is needed for.
@@ -307,6 +317,28 @@ mod tests {
         }
         for text in ["", "with blank", "umläut", &"a".repeat(81)] {
             assert_eq!(NamePattern::new(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_those_that_reach_no_further() {
+        for (wide, narrow, expected) in [
+            ("*", "*", true),
+            ("*", "mqtt-*", true),
+            ("mqtt-*", "mqtt-*", true),
+            ("mqtt-*", "MQTT_*", true),
+            ("mqtt-*", "mqtt-a*b", true),
+            ("mqtt-*", "mqtt-broker", true),
+            ("a*c*", "a*b*c*d", true),
+            ("mqtt-*", "*", false),
+            ("mqtt-*", "mqtt*", false),
+            ("mqtt-*", "*mqtt-*", false),
+            ("mqtt-broker", "mqtt-*", false),
+            ("a*c", "a*", false),
+            ("*a*b", "*b*a", false),
+        ] {
+            let pattern = |text| NamePattern::new(text).unwrap();
+            assert_eq!(pattern(wide).covers(&pattern(narrow)), expected, "{wide} {narrow}");
         }
     }
 

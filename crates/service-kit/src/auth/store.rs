@@ -27,7 +27,7 @@ use super::scope::{NamePattern, Scopes};
 use super::token::TokenHash;
 use crate::clock::Timestamp;
 use crate::db::{Db, is_unavailable};
-use crate::problem::Problem;
+use crate::problem::{Finding, Problem};
 use crate::{read, write_tx};
 
 /// The tables that a service's first migration has: what is said above, for tests and checks.
@@ -72,6 +72,14 @@ pub enum TokenStoreError {
     /// The database failed.
     #[error("the database failed at the tokens")]
     Database(#[from] sqlx::Error),
+    /// Another account has this name but for its case: whoever reads them would take one for the other.
+    #[error(
+        "there is an account {existing:?} already: names that differ only in case are not told apart, so write it like that"
+    )]
+    OtherCase {
+        /// The account as it is there.
+        existing: String,
+    },
     /// A row that no version of this program writes.
     #[error("the row {id:?} of the table tokens makes no sense")]
     Corrupt {
@@ -86,6 +94,17 @@ impl From<TokenStoreError> for Problem {
             TokenStoreError::Database(cause) if is_unavailable(cause) => {
                 let detail = "the database does not answer at the moment; try again";
                 Self::unavailable("database-away", detail, Duration::from_secs(1)).with_source(fault)
+            }
+            TokenStoreError::OtherCase { existing } => {
+                let finding = Finding {
+                    path: "/account".to_owned(),
+                    rule: "account-case".to_owned(),
+                    message: fault.to_string(),
+                    suggestion: Some(existing.clone()),
+                    line: None,
+                    column: None,
+                };
+                Self::conflict("account-case", fault.to_string()).with_errors([finding])
             }
             TokenStoreError::Database(_) | TokenStoreError::Corrupt { .. } => Self::internal(fault),
         }
@@ -128,6 +147,19 @@ impl TryFrom<Row> for StoredToken {
 /// The account that the first start makes.
 pub const FIRST_ACCOUNT: &str = "admin";
 
+/// Id of the token whose text an operator keeps in a file.
+pub(super) const FILE_TOKEN_ID: &str = "admin-token-file";
+
+/// Counts the administrators' tokens that are good at `$1` and for every name. `$2` is the token of a file that is
+/// not configured any more: nobody can rely on it.
+const ADMINISTRATORS: &str = "SELECT COUNT(*) FROM tokens
+     WHERE ' ' || scopes || ' ' LIKE '% admin %' AND name_pattern IS NULL
+       AND (expires_at_ms IS NULL OR expires_at_ms > $1) AND id <> $2";
+
+/// Makes account `$1`, where it is not there.
+const ADD_ACCOUNT: &str =
+    "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+
 /// The tokens of a service. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TokenStore {
@@ -159,12 +191,33 @@ impl TokenStore {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
+    /// The token with this id, expired or not.
+    pub async fn by_id(&self, id: &str) -> Result<Option<StoredToken>, TokenStoreError> {
+        let sql = "SELECT id, account, hash, scopes, name_pattern, created_at_ms, expires_at_ms FROM tokens \
+                   WHERE id = $1";
+        let row = read!(&self.db, |pool| sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await)?;
+        row.map(TryInto::try_into).transpose()
+    }
+
     /// Stores a token, and its account where that is not there yet.
+    ///
+    /// # Errors
+    /// [`TokenStoreError::OtherCase`] when the account is there under another spelling.
     pub async fn insert(&self, token: &StoredToken) -> Result<(), TokenStoreError> {
         write_tx!(&self.db, |tx| {
-            let sql =
-                "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-            sqlx::query(sql).bind(&token.account).bind(token.created_at.millis()).execute(&mut *tx).await?;
+            // In the transaction that makes the account: SQLite has one writer, so nobody comes between.
+            let sql = "SELECT name FROM accounts WHERE lower(name) = lower($1) ORDER BY name";
+            let known: Vec<String> = sqlx::query_scalar(sql).bind(&token.account).fetch_all(&mut *tx).await?;
+            if let Some(existing) = known.first()
+                && !known.contains(&token.account)
+            {
+                return Err(TokenStoreError::OtherCase { existing: existing.clone() });
+            }
+            sqlx::query(ADD_ACCOUNT)
+                .bind(&token.account)
+                .bind(token.created_at.millis())
+                .execute(&mut *tx)
+                .await?;
             let sql = "INSERT INTO tokens (id, account, hash, scopes, name_pattern, created_at_ms, expires_at_ms) \
                        VALUES ($1, $2, $3, $4, $5, $6, $7)";
             sqlx::query(sql)
@@ -181,8 +234,18 @@ impl TokenStore {
         Ok(())
     }
 
-    /// Stores the first token, where no account is there yet; `written` is called before that is final, so that no token
-    /// is stored that nobody can read. `false` when somebody was here before, on another replica too.
+    /// Whether an administrator has a token that is good at this time, for every name.
+    pub async fn has_administrator(&self, now: Timestamp) -> Result<bool, TokenStoreError> {
+        let count: i64 = read!(&self.db, |pool| {
+            let query = sqlx::query_scalar(ADMINISTRATORS).bind(now.millis()).bind(FILE_TOKEN_ID);
+            query.fetch_one(pool).await
+        })?;
+        Ok(count > 0)
+    }
+
+    /// Stores the administrator's first token, where no administrator has one yet: whatever other tokens there are.
+    /// `written` is called before that is final, so that no token is stored that nobody can read. `false` when there is
+    /// an administrator, made by another replica too.
     ///
     /// # Errors
     /// That of `written`, inside; then nothing is stored.
@@ -191,24 +254,23 @@ impl TokenStore {
         token: &StoredToken,
         written: impl AsyncFnOnce() -> Result<(), E>,
     ) -> Result<Result<bool, E>, TokenStoreError> {
+        let now = token.created_at.millis();
         let first = write_tx!(&self.db, |tx| {
-            // The primary key decides between replicas: the second one waits here for the first one's end.
-            let sql = "INSERT INTO accounts (name, created_at_ms) SELECT $1, $2 \
-                       WHERE NOT EXISTS (SELECT 1 FROM accounts) ON CONFLICT (name) DO NOTHING";
-            let done = sqlx::query(sql)
-                .bind(&token.account)
-                .bind(token.created_at.millis())
-                .execute(&mut *tx)
-                .await?
-                .rows_affected();
-            if done == 1 {
+            // The account's row decides between replicas: the second one waits here for the first one's end, and what it
+            // counts then is there.
+            let sql = "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2)
+                       ON CONFLICT (name) DO UPDATE SET name = excluded.name";
+            sqlx::query(sql).bind(&token.account).bind(now).execute(&mut *tx).await?;
+            let administrators: i64 =
+                sqlx::query_scalar(ADMINISTRATORS).bind(now).bind(FILE_TOKEN_ID).fetch_one(&mut *tx).await?;
+            if administrators == 0 {
                 let sql = "INSERT INTO tokens (id, account, hash, scopes, created_at_ms) VALUES ($1, $2, $3, $4, $5)";
                 sqlx::query(sql)
                     .bind(&token.id)
                     .bind(&token.account)
                     .bind(&token.hash)
                     .bind(token.scopes.to_string())
-                    .bind(token.created_at.millis())
+                    .bind(now)
                     .execute(&mut *tx)
                     .await?;
                 // Leaving here drops the transaction, which rolls it back.
@@ -216,7 +278,7 @@ impl TokenStore {
                     return Ok(Err(fault));
                 }
             }
-            done == 1
+            administrators == 0
         });
         Ok(Ok(first))
     }
@@ -225,9 +287,11 @@ impl TokenStore {
     /// the file has changed.
     pub async fn put(&self, token: &StoredToken) -> Result<(), TokenStoreError> {
         write_tx!(&self.db, |tx| {
-            let sql =
-                "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-            sqlx::query(sql).bind(&token.account).bind(token.created_at.millis()).execute(&mut *tx).await?;
+            sqlx::query(ADD_ACCOUNT)
+                .bind(&token.account)
+                .bind(token.created_at.millis())
+                .execute(&mut *tx)
+                .await?;
             let sql = "INSERT INTO tokens (id, account, hash, scopes, created_at_ms) VALUES ($1, $2, $3, $4, $5) \
                        ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, scopes = excluded.scopes";
             sqlx::query(sql)

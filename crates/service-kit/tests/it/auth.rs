@@ -141,6 +141,55 @@ async fn the_first_start_makes_the_administrators_token_once() {
 }
 
 #[tokio::test]
+async fn the_administrators_token_comes_whatever_other_tokens_were_made_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || Options { state: Some(folder.path().to_owned()), ..Options::default() };
+    let store = service_kit::auth::TokenStore::new(open_db(folder.path()).await);
+    let clock: service_kit::clock::SharedClock =
+        std::sync::Arc::new(service_kit::clock::TestClock::at(NOON - Duration::from_secs(2 * 86_400)));
+    // None of these can do everything: a publisher, a limited administrator, one whose time is over.
+    for arguments in [
+        &["--account", "ci", "--scope", "publish"][..],
+        &["--account", "admin", "--scope", "read"],
+        &["--account", "ops", "--scope", "admin", "--names", "mqtt-*"],
+        &["--account", "ops", "--scope", "admin", "--expires-in-days", "1"],
+    ] {
+        let cli = Cli::parse_from([&["x", "create"], arguments].concat());
+        cli.command.run(&PROFILE, &store, &clock).await.unwrap();
+    }
+    let first = Example::start_with(options()).await.unwrap();
+    assert_eq!(answer(first.with("GET", "/api/v1/tokens", &first.admin())).await.0, 200);
+    assert_eq!(store.list().await.unwrap().len(), 5);
+    first.running.stop().await;
+    let second = Example::start_with(options()).await.unwrap();
+    assert_eq!(second.store.list().await.unwrap().len(), 5, "there is an administrator now");
+    second.running.stop().await;
+
+    // One that was made by hand is an administrator's too: what was revoked on purpose does not come back.
+    let admin = Cli::parse_from(["x", "create", "--account", "ops", "--scope", "admin"]);
+    admin.command.run(&PROFILE, &store, &clock).await.unwrap();
+    let made = store.list().await.unwrap();
+    let first =
+        made.iter().find(|token| token.account == "admin" && token.scopes.allows(Scope::Admin)).unwrap();
+    assert!(store.remove(&first.id).await.unwrap());
+    let third = Example::start_with(options()).await.unwrap();
+    assert_eq!(third.store.list().await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_token_of_a_file_that_is_configured_no_more_is_no_administrators() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "0123456789abcdef0123456789abcdef").unwrap();
+    let mut options = Options { state: Some(folder.path().to_owned()), ..Options::default() };
+    options.auth.admin_token_file = Some(file);
+    Example::start_with(options).await.unwrap().running.stop().await;
+    let options = Options { state: Some(folder.path().to_owned()), ..Options::default() };
+    let example = Example::start_with(options).await.unwrap();
+    assert_eq!(answer(example.with("GET", "/api/v1/tokens", &example.admin())).await.0, 200);
+}
+
+#[tokio::test]
 async fn of_many_starts_at_once_one_makes_the_token() {
     let folder = tempfile::tempdir().unwrap();
     let store = service_kit::auth::TokenStore::new(open_db(folder.path()).await);
@@ -302,6 +351,63 @@ async fn tokens_are_made_listed_and_revoked_through_the_api() {
         answer(example.with("POST", "/api/v1/tokens", &example.admin()).json(&bad)).await;
     assert_eq!((status, &problem["code"]), (422, &"bad-token".into()));
     assert_eq!(problem["errors"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_is_made_allows_no_more_than_the_one_that_makes_it() {
+    let example = Example::start().await;
+    let make = |token: &str, body: serde_json::Value| {
+        answer(example.with("POST", "/api/v1/tokens", token).json(&body))
+    };
+    let limited = serde_json::json!({
+        "account": "ops", "scopes": ["admin"], "name_pattern": "mqtt-*", "expires_at": "2026-11-21T13:00:00Z"});
+    let (status, limited, _) = make(&example.admin(), limited).await;
+    assert_eq!(status, 201, "{limited}");
+    let limited_text = limited["token"].as_str().unwrap();
+    let (status, problem, _) =
+        make(limited_text, serde_json::json!({"account": "ci", "scopes": ["publish"]})).await;
+    assert_eq!((status, &problem["code"]), (403, &"exceeds-own-token".into()), "{problem}");
+    assert_eq!(problem["errors"][0]["suggestion"], "mqtt-*");
+    assert_eq!(problem["errors"][1]["suggestion"], "2026-11-21T13:00:00.000Z");
+    let body = serde_json::json!({
+        "account": "ci", "scopes": ["publish"], "name_pattern": "mqtt-a*", "expires_at": "2026-11-21T12:30:00Z"});
+    let (status, made, _) = make(limited_text, body).await;
+    assert_eq!(status, 201, "{made}");
+
+    // It takes away what it could have given, and nothing else.
+    let revoke = |id: &serde_json::Value| {
+        let path = format!("/api/v1/tokens/{}", id.as_str().unwrap());
+        answer(example.with("DELETE", &path, limited_text))
+    };
+    let admin =
+        example.store.list().await.unwrap().into_iter().find(|token| token.account == "admin").unwrap();
+    let (status, problem, _) = revoke(&admin.id.into()).await;
+    assert_eq!((status, &problem["code"]), (403, &"exceeds-own-token".into()), "{problem}");
+    assert_eq!(revoke(&made["_id"]).await.0, 204);
+    assert_eq!(revoke(&made["_id"]).await.0, 404);
+    assert_eq!(revoke(&limited["_id"]).await.0, 204, "its own too");
+}
+
+#[tokio::test]
+async fn accounts_that_differ_only_in_case_are_not_made() {
+    let example = Example::start().await;
+    let make = |account: &str| {
+        let body = serde_json::json!({"account": account, "scopes": ["publish"]});
+        answer(example.with("POST", "/api/v1/tokens", &example.admin()).json(&body))
+    };
+    assert_eq!(make("Paul").await.0, 201);
+    assert_eq!(make("Paul").await.0, 201, "another token of the same account");
+    for other in ["paul", "PAUL"] {
+        let (status, problem, _) = make(other).await;
+        assert_eq!((status, &problem["code"]), (409, &"account-case".into()), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("\"Paul\""), "{problem}");
+        assert_eq!(problem["errors"][0]["suggestion"], "Paul");
+    }
+    assert_eq!(make("Admin").await.0, 422);
+    let cli = Cli::parse_from(["x", "create", "--account", "pAUL", "--scope", "publish"]);
+    let clock: service_kit::clock::SharedClock = std::sync::Arc::new(example.clock.clone());
+    let fault = cli.command.run(&PROFILE, &example.store, &clock).await.unwrap_err();
+    assert!(format!("{fault:#}").contains("\"Paul\""), "{fault:#}");
 }
 
 #[tokio::test]
