@@ -176,6 +176,32 @@ async fn what_is_not_there_is_none() {
 }
 
 #[tokio::test]
+async fn every_version_comes_in_however_many_parts() {
+    let server = MockServer::start().await;
+    let at = "/api/v1/marketplace/by-name/x";
+    let part = |cursor: Option<&str>, next: Option<&str>| {
+        let mock = Mock::given(method("GET")).and(path(at));
+        let mock = match cursor {
+            Some(cursor) => mock.and(query_param("cursor", cursor)),
+            None => mock.and(query_param_is_missing("cursor")),
+        };
+        let answer = ResponseTemplate::new(200).set_body_json([ours()]);
+        let link = next.map(|next| format!("<{at}?cursor={next}>; rel=\"next\""));
+        mock.respond_with(link.map_or(answer.clone(), |link| answer.insert_header("link", link)))
+    };
+    part(None, Some("1.1.0")).mount(&server).await;
+    part(Some("1.1.0"), Some("1.0.0")).mount(&server).await;
+    part(Some("1.0.0"), None).mount(&server).await;
+    assert_eq!(marketplace(&server).versions("x").await.unwrap().unwrap().len(), 3);
+
+    server.reset().await;
+    part(None, Some("1.0.0")).mount(&server).await;
+    part(Some("1.0.0"), Some("1.0.0")).mount(&server).await;
+    let fault = marketplace(&server).versions("x").await.unwrap_err();
+    assert!(matches!(&fault, ClientError::Unreadable { what, .. } if what.contains("100 parts")), "{fault}");
+}
+
+#[tokio::test]
 async fn a_problem_keeps_everything_that_it_says() {
     let server = MockServer::start().await;
     let problem = json!({"type": "about:blank", "title": "Conflict", "status": 409, "detail": "d", "code": "name-taken",

@@ -2,8 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 
-use super::marketplace::found;
-use super::transport::{Transport, next_cursor, read_json, with_query};
+use super::transport::{Transport, found, read_json, with_query};
 use super::{ClientError, ClientOptions, Page};
 use crate::{
     AdoptRequest, CreatedToken, HostView, InstallRequest, Installation, InstallationId, ListInstallations,
@@ -11,12 +10,12 @@ use crate::{
 };
 
 const ADDONS: [&str; 3] = ["api", "v1", "addons"];
+const HOST: [&str; 3] = ["api", "v1", "host"];
 
 /// Calls an addons manager. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct ManagerClient {
     transport: Transport,
-    base: url::Url,
 }
 
 impl ManagerClient {
@@ -25,27 +24,22 @@ impl ManagerClient {
     /// # Errors
     /// [`ClientError::Setup`] where the machine has no certificates to trust.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
-        let base = options.base_url.clone();
-        Ok(Self { transport: Transport::new(options)?, base })
+        Ok(Self { transport: Transport::new(options)? })
     }
 
     /// The installations that a query finds.
     pub async fn list(&self, query: &ListInstallations) -> Result<Page<Installation>, ClientError> {
-        let url = with_query(self.transport.url(&ADDONS), query);
-        let (url, answer, bytes) = self.transport.bytes(self.transport.request(Method::GET, url)).await?;
-        let items = read_json(&url, &bytes)?;
-        Ok(Page { items, next: next_cursor(answer.link.as_deref(), &self.base) })
+        self.transport.page(with_query(self.transport.url(&ADDONS), query)).await
     }
 
     /// An installation; `None` when there is none.
     pub async fn get(&self, id: InstallationId) -> Result<Option<Installation>, ClientError> {
-        found(self.transport.json(self.transport.request(Method::GET, self.addon(id, &[]))).await)
+        self.transport.find(self.addon(id, &[])).await
     }
 
     /// Installs a release.
     pub async fn install(&self, body: &InstallRequest) -> Result<Installation, ClientError> {
-        let request = self.transport.request(Method::POST, self.transport.url(&ADDONS));
-        self.transport.json(request.json(body)).await
+        self.transport.send(Method::POST, self.transport.url(&ADDONS), body).await
     }
 
     /// Enables, disables or configures an installation.
@@ -54,7 +48,7 @@ impl ManagerClient {
         id: InstallationId,
         body: &PatchInstallation,
     ) -> Result<Installation, ClientError> {
-        self.transport.json(self.transport.request(Method::PATCH, self.addon(id, &[])).json(body)).await
+        self.transport.send(Method::PATCH, self.addon(id, &[]), body).await
     }
 
     /// Disables an installation, or removes a disabled one. `Some` is the installation that is being disabled, `None`
@@ -85,12 +79,12 @@ impl ManagerClient {
 
     /// What the engine was asked for, newest first; `None` when there is no such installation.
     pub async fn revisions(&self, id: InstallationId) -> Result<Option<Vec<RevisionView>>, ClientError> {
-        found(self.transport.json(self.transport.request(Method::GET, self.addon(id, &["revisions"]))).await)
+        self.transport.find(self.addon(id, &["revisions"])).await
     }
 
     /// What was done for an installation and why, newest first; `None` when there is no such installation.
     pub async fn why(&self, id: InstallationId) -> Result<Option<Vec<WhyEntry>>, ClientError> {
-        found(self.transport.json(self.transport.request(Method::GET, self.addon(id, &["why"]))).await)
+        self.transport.find(self.addon(id, &["why"])).await
     }
 
     /// The last lines of a service's log, or of every service's; `None` when there is none.
@@ -111,42 +105,33 @@ impl ManagerClient {
 
     /// The host: engine, disk, foreign objects, kept volumes.
     pub async fn host(&self) -> Result<HostView, ClientError> {
-        self.transport
-            .json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "host"])))
-            .await
+        self.transport.read(self.transport.url(&HOST)).await
     }
 
     /// Takes a foreign object in.
     pub async fn adopt(&self, foreign_id: &str, body: &AdoptRequest) -> Result<(), ClientError> {
-        let url = self.transport.url(&["api", "v1", "host", "foreign", foreign_id, "adopt"]);
+        let url = self.transport.url(&[&HOST[..], &["foreign", foreign_id, "adopt"]].concat());
         self.transport.bytes(self.transport.request(Method::POST, url).json(body)).await.map(|_| ())
     }
 
     /// Deletes a kept volume; `false` when there is none.
     pub async fn delete_volume(&self, name: &str) -> Result<bool, ClientError> {
-        let url = self.transport.url(&["api", "v1", "host", "volumes", name]);
-        let answer = self.transport.bytes(self.transport.request(Method::DELETE, url)).await;
-        Ok(found(answer.map(|_| ()))?.is_some())
+        self.transport.remove(self.transport.url(&[&HOST[..], &["volumes", name]].concat())).await
     }
 
     /// The manager's tokens, without their secrets.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
-        self.transport
-            .json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "tokens"])))
-            .await
+        self.transport.tokens().await
     }
 
     /// Makes a token.
     pub async fn create_token(&self, body: &TokenRequest) -> Result<CreatedToken, ClientError> {
-        let request = self.transport.request(Method::POST, self.transport.url(&["api", "v1", "tokens"]));
-        self.transport.json(request.json(body)).await
+        self.transport.create_token(body).await
     }
 
     /// Revokes a token; `false` when there is none.
     pub async fn revoke_token(&self, id: &str) -> Result<bool, ClientError> {
-        let url = self.transport.url(&["api", "v1", "tokens", id]);
-        let answer = self.transport.bytes(self.transport.request(Method::DELETE, url)).await;
-        Ok(found(answer.map(|_| ()))?.is_some())
+        self.transport.revoke_token(id).await
     }
 
     async fn remove(&self, url: url::Url) -> Result<Option<Installation>, ClientError> {
@@ -160,9 +145,6 @@ impl ManagerClient {
     }
 
     fn addon(&self, id: InstallationId, rest: &[&str]) -> url::Url {
-        let id = id.to_string();
-        let segments: Vec<&str> =
-            ADDONS.into_iter().chain([id.as_str()]).chain(rest.iter().copied()).collect();
-        self.transport.url(&segments)
+        self.transport.url_of(&ADDONS, id, rest)
     }
 }

@@ -2,8 +2,10 @@
 
 use addon_descriptor::Digest;
 use reqwest::{Method, header};
+use serde::de::DeserializeOwned;
+use url::Url;
 
-use super::transport::{Transport, next_cursor, read_json, with_query};
+use super::transport::{Transport, found, with_query};
 use super::{ClientError, ClientOptions, Page};
 use crate::{
     CreatedToken, ListReleases, Release, ReleaseId, ReviewRequest, TokenRequest, TokenView, ValidationAnswer,
@@ -11,12 +13,15 @@ use crate::{
 };
 
 const ADDONS: [&str; 4] = ["api", "v1", "marketplace", "addons"];
+const BY_NAME: [&str; 4] = ["api", "v1", "marketplace", "by-name"];
+
+/// Most parts that are asked for of one addon's releases: of a usual size, that is 100,000 releases.
+const MOST_PARTS: u32 = 100;
 
 /// Calls a marketplace. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct MarketplaceClient {
     transport: Transport,
-    base: url::Url,
 }
 
 impl MarketplaceClient {
@@ -25,36 +30,28 @@ impl MarketplaceClient {
     /// # Errors
     /// [`ClientError::Setup`] where the machine has no certificates to trust.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
-        let base = options.base_url.clone();
-        Ok(Self { transport: Transport::new(options)?, base })
+        Ok(Self { transport: Transport::new(options)? })
     }
 
     /// The releases that a query finds.
     pub async fn list(&self, query: &ListReleases) -> Result<Page<Release>, ClientError> {
-        let url = with_query(self.transport.url(&ADDONS), query);
-        let (url, answer, bytes) = self.transport.bytes(self.transport.request(Method::GET, url)).await?;
-        let items = read_json(&url, &bytes)?;
-        Ok(Page { items, next: next_cursor(answer.link.as_deref(), &self.base) })
+        self.transport.page(with_query(self.transport.url(&ADDONS), query)).await
     }
 
     /// A release by its id, in any status; `None` when there is none.
     pub async fn get(&self, id: ReleaseId) -> Result<Option<Release>, ClientError> {
-        found(self.transport.json(self.transport.request(Method::GET, self.addon(id, &[]))).await)
+        self.transport.find(self.addon(id, &[])).await
     }
 
     /// Publishes a document, sent as it is.
     pub async fn publish(&self, document: impl Into<Vec<u8>>) -> Result<Release, ClientError> {
-        let request = self.transport.request(Method::POST, self.transport.url(&ADDONS));
-        let request = request.header(header::CONTENT_TYPE, "application/json").body(document.into());
-        self.transport.json(request).await
+        self.document(self.transport.url(&ADDONS), document.into()).await
     }
 
     /// What the marketplace finds about a document; stores nothing.
     pub async fn validate(&self, document: impl Into<Vec<u8>>) -> Result<ValidationAnswer, ClientError> {
         let url = self.transport.url(&["api", "v1", "marketplace", "validate"]);
-        let request = self.transport.request(Method::POST, url);
-        let request = request.header(header::CONTENT_TYPE, "application/json").body(document.into());
-        self.transport.json(request).await
+        self.document(url, document.into()).await
     }
 
     /// The canonical bytes of a release's descriptor, unchecked: their digest is the caller's to compare. `None` when
@@ -84,28 +81,41 @@ impl MarketplaceClient {
 
     /// The verification report of a release.
     pub async fn verification(&self, id: ReleaseId) -> Result<Option<VerificationReport>, ClientError> {
-        found(
-            self.transport.json(self.transport.request(Method::GET, self.addon(id, &["verification"]))).await,
-        )
+        self.transport.find(self.addon(id, &["verification"])).await
     }
 
     /// Deletes or yanks a release; `false` when there is none.
     pub async fn delete(&self, id: ReleaseId) -> Result<bool, ClientError> {
-        let answer = self.transport.bytes(self.transport.request(Method::DELETE, self.addon(id, &[]))).await;
-        Ok(found(answer.map(|_| ()))?.is_some())
+        self.transport.remove(self.addon(id, &[])).await
     }
 
-    /// Every visible release of an addon, newest first.
+    /// Every visible release of an addon, newest first, however many parts the marketplace answers them in. `None` when
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreadable`] when the parts do not end.
     pub async fn versions(&self, name: &str) -> Result<Option<Vec<Release>>, ClientError> {
-        let url = self.transport.url(&["api", "v1", "marketplace", "by-name", name]);
-        found(self.transport.json(self.transport.request(Method::GET, url)).await)
+        let first = self.transport.url_of(&BY_NAME, name, &[]);
+        let Some(Page { mut items, mut next }) = found(self.transport.page(first.clone()).await)? else {
+            return Ok(None);
+        };
+        for _ in 0..MOST_PARTS {
+            let Some(cursor) = next else { return Ok(Some(items)) };
+            let mut url = first.clone();
+            url.query_pairs_mut().append_pair("cursor", &cursor);
+            let part: Page<Release> = self.transport.page(url).await?;
+            items.extend(part.items);
+            next = part.next;
+        }
+        let what = format!("after {MOST_PARTS} parts there are more");
+        Err(ClientError::Unreadable { url: first.to_string(), what })
     }
 
     /// The release that an addon's version or range resolves to; the newest without one.
     pub async fn resolve(&self, name: &str, version: Option<&str>) -> Result<Option<Release>, ClientError> {
-        let mut url = self.transport.url(&["api", "v1", "marketplace", "by-name", name]);
+        let mut url = self.transport.url_of(&BY_NAME, name, &[]);
         url.query_pairs_mut().append_pair("version", version.unwrap_or("*"));
-        found(self.transport.json(self.transport.request(Method::GET, url)).await)
+        self.transport.find(url).await
     }
 
     /// Approves a release that waits for a reviewer.
@@ -135,22 +145,17 @@ impl MarketplaceClient {
 
     /// The marketplace's tokens, without their secrets.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
-        self.transport
-            .json(self.transport.request(Method::GET, self.transport.url(&["api", "v1", "tokens"])))
-            .await
+        self.transport.tokens().await
     }
 
     /// Makes a token.
     pub async fn create_token(&self, body: &TokenRequest) -> Result<CreatedToken, ClientError> {
-        let request = self.transport.request(Method::POST, self.transport.url(&["api", "v1", "tokens"]));
-        self.transport.json(request.json(body)).await
+        self.transport.create_token(body).await
     }
 
     /// Revokes a token; `false` when there is none.
     pub async fn revoke_token(&self, id: &str) -> Result<bool, ClientError> {
-        let url = self.transport.url(&["api", "v1", "tokens", id]);
-        let answer = self.transport.bytes(self.transport.request(Method::DELETE, url)).await;
-        Ok(found(answer.map(|_| ()))?.is_some())
+        self.transport.revoke_token(id).await
     }
 
     async fn review(
@@ -159,22 +164,17 @@ impl MarketplaceClient {
         action: &str,
         body: &ReviewRequest,
     ) -> Result<Release, ClientError> {
-        self.transport.json(self.transport.request(Method::POST, self.addon(id, &[action])).json(body)).await
+        self.transport.send(Method::POST, self.addon(id, &[action]), body).await
     }
 
-    fn addon(&self, id: ReleaseId, rest: &[&str]) -> url::Url {
-        let id = id.to_string();
-        let segments: Vec<&str> =
-            ADDONS.into_iter().chain([id.as_str()]).chain(rest.iter().copied()).collect();
-        self.transport.url(&segments)
+    /// Sends a document as it is.
+    async fn document<T: DeserializeOwned>(&self, url: Url, document: Vec<u8>) -> Result<T, ClientError> {
+        let request = self.transport.request(Method::POST, url);
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(document);
+        self.transport.json(request).await
     }
-}
 
-/// 404 as `None`.
-pub(super) fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(fault) if fault.is_not_found() => Ok(None),
-        Err(fault) => Err(fault),
+    fn addon(&self, id: ReleaseId, rest: &[&str]) -> Url {
+        self.transport.url_of(&ADDONS, id, rest)
     }
 }

@@ -3,6 +3,7 @@
 
 mod manager;
 mod marketplace;
+mod tokens;
 mod transport;
 
 pub use manager::ManagerClient;

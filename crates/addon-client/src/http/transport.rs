@@ -170,12 +170,51 @@ impl Transport {
         url
     }
 
+    /// The address of what has this id below a path, or of something that belongs to it.
+    pub(crate) fn url_of(&self, path: &[&str], id: impl fmt::Display, rest: &[&str]) -> Url {
+        let id = id.to_string();
+        self.url(&[path, &[id.as_str()], rest].concat())
+    }
+
     pub(crate) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         let request = self.http.request(method, url).header(header::ACCEPT, "application/json");
         match &self.options.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
+    }
+
+    /// Reads what is at an address.
+    pub(crate) async fn read<T: DeserializeOwned>(&self, url: Url) -> Result<T, ClientError> {
+        self.json(self.request(Method::GET, url)).await
+    }
+
+    /// Reads what is at an address; `None` when nothing is there.
+    pub(crate) async fn find<T: DeserializeOwned>(&self, url: Url) -> Result<Option<T>, ClientError> {
+        found(self.read(url).await)
+    }
+
+    /// Reads one part of a list.
+    pub(crate) async fn page<T: DeserializeOwned>(&self, url: Url) -> Result<Page<T>, ClientError> {
+        let (url, answer, bytes) = self.bytes(self.request(Method::GET, url)).await?;
+        let items = read_json(&url, &bytes)?;
+        Ok(Page { items, next: next_cursor(answer.link.as_deref(), &self.options.base_url) })
+    }
+
+    /// Sends a body as JSON, and reads the answer.
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.json(self.request(method, url).json(body)).await
+    }
+
+    /// Deletes what is at an address; `false` when nothing is there.
+    pub(crate) async fn remove(&self, url: Url) -> Result<bool, ClientError> {
+        let answer = self.bytes(self.request(Method::DELETE, url)).await;
+        Ok(found(answer)?.is_some())
     }
 
     /// Sends and reads a JSON answer.
@@ -236,7 +275,7 @@ impl Transport {
 /// What is known of an answer beside its body.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) link: Option<String>,
+    link: Option<String>,
     retry_after_s: Option<u64>,
 }
 
@@ -244,6 +283,15 @@ pub(crate) struct Answer {
 pub(crate) fn read_json<T: DeserializeOwned>(url: &str, bytes: &[u8]) -> Result<T, ClientError> {
     serde_json::from_slice(bytes)
         .map_err(|fault| ClientError::Unreadable { url: url.to_owned(), what: fault.to_string() })
+}
+
+/// 404 as `None`.
+pub(crate) fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(fault) if fault.is_not_found() => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Adds a query from a value's fields; absent ones are left out.
@@ -261,7 +309,7 @@ pub(crate) fn with_query(mut url: Url, query: &impl Serialize) -> Url {
 }
 
 /// The `cursor` of the address that a `Link` header calls `next`.
-pub(crate) fn next_cursor(link: Option<&str>, base: &Url) -> Option<String> {
+fn next_cursor(link: Option<&str>, base: &Url) -> Option<String> {
     link?.split(',').find_map(|entry| {
         let (target, parameters) = entry.trim().strip_prefix('<')?.split_once('>')?;
         let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
