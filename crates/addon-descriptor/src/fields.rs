@@ -322,7 +322,7 @@ pub(crate) static REQUIRED_ADDON: Table = Table {
 pub(crate) static ATTACHMENT: Table = Table {
     what: "the place of a service on a network",
     fields: &[("aliases", Optional), ("ipv4_address", Optional), ("ipv6_address", Optional)],
-    example: r#"{"aliases": ["..."]}"#,
+    example: r#"{"aliases": ["..."], "ipv4_address": "10.20.0.5"}"#,
     elsewhere: &[("ip", "ipv4_address")],
     advice: &[
         ("priority", "the order of networks is the engine's: take it out"),

@@ -96,9 +96,13 @@ impl FromStr for ImageRef {
         let (rest, digest) = match text.split_once('@') {
             None => (text, None),
             Some((rest, digest)) => {
-                let digest = digest
-                    .parse()
-                    .map_err(|_| fault("its digest is not written sha256:<64 lower-case hex digits>"))?;
+                let digest = digest.parse().map_err(|_| {
+                    let fault = fault("its digest is not written sha256:<64 lower-case hex digits>");
+                    // `name@1.27` is what other registries write for `name:1.27`.
+                    let tagged = format!("{rest}:{digest}");
+                    let is_tag = is_tag(digest) && !rest.is_empty() && tagged.parse::<Self>().is_ok();
+                    if is_tag { fault.suggest(tagged) } else { fault }
+                })?;
                 (rest, Some(digest))
             }
         };

@@ -298,7 +298,7 @@ impl FromStr for Platform {
             .into_iter()
             .find(|name| *name == plain)
             .map(Self)
-            .ok_or_else(|| Invalid::new("not a platform that is known here"))
+            .ok_or_else(|| Invalid::new(format!("none of the platforms: {}", Self::ALL.join(", "))))
     }
 }
 

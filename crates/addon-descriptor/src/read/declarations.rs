@@ -20,7 +20,7 @@ pub(super) fn volume(at: At<'_>) -> Option<VolumeSpec> {
     if let Kind::Text(text) = &at.node.kind
         && text.parse::<VolumeName>().is_ok()
     {
-        at.wrong_type_suggesting("an object", format!("{{\"name\": \"{text}\"}}"));
+        at.wrong_type_suggesting(&fields::VOLUME.wanted(), format!("{{\"name\": \"{text}\"}}"));
         return None;
     }
     let fields = at.fields(&fields::VOLUME, &[])?;
@@ -97,7 +97,7 @@ pub(super) fn network(at: At<'_>) -> Option<NetworkSpec> {
     if let Kind::Text(text) = &at.node.kind
         && text.parse::<NetworkName>().is_ok()
     {
-        at.wrong_type_suggesting("an object", format!("{{\"name\": \"{text}\"}}"));
+        at.wrong_type_suggesting(&fields::NETWORK.wanted(), format!("{{\"name\": \"{text}\"}}"));
         return None;
     }
     let fields = at.fields(&fields::NETWORK, &[])?;

@@ -169,9 +169,16 @@ fn things<'t, T>(at: At<'t>, wanted: &str, read: impl Fn(At<'t>) -> Option<T>) -
 
 /// The entries of a list of objects, in each of which stands its name: Compose has a map from the name there.
 pub(super) fn list_of_named<'t>(at: At<'t>, name: &str, wanted: &str) -> Vec<At<'t>> {
-    /// Longest list that is suggested, in bytes.
-    const LONGEST: usize = 16 * 1024;
     let Kind::Object(members) = &at.node.kind else { return at.items(MAX_THINGS, wanted) };
+    let wanted = format!("{wanted}, each with its `{name}`,");
+    if at.member(name).or(at.member("image")).is_some_and(|at| matches!(at.node.kind, Kind::Text(_))) {
+        // One of them, without the list around it.
+        match at.node.to_json().map(|only| serde_json::json!([only]).to_string()) {
+            Some(list) => at.wrong_type_suggesting(&wanted, list),
+            None => at.wrong_type(&wanted),
+        }
+        return Vec::new();
+    }
     let objects = members.iter().map(|member| {
         let mut object = serde_json::Map::from_iter([(name.to_owned(), member.key.as_ref().into())]);
         match member.value.to_json()? {
@@ -183,8 +190,7 @@ pub(super) fn list_of_named<'t>(at: At<'t>, name: &str, wanted: &str) -> Vec<At<
         Some(serde_json::Value::Object(object))
     });
     let list = objects.collect::<Option<Vec<_>>>().map(|list| serde_json::Value::from(list).to_string());
-    let wanted = format!("{wanted}, each with its `{name}`,");
-    match list.filter(|list| list.len() <= LONGEST) {
+    match list {
         Some(list) => at.wrong_type_suggesting(&wanted, list),
         None => at.wrong_type(&wanted),
     }
@@ -216,7 +222,7 @@ fn requirement(at: At<'_>) -> Option<AddonRequirement> {
     if let Kind::Text(text) = &at.node.kind
         && text.parse::<AddonName>().is_ok()
     {
-        at.wrong_type_suggesting("an object", format!("{{\"name\": \"{text}\"}}"));
+        at.wrong_type_suggesting(&fields::REQUIRED_ADDON.wanted(), format!("{{\"name\": \"{text}\"}}"));
         return None;
     }
     let fields = at.fields(&fields::REQUIRED_ADDON, &[])?;

@@ -87,11 +87,13 @@ pub(super) fn map<'t>(at: At<'t>, wanted: &str) -> BTreeMap<String, (String, At<
 }
 
 fn from_shell(at: At<'_>, key: &str) {
-    let message = format!("`{}` has no value, and there is no shell to take one from", shown(key));
-    let suggestion = match at.node.kind {
-        Kind::Null => "\"\"".to_owned(),
-        _ => format!("{}=", shown(key)),
+    let suggestion = match (&at.node.kind, key.split_once(": ")) {
+        (Kind::Null, _) => "\"\"".to_owned(),
+        // As YAML writes a map.
+        (_, Some((name, value))) => format!("{name}={}", value.trim_matches(' ')),
+        _ => format!("{key}="),
     };
+    let message = format!("`{}` has no value, and there is no shell to take one from", shown(key));
     at.fault_suggesting(rules::VALUE_FROM_SHELL, message, suggestion);
 }
 

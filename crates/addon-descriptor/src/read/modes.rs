@@ -31,6 +31,20 @@ pub(super) fn restart(at: At<'_>) -> Option<RestartPolicy> {
         at.wrong_type_suggesting(RESTARTS, if value { "\"always\"" } else { "\"no\"" });
         return None;
     }
+    if let Some(condition) = at.member("condition") {
+        // As `deploy` of Compose has it.
+        let meant = match &condition.node.kind {
+            Kind::Text(text) if text == "any" => Some("\"always\""),
+            Kind::Text(text) if text == "on-failure" => Some("\"on-failure\""),
+            Kind::Text(text) if text == "none" => Some("\"no\""),
+            _ => None,
+        };
+        match meant.filter(|_| at.member("max_attempts").is_none()) {
+            Some(meant) => at.wrong_type_suggesting(RESTARTS, meant),
+            None => at.wrong_type(RESTARTS),
+        }
+        return None;
+    }
     let text = at.text_or(RESTARTS)?;
     match text {
         "always" => return Some(RestartPolicy::Always),
@@ -66,6 +80,12 @@ pub(super) fn restart(at: At<'_>) -> Option<RestartPolicy> {
 
 /// `update`.
 pub(super) fn update(at: At<'_>) -> Update {
+    if let Kind::Text(text) = &at.node.kind
+        && let "stop-first" | "start-first" = text.as_ref()
+    {
+        at.wrong_type_suggesting(&fields::UPDATE.wanted(), format!("{{\"order\": \"{text}\"}}"));
+        return Update::default();
+    }
     let order = at.fields(&fields::UPDATE, &[]).and_then(|fields| fields.get("order")).and_then(|at| {
         at.one_of(
             rules::UNKNOWN_VALUE,
@@ -79,17 +99,48 @@ pub(super) fn update(at: At<'_>) -> Update {
 const DEPENDENCIES: &str =
     "a list of services, or a map of services to `{\"condition\": \"service_healthy\"}`,";
 
+/// The same where a list holds maps, as one does by a `-` too many in YAML.
+const DEPENDENCIES_IN_LIST: &str =
+    "a list of names alone, or a map of services to `{\"condition\": \"service_healthy\"}`,";
+
+/// The map that is meant by a list of names and maps.
+pub(super) fn map_of(at: At<'_>) -> Option<String> {
+    let mut map = serde_json::Map::new();
+    for item in at.all_items().take(MAX_ENTRIES) {
+        match item.node.to_json()? {
+            serde_json::Value::String(name) => _ = map.insert(name, serde_json::json!({})),
+            // `{"name": "n", "aliases": []}`, or `{"n": {"aliases": []}}`.
+            serde_json::Value::Object(mut members) => match members.remove("name") {
+                Some(serde_json::Value::String(name)) => _ = map.insert(name, members.into()),
+                Some(_) => return None,
+                None if members.values().all(serde_json::Value::is_object) => map.append(&mut members),
+                None => return None,
+            },
+            _ => return None,
+        }
+    }
+    Some(serde_json::Value::Object(map).to_string())
+}
+
 /// `depends_on`: a list of names, or a map. The names are not looked up here.
 pub(super) fn depends_on<'t>(at: At<'t>) -> BTreeMap<ServiceName, (Dependency, At<'t>)> {
     let mut found = BTreeMap::new();
     if let Kind::Object(_) = at.node.kind {
         for (member, value) in at.members(MAX_ENTRIES, DEPENDENCIES) {
+            let dependency = dependency(value);
             match member.key.parse() {
                 Ok(name) => {
-                    found.insert(name, (dependency(value), at.at_key(member)));
+                    found.insert(name, (dependency, at.at_key(member)));
                 }
                 Err(fault) => at.fault_key(member, rules::INVALID_NAME, about(&member.key, fault)),
             }
+        }
+        return found;
+    }
+    if at.all_items().any(|item| matches!(item.node.kind, Kind::Object(_))) {
+        match map_of(at) {
+            Some(map) => at.wrong_type_suggesting(DEPENDENCIES_IN_LIST, map),
+            None => at.wrong_type(DEPENDENCIES_IN_LIST),
         }
         return found;
     }
@@ -138,7 +189,9 @@ fn mode<T>(
     of_word: impl Fn(&str) -> Option<T>,
     of_service: impl Fn(ServiceName) -> T,
 ) -> Option<T> {
-    let text = at.text()?;
+    let known: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    let known = known.join(", ");
+    let text = at.text_or(&format!("one of {known}, `service:<name>`,"))?;
     if let Some(mode) = of_word(text) {
         return Some(mode);
     }
@@ -155,8 +208,7 @@ fn mode<T>(
         Some(name) => Some(format!("service:{}", shown(name))),
         None => at.nearest(text, words.iter().copied()),
     };
-    let known: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    let message = format!("`{}` is none of {}, `service:<name>`", shown(text), known.join(", "));
+    let message = format!("`{}` is none of {known}, `service:<name>`", shown(text));
     at.record(rules::UNKNOWN_VALUE, Invalid { message, suggestion });
     None
 }
@@ -365,6 +417,7 @@ pub(super) fn gpus(at: At<'_>) -> Option<Gpus> {
                 .integer(1, i64::from(u16::MAX))
                 .map(|count| Gpus::Count(u32::try_from(count).expect("bounded above")));
         }
+        Kind::Boolean(true) => at.wrong_type_suggesting("`all`, or how many,", "\"all\""),
         _ => at.wrong_type("`all`, or how many,"),
     }
     None
@@ -438,6 +491,12 @@ pub(super) fn signal(at: At<'_>) -> Option<String> {
 
 /// `logging`; `None` when it says nothing.
 pub(super) fn logging(at: At<'_>) -> Option<Logging> {
+    if let Kind::Text(text) = &at.node.kind
+        && LogDriver::ALL.contains(&text.as_ref())
+    {
+        at.wrong_type_suggesting(&fields::LOGGING.wanted(), format!("{{\"driver\": \"{text}\"}}"));
+        return None;
+    }
     let fields = at.fields(&fields::LOGGING, &[])?;
     let logging = Logging {
         driver: fields

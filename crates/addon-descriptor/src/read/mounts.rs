@@ -3,7 +3,7 @@
 use super::ports::whole_reference;
 use super::report::{At, about, shown};
 use super::scope::Scope;
-use super::tree::Kind;
+use super::tree::{Kind, Member};
 use crate::descriptor::{
     FileSource, FileSpec, Mount, MountOptions, MountSource, Propagation, SelinuxLabel, Tmpfs,
 };
@@ -86,7 +86,7 @@ pub(super) fn volumes<'t>(at: At<'t>, scope: &Scope) -> Vec<(Mount, At<'t>)> {
     const WANTED: &str = "a list of strings such as `name:/path` or `/host/path:/path:ro`";
     if let Kind::Object(members) = &at.node.kind {
         // `{"data": "/path"}`.
-        let entry = |member: &super::tree::Member<'_>| match &member.value.kind {
+        let entry = |member: &Member<'_>| match &member.value.kind {
             Kind::Text(target) => short_form(&member.key, target, &[]),
             _ => None,
         };
@@ -170,15 +170,28 @@ fn long_form(at: At<'_>) -> Invalid {
     }
     let bind = at.entry("bind");
     options.extend(["selinux", "propagation"].into_iter().filter_map(|name| text_of(bind, name)));
+    let is_elsewhere = source.as_ref().filter(|source| !is_source(source)).cloned();
     let suggestion = match (source, &target) {
         (Some(source), Some(target)) => short_form(&source, target, &options),
         (None, Some(target)) => normal_path(target).ok(),
         _ => None,
     };
-    let message = "a mount is written as one text here: `name:/path`, `/host/path:/path` or `/path`, \
-                   then `:ro` and the like";
+    let mut message = "a mount is written as one text here: `name:/path`, `/host/path:/path` or `/path`, \
+                       then `:ro` and the like"
+        .to_owned();
+    if let Some(source) = is_elsewhere {
+        message.push_str(&format!("; `{}` is {NO_SOURCE}", shown(&source)));
+    }
     let suggestion = suggestion.map(|entry| serde_json::json!(entry).to_string());
-    Invalid { message: message.to_owned(), suggestion }
+    Invalid { message, suggestion }
+}
+
+/// Why a path that is not absolute is no source of a mount.
+const NO_SOURCE: &str = "neither the name of a volume nor an absolute path of the host: an addon has no folder of its own \
+                         to start from; a small file stands in `files`";
+
+fn is_source(text: &str) -> bool {
+    text.parse::<VolumeName>().is_ok() || normal_path(text).is_ok()
 }
 
 /// A text or number of an object.
@@ -192,8 +205,7 @@ fn text_of(object: At<'_>, name: &str) -> Option<String> {
 
 /// `source:target:options`, where both sides can stand there.
 fn short_form(source: &str, target: &str, options: &[String]) -> Option<String> {
-    let is_source = source.parse::<VolumeName>().is_ok() || normal_path(source).is_ok();
-    if !is_source || normal_path(target).is_err() || format!("{source}{target}").contains(':') {
+    if !is_source(source) || normal_path(target).is_err() || format!("{source}{target}").contains(':') {
         return None;
     }
     let options = if options.is_empty() { String::new() } else { format!(":{}", options.join(",")) };
@@ -243,11 +255,7 @@ fn mount_source(at: At<'_>, text: &str, entry: &str, scope: &Scope) -> Option<Mo
         };
     }
     if text.starts_with(['.', '~', '$']) || text.contains(['/', '\\']) {
-        let message = format!(
-            "`{}` is neither the name of a volume nor an absolute path of the host: an addon has no folder of its own \
-             to start from; a small file stands in `files`",
-            shown(text)
-        );
+        let message = format!("`{}` is {NO_SOURCE}", shown(text));
         at.fault(rules::INVALID_PATH, message);
         return None;
     }
@@ -344,7 +352,7 @@ pub(super) fn tmpfs<'t>(at: At<'t>) -> Vec<(Tmpfs, At<'t>)> {
         Kind::Text(_) => vec![at],
         Kind::Object(members) if members.iter().all(|member| member.key.starts_with('/')) => {
             // `{"/run": "size=64m"}`, as the engine's own interface has it.
-            let entry = |member: &super::tree::Member<'_>| match &member.value.kind {
+            let entry = |member: &Member<'_>| match &member.value.kind {
                 Kind::Text(options) if !options.is_empty() => format!("{}:{options}", member.key),
                 _ => member.key.clone().into_owned(),
             };
@@ -479,10 +487,24 @@ fn octal(text: &str, most: u32) -> Option<u32> {
 
 /// `files`.
 pub(super) fn files<'t>(at: At<'t>, scope: &Scope) -> Vec<(FileSpec, At<'t>)> {
-    at.items(MAX_MOUNTS, "a list of objects such as `{\"path\": \"/etc/app.conf\", \"content\": \"...\"}`")
-        .into_iter()
-        .filter_map(|item| Some((file(item, scope)?, item)))
-        .collect()
+    let wanted = "a list of objects such as `{\"path\": \"/etc/app.conf\", \"content\": \"...\"}`";
+    if let Some(list) = files_of_map(at) {
+        at.wrong_type_suggesting(wanted, list);
+        return Vec::new();
+    }
+    at.items(MAX_MOUNTS, wanted).into_iter().filter_map(|item| Some((file(item, scope)?, item))).collect()
+}
+
+/// The list that is meant by a map of paths to contents.
+fn files_of_map(at: At<'_>) -> Option<String> {
+    let Kind::Object(members) = &at.node.kind else { return None };
+    let file = |member: &Member<'_>| match &member.value.kind {
+        Kind::Text(content) => Some(serde_json::json!({ "path": member.key, "content": content })),
+        _ => None,
+    };
+    let files: Option<Vec<_>> = members.iter().map(file).collect();
+    let is_short = members.iter().all(|member| member.key.starts_with('/')) && members.len() <= MAX_MOUNTS;
+    files.filter(|_| is_short).map(|files| serde_json::Value::from(files).to_string())
 }
 
 fn file(at: At<'_>, scope: &Scope) -> Option<FileSpec> {

@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::modes::map_of;
 use super::report::{At, about, shown};
 use super::scope::Scope;
 use super::tree::Kind;
@@ -50,9 +51,18 @@ pub(crate) fn networks<'t>(at: At<'t>) -> BTreeMap<NetworkName, (NetworkAttachme
     let mut found = BTreeMap::new();
     if let Kind::Object(_) = at.node.kind {
         for (member, value) in at.members(MAX_ENTRIES, NETWORKS) {
+            let attachment = attachment(value);
             if let Some(name) = network_name(at.at_key(member), &member.key) {
-                found.insert(name, (attachment(value), value));
+                found.insert(name, (attachment, value));
             }
+        }
+        return found;
+    }
+    if at.all_items().any(|item| matches!(item.node.kind, Kind::Object(_))) {
+        let wanted = "a list of names alone, or a map of names to `{\"aliases\": [\"...\"]}`,";
+        match map_of(at) {
+            Some(map) => at.wrong_type_suggesting(wanted, map),
+            None => at.wrong_type(wanted),
         }
         return found;
     }
@@ -72,6 +82,13 @@ pub(crate) fn networks<'t>(at: At<'t>) -> BTreeMap<NetworkName, (NetworkAttachme
 
 fn attachment(at: At<'_>) -> NetworkAttachment {
     if let Kind::Null = at.node.kind {
+        return NetworkAttachment::default();
+    }
+    if let Kind::Text(text) = &at.node.kind
+        && let Ok(address) = text.parse::<IpAddr>()
+    {
+        let family = if address.is_ipv4() { "ipv4_address" } else { "ipv6_address" };
+        at.wrong_type_suggesting(&fields::ATTACHMENT.wanted(), format!("{{\"{family}\": \"{text}\"}}"));
         return NetworkAttachment::default();
     }
     let Some(fields) = at.fields(&fields::ATTACHMENT, &[]) else { return NetworkAttachment::default() };

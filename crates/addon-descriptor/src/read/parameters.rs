@@ -342,7 +342,7 @@ fn may_match(pattern: &Regex, generate: &Generate) -> bool {
 
 fn generate(at: At<'_>) -> Option<Generate> {
     if let Kind::Boolean(true) = at.node.kind {
-        at.wrong_type_suggesting("an object", "{}");
+        at.wrong_type_suggesting(&fields::GENERATE.wanted(), "{}");
         return None;
     }
     let fields = at.fields(&fields::GENERATE, &[])?;

@@ -18,6 +18,8 @@ const MAX_FINDINGS: usize = 1000;
 const MAX_SEARCHES: usize = 200;
 /// Longest text that is shown in a message, in characters.
 const MAX_SHOWN: usize = 80;
+/// Longest suggestion, in bytes: nobody reads more, and the message says what is needed.
+const MAX_SUGGESTION: usize = 16 * 1024;
 /// Bytes of all paths together from which on one stops above a key too long to be shown: a few long keys can stand in the
 /// path of every finding.
 const MAX_PATHS: usize = 1024 * 1024;
@@ -216,6 +218,7 @@ impl<'t> At<'t> {
         if findings.len() < MAX_FINDINGS {
             let path = self.report.pointer(self.path, missing);
             let Invalid { message, suggestion } = fault;
+            let suggestion = suggestion.filter(|text| text.len() <= MAX_SUGGESTION);
             let violation = Violation { path, rule, message, suggestion, line: 0, column: 0 };
             findings.push(Finding { offset: self.offset, violation });
         }
@@ -324,7 +327,8 @@ impl<'t> At<'t> {
                 }
                 self.all_items().take(limit).collect()
             }
-            Kind::Text(text) if text.len() <= MAX_SHOWN => {
+            // With a comma in it, it may have been meant as several.
+            Kind::Text(text) if text.len() <= MAX_SHOWN && !text.contains(',') => {
                 self.wrong_type_suggesting(wanted, format!("[{}]", serde_json::json!(text)));
                 Vec::new()
             }

@@ -179,7 +179,8 @@ fn words(at: At<'_>, scope: &Scope) -> Vec<String> {
                 at.record(
                     rules::INVALID_COMMAND,
                     Invalid::new(
-                        "the line cannot be split into words: a quote is not closed; a list of words needs no quotes",
+                        "the line cannot be split into words: a quote is not closed; in a list such as \
+                         `[\"sh\", \"-c\", \"...\"]` each word is its own",
                     ),
                 );
                 Vec::new()

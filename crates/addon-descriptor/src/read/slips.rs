@@ -20,8 +20,9 @@ pub(super) fn explain(text: &str, offset: usize, fault: &serde_json::Error) -> (
         let slip = "behind a backslash stands one of `\"\\/bfnrt` or `uXXXX`; a backslash itself is `\\\\`";
         return (offset, format!("{message}: {slip}"));
     }
-    // The parser may have stopped behind a word that it knows only the beginning of.
-    let start = text[..offset].trim_end_matches(is_word).len();
+    // The parser may have stopped in a word, or behind one that it knows only the beginning of.
+    let is_in_word = text[offset..].starts_with(is_word) || message == "expected ident";
+    let start = if is_in_word { text[..offset].trim_end_matches(is_word).len() } else { offset };
     let (before, rest) = (text[..start].trim_end(), &text[start..]);
     match slip(before, rest) {
         Some(slip) => (start, format!("{message}: {slip}")),
@@ -40,7 +41,11 @@ fn slip(before: &str, rest: &str) -> Option<String> {
             "keys and strings stand in straight double quotes, `\"`"
         }
         '}' | ']' if before.ends_with(',') => "the comma before it is one too many",
-        ',' if before.ends_with([',', '[', '{', ':']) => "the comma is one too many",
+        '}' | ']' | ',' if before.ends_with(':') => "a value is missing behind the colon",
+        '}' => "a `]` is missing before it, or the `}` is one too many",
+        ']' => "a `}` is missing before it, or the `]` is one too many",
+        ';' => "a comma stands between entries",
+        ',' if before.ends_with([',', '[', '{']) => "the comma is one too many",
         '"' | '{' | '[' if before.ends_with(['"', '}', ']']) => "a comma is missing before it",
         '+' => "a number has no `+` before it",
         '.' => "a number starts with a digit, such as `0.5`",
@@ -119,6 +124,10 @@ mod tests {
         check(r#"{"a": "\d"}"#, 9, "backslash");
         check("name: x", 1, "YAML");
         check("--- name: x", 1, "YAML");
+        check(r#"{"a": [1,2}"#, 11, "a `]` is missing");
+        check(r#"{"a": 1]"#, 8, "a `}` is missing");
+        check(r#"{"a": 1;}"#, 8, "a comma");
+        check(r#"{"a": }"#, 7, "a value is missing");
         check(r#"{"a": [1"#, 8, "ends too early");
         check("  ", 2, "empty");
     }

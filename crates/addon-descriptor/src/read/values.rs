@@ -74,8 +74,12 @@ impl<'t> At<'t> {
                 }
                 None
             }
-            _ => {
-                self.wrong_type("`true` or `false`");
+            kind => {
+                match kind {
+                    Kind::Number("1") => self.wrong_type_suggesting("`true` or `false`", "true"),
+                    Kind::Number("0") => self.wrong_type_suggesting("`true` or `false`", "false"),
+                    _ => self.wrong_type("`true` or `false`"),
+                }
                 None
             }
         }
@@ -128,8 +132,7 @@ impl<'t> At<'t> {
                         "`{}` has more digits than are written out: a string takes any",
                         shown(literal)
                     );
-                    let suggestion = (literal.len() <= 1024).then(|| format!("\"{literal}\""));
-                    self.record(rules::INVALID_NUMBER, Invalid { message, suggestion });
+                    self.fault_suggesting(rules::INVALID_NUMBER, message, format!("\"{literal}\""));
                 }
                 text
             }

@@ -6,6 +6,7 @@ use crate::quantity::parse_duration;
 use crate::read::document::DocumentRead;
 use crate::read::report::{At, shown};
 use crate::read::service::ServiceRead;
+use crate::read::tree::Kind;
 use crate::rules;
 
 pub(super) fn check(document: &DocumentRead<'_>) {
@@ -44,6 +45,9 @@ fn health(service: &ServiceRead<'_>) {
     let message = "without a healthcheck only a crash is noticed";
     match (service.spec.healthcheck.as_ref().map(|check| &check.test), service.fields.get("healthcheck")) {
         (Some(HealthTest::Command(_) | HealthTest::Shell(_)), _) => (),
+        // One that could not be read has been reported.
+        (None | Some(HealthTest::Image), Some(at)) if !matches!(at.node.kind, Kind::Object(_)) => (),
+        (None | Some(HealthTest::Image), Some(at)) if at.member("test").is_some_and(says_something) => (),
         (Some(HealthTest::Image), Some(at)) => {
             let message =
                 "without a `test` it is the image's own, and where that has none only a crash is noticed";
@@ -54,10 +58,22 @@ fn health(service: &ServiceRead<'_>) {
     }
 }
 
+fn says_something(at: At<'_>) -> bool {
+    match &at.node.kind {
+        Kind::Null => false,
+        Kind::Text(text) => !text.is_empty(),
+        Kind::List(nodes) => !nodes.is_empty(),
+        Kind::Boolean(_) | Kind::Number(_) | Kind::Object(_) => true,
+    }
+}
+
 fn limits(service: &ServiceRead<'_>) {
     if service.spec.resources.memory.is_none() {
         let message = "without a limit the service may use all memory of the host";
         match service.fields.get("resources") {
+            // What could not be read has been reported.
+            Some(at) if !matches!(at.node.kind, Kind::Object(_)) => (),
+            Some(at) if at.member("memory").is_some_and(says_something) => (),
             Some(at) => at.warn_missing("memory", rules::NO_MEMORY_LIMIT, message),
             None => service.fields.at.warn_missing("resources", rules::NO_MEMORY_LIMIT, message),
         }
