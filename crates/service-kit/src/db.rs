@@ -11,12 +11,9 @@
 //! `write_tx!` stands in a function whose error is made from [`sqlx::Error`]: `?` in its body rolls back.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -28,7 +25,18 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
 
 /// Longest use of PostgreSQL by one replica.
+#[cfg(feature = "postgres")]
 const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// The connections to a PostgreSQL server.
+#[cfg(feature = "postgres")]
+pub type PostgresPool = sqlx::PgPool;
+
+/// The connections to a PostgreSQL server: there are none without the feature `postgres`. What is written for both
+/// databases reads the same, and the compiler knows that this half is never run.
+#[cfg(not(feature = "postgres"))]
+#[derive(Debug, Clone, Copy)]
+pub enum PostgresPool {}
 
 /// A database that is open. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,7 +49,7 @@ pub enum Db {
         reader: SqlitePool,
     },
     /// A server.
-    Postgres(PgPool),
+    Postgres(PostgresPool),
 }
 
 /// Why a database could not be opened.
@@ -91,7 +99,16 @@ impl Db {
     }
 
     /// Connects to a PostgreSQL server, and brings its tables to this version's form.
-    pub async fn open_postgres(url: &SecretString, migrations: &Migrator) -> Result<Self, OpenError> {
+    #[cfg(feature = "postgres")]
+    pub async fn open_postgres(
+        url: &secrecy::SecretString,
+        migrations: &Migrator,
+    ) -> Result<Self, OpenError> {
+        use std::str::FromStr as _;
+
+        use secrecy::ExposeSecret as _;
+        use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
         let options = PgConnectOptions::from_str(url.expose_secret()).map_err(OpenError::Server)?;
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)
@@ -115,7 +132,10 @@ impl Db {
                 reader.close().await;
                 writer.close().await;
             }
+            #[cfg(feature = "postgres")]
             Self::Postgres(pool) => pool.close().await,
+            #[cfg(not(feature = "postgres"))]
+            Self::Postgres(none) => match *none {},
         }
     }
 }
@@ -126,7 +146,7 @@ macro_rules! read {
     ($db:expr, |$pool:ident| $body:expr) => {
         match $db {
             $crate::db::Db::Sqlite { reader: $pool, .. } => $body,
-            $crate::db::Db::Postgres($pool) => $body,
+            $crate::db::Db::Postgres(pool) => $crate::on_postgres!(pool, |$pool| $body),
         }
     };
 }
@@ -143,13 +163,33 @@ macro_rules! write_tx {
                 $tx.commit().await?;
                 value
             }
-            $crate::db::Db::Postgres(pool) => {
+            $crate::db::Db::Postgres(pool) => $crate::on_postgres!(pool, |pool| {
                 let mut $tx = pool.begin().await?;
                 let value = $body;
                 $tx.commit().await?;
                 value
-            }
+            }),
         }
+    };
+}
+
+/// What is done with a pool of PostgreSQL, where there can be one. Which of the two this is, is decided here: a
+/// condition in what it stands for would be one on the features of the crate that uses it.
+#[cfg(feature = "postgres")]
+#[macro_export]
+macro_rules! on_postgres {
+    ($given:expr, |$pool:ident| $body:expr) => {{
+        let $pool = $given;
+        $body
+    }};
+}
+
+/// What is done with a pool of PostgreSQL, where there is none.
+#[cfg(not(feature = "postgres"))]
+#[macro_export]
+macro_rules! on_postgres {
+    ($given:expr, |$pool:ident| $body:expr) => {
+        match *$given {}
     };
 }
 

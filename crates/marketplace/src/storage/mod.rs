@@ -16,7 +16,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use addon_client::ReleaseId;
-use secrecy::SecretString;
 use service_kit::db::{Db, OpenError};
 use sqlx::migrate::Migrator;
 
@@ -28,6 +27,7 @@ pub use self::queue::{Job, Purpose, Report, Verdicted};
 pub use self::releases::{Decision, Filter};
 
 static SQLITE: Migrator = sqlx::migrate!("../../migrations/marketplace/sqlite");
+#[cfg(feature = "postgres")]
 static POSTGRES: Migrator = sqlx::migrate!("../../migrations/marketplace/postgres");
 
 /// The database. Cheap to clone.
@@ -85,7 +85,8 @@ impl Storage {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open_postgres(url: &SecretString) -> Result<Self, OpenError> {
+    #[cfg(feature = "postgres")]
+    pub async fn open_postgres(url: &secrecy::SecretString) -> Result<Self, OpenError> {
         Ok(Self { db: Db::open_postgres(url, &POSTGRES).await?, epochs: Arc::default(), publications: None })
     }
 

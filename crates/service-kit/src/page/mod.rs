@@ -1,5 +1,7 @@
 //! The pages that both services have: `/` and the API's documentation. Everything they load is in the binary.
 
+use std::borrow::Cow;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderValue};
@@ -90,8 +92,15 @@ async fn docs(pages: web::Data<Pages>) -> HttpResponse {
         .body(pages.fill(include_str!("docs.html")))
 }
 
-async fn asset(name: web::Path<String>) -> Result<HttpResponse, Problem> {
+/// A file of the documentation's page. The large ones are in the binary as gzip, and are sent as they are to whoever reads
+/// that, as every browser does.
+async fn asset(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let missing = || Problem::not_found("there is no such file of the documentation");
+    let mut answer = HttpResponse::Ok();
+    answer
+        .insert_header((header::CONTENT_SECURITY_POLICY, DOCS_CSP))
+        .insert_header((header::CACHE_CONTROL, "public, max-age=3600"))
+        .insert_header((header::VARY, "Accept-Encoding"));
     let (bytes, media_type) = match name.as_str() {
         // Its own one is made for a page in the same folder.
         "swagger-initializer.js" => {
@@ -107,9 +116,19 @@ async fn asset(name: web::Path<String>) -> Result<HttpResponse, Problem> {
         | "oauth2-redirect.js" => {
             let config = Arc::new(utoipa_swagger_ui::Config::from("/docs/openapi.json"));
             let file = utoipa_swagger_ui::serve(&name, config).ok().flatten().ok_or_else(missing)?;
-            let bytes = match file.bytes {
-                std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-                std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
+            let accepted = request.headers().get(header::ACCEPT_ENCODING);
+            let accepted = accepted.and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let bytes = if !file.gzpipped {
+                file.bytes
+            } else if takes_gzip(accepted) {
+                answer.insert_header((header::CONTENT_ENCODING, "gzip"));
+                file.bytes
+            } else {
+                unzipped(&file.bytes).map_err(Problem::internal)?.into()
+            };
+            let bytes = match bytes {
+                Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+                Cow::Owned(bytes) => Bytes::from(bytes),
             };
             (bytes, file.content_type)
         }
@@ -117,9 +136,53 @@ async fn asset(name: web::Path<String>) -> Result<HttpResponse, Problem> {
     };
     let media_type =
         if media_type.starts_with("text/") { media_type + "; charset=utf-8" } else { media_type };
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, media_type))
-        .insert_header((header::CONTENT_SECURITY_POLICY, DOCS_CSP))
-        .insert_header((header::CACHE_CONTROL, "public, max-age=3600"))
-        .body(bytes))
+    Ok(answer.insert_header((header::CONTENT_TYPE, media_type)).body(bytes))
+}
+
+/// Whether an `Accept-Encoding` names gzip, or stands for everything, and does not rule it out (RFC 9110, 12.5.3).
+fn takes_gzip(accepted: &str) -> bool {
+    let mut any = false;
+    for entry in accepted.split(',') {
+        let mut parts = entry.split(';').map(str::trim);
+        let coding = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let wanted = weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f32| weight > 0.0));
+        if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") {
+            return wanted;
+        }
+        any |= coding == "*" && wanted;
+    }
+    any
+}
+
+fn unzipped(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain)?;
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_for_those_who_read_it() {
+        for (accepted, expected) in [
+            ("gzip, deflate, br, zstd", true),
+            ("br;q=1.0, GZIP;q=0.5", true),
+            ("x-gzip", true),
+            ("*", true),
+            ("*;q=0.1", true),
+            ("", false),
+            ("identity", false),
+            ("br", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000, *", false),
+            ("*;q=0", false),
+            ("gzip;q=much", false),
+            ("gzipped", false),
+        ] {
+            assert_eq!(takes_gzip(accepted), expected, "{accepted}");
+        }
+    }
 }
