@@ -26,7 +26,7 @@ use crate::metrics::CallStats;
 use crate::path::{self, Form};
 use crate::problem::{self, Problem};
 use crate::request_id::{RequestId, X_REQUEST_ID};
-use crate::routes::PathEntry;
+use crate::routes::{PathEntry, RouteTable};
 
 type Answer = Result<ServiceResponse<BoxBody>, Error>;
 type AnswerFuture = Pin<Box<dyn Future<Output = Answer>>>;
@@ -70,10 +70,10 @@ impl Guarded {
         Self { entry: Some(entry.clone()), allow, stats, other: CallStats::new("other", &entry.path) }
     }
 
-    /// What is around the answer for paths that are not in the table.
-    pub(crate) fn unmatched() -> Self {
-        let other = CallStats::new("other", "unmatched");
-        Self { entry: None, allow: HeaderValue::from_static(""), stats: Vec::new(), other }
+    /// What is around the answer for paths that are not in the table, and for the service as a whole.
+    pub(crate) fn unmatched(table: &RouteTable) -> Self {
+        let allow = HeaderValue::from_str(&table.allow()).expect("method names are a header value");
+        Self { entry: None, allow, stats: Vec::new(), other: CallStats::new("other", "unmatched") }
     }
 
     pub(crate) fn stats(&self) -> impl Iterator<Item = &CallStats> + Clone {
@@ -242,7 +242,9 @@ impl Gate {
             Ok(host) => host,
             Err(problem) => return problem.into(),
         };
-        let is_known = matches!(identity, Identity::With(_)) || access == Some(Access::Probe);
+        // A probe's path is one for every method: what it allows may be asked by any name too.
+        let is_probe = self.guarded.entry.as_ref().is_some_and(PathEntry::is_probe);
+        let is_known = matches!(identity, Identity::With(_)) || is_probe;
         if !is_known
             && let Some(host) = [host, request.uri().authority().map(|authority| authority.as_str())]
                 .into_iter()
@@ -504,6 +506,14 @@ where
                 None => HttpResponse::from_error(problem::of_status(StatusCode::BAD_REQUEST)),
             },
             Form::Elsewhere(single) => redirect(request.uri(), &single),
+            Form::Whole if request.method() == Method::OPTIONS => {
+                let allow = self.gate.guarded.allow.clone();
+                HttpResponse::Ok().insert_header((header::ALLOW, allow)).finish()
+            }
+            Form::Whole => HttpResponse::from_error(Problem::bad_request(
+                "bad-path",
+                "\"*\" is the whole service: OPTIONS can be asked of that, nothing else",
+            )),
             Form::Refused(why) => HttpResponse::from_error(Problem::bad_request("bad-path", why)),
         };
         let (begun, id) = (Instant::now(), RequestId::of(request.headers().get(X_REQUEST_ID)));

@@ -24,6 +24,7 @@ type CheckFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 #[derive(Clone)]
 pub struct ReadyCheck {
     name: &'static str,
+    informative: bool,
     check: Arc<dyn Fn() -> CheckFuture + Send + Sync>,
 }
 
@@ -34,7 +35,16 @@ impl ReadyCheck {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self { name, check: Arc::new(move || Box::pin(check())) }
+        Self { name, informative: false, check: Arc::new(move || Box::pin(check())) }
+    }
+
+    /// The same for something that the service does its own work without: it is shown, and decides nothing.
+    pub fn informative<F, Fut>(name: &'static str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self { informative: true, ..Self::new(name, check) }
     }
 }
 
@@ -51,6 +61,29 @@ pub(crate) struct Health {
     pub(crate) guarded: Vec<Arc<Guarded>>,
 }
 
+impl Health {
+    /// Looks at everything, all at once.
+    pub(crate) async fn look(&self) -> Status {
+        let mut checks = Vec::with_capacity(self.checks.len() + 1);
+        if self.shutdown.is_cancelled() {
+            let message = Some("the service is stopping".to_owned());
+            checks.push(CheckStatus { name: "running", ok: false, informative: false, message });
+        }
+        let asked = futures_util::future::join_all(self.checks.iter().map(|check| async {
+            let said = tokio::time::timeout(PATIENCE, (check.check)()).await;
+            let message = said.unwrap_or_else(|_| Err("no answer within 2 s".to_owned())).err();
+            let (name, informative) = (check.name, check.informative);
+            CheckStatus { name, ok: message.is_none(), informative, message }
+        }));
+        checks.extend(asked.await);
+        let ready = checks.iter().all(|check| check.ok || check.informative);
+        Status { status: if ready { READY } else { "not ready" }, checks }
+    }
+}
+
+/// How a service is that can do its work.
+const READY: &str = "ready";
+
 /// How a service is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
@@ -58,19 +91,29 @@ pub(crate) struct Status {
     status: &'static str,
     /// What is looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    checks: Vec<CheckStatus>,
+    pub(crate) checks: Vec<CheckStatus>,
+}
+
+impl Status {
+    /// Whether the service can do its work.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.status == READY
+    }
 }
 
 /// How a thing that the service needs is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CheckStatus {
     /// What was looked at.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// Whether it is as it must be.
-    ok: bool,
+    pub(crate) ok: bool,
+    /// Shown and nothing more: the service is ready without it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) informative: bool,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    pub(crate) message: Option<String>,
 }
 
 /// Whether the process answers.
@@ -84,23 +127,11 @@ pub(crate) async fn healthz() -> web::Json<Status> {
     (status = 200, description = "It can", body = Status),
     (status = 503, description = "It cannot at the moment", body = Status)))]
 pub(crate) async fn readyz(health: web::Data<Health>) -> HttpResponse {
-    let mut checks = Vec::with_capacity(health.checks.len() + 1);
-    if health.shutdown.is_cancelled() {
-        let message = Some("the service is stopping".to_owned());
-        checks.push(CheckStatus { name: "running", ok: false, message });
-    }
-    let asked = futures_util::future::join_all(health.checks.iter().map(|check| async {
-        let said = tokio::time::timeout(PATIENCE, (check.check)()).await;
-        let message = said.unwrap_or_else(|_| Err("no answer within 2 s".to_owned())).err();
-        CheckStatus { name: check.name, ok: message.is_none(), message }
-    }));
-    checks.extend(asked.await);
-    if checks.iter().all(|check| check.ok) {
-        HttpResponse::Ok().json(Status { status: "ready", checks })
+    let status = health.look().await;
+    if status.is_ready() {
+        HttpResponse::Ok().json(status)
     } else {
-        HttpResponse::ServiceUnavailable()
-            .insert_header((header::RETRY_AFTER, "1"))
-            .json(Status { status: "not ready", checks })
+        HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "1")).json(status)
     }
 }
 

@@ -10,12 +10,17 @@ pub(crate) enum Form<'a> {
     Trailing(&'a str),
     /// It has slashes that follow each other: the client is sent to this one.
     Elsewhere(String),
+    /// It is `*`: the service as a whole (RFC 9110, 9.3.7).
+    Whole,
     /// It could be read in two ways; nothing is at such a path.
     Refused(&'static str),
 }
 
 /// What becomes of a path as it stands in the request line, percent-encoded.
 pub(crate) fn form(path: &str) -> Form<'_> {
+    if path == "*" {
+        return Form::Whole;
+    }
     let bytes = path.as_bytes();
     let mut doubled = false;
     for (at, byte) in bytes.iter().enumerate() {
@@ -66,9 +71,10 @@ mod tests {
 
     #[test]
     fn a_path_has_one_form() {
-        for path in ["/", "/a", "/a/b.c", "/a/...", "/a/..b", "/a/.b", "/a/%20b", "/a/%C3%B1", "*", ""] {
+        for path in ["/", "/a", "/a/b.c", "/a/...", "/a/..b", "/a/.b", "/a/%20b", "/a/%C3%B1", "/*", ""] {
             assert_eq!(form(path), Form::Normal, "{path}");
         }
+        assert_eq!(form("*"), Form::Whole);
         for (path, meant) in [("/a/", "/a"), ("/a/b/", "/a/b")] {
             assert_eq!(form(path), Form::Trailing(meant), "{path}");
         }

@@ -11,6 +11,7 @@
 //!     .alias("/api/addons", "/api/v1/marketplace/addons")
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -154,6 +155,11 @@ impl RouteTable {
             .flat_map(|entry| entry.calls.iter().map(|call| (&call.method, entry.path.as_str(), call.access)))
     }
 
+    /// The value of `Allow` for the service as a whole: every method that does something somewhere.
+    pub(crate) fn allow(&self) -> String {
+        allow(self.paths.iter().flat_map(|entry| &entry.calls))
+    }
+
     /// What is wrong with the table; a service with such a table does not start.
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = self.faults.clone();
@@ -222,14 +228,23 @@ impl PathEntry {
 
     /// The value of `Allow`.
     pub(crate) fn allow(&self) -> String {
-        let mut methods: Vec<&str> = self.calls.iter().map(|call| call.method.as_str()).collect();
-        if methods.contains(&"GET") {
-            methods.push("HEAD");
-        }
-        methods.push("OPTIONS");
-        methods.sort_unstable();
-        methods.join(", ")
+        allow(&self.calls)
     }
+
+    /// Whether it is there for probes.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.calls.iter().any(|call| call.access == Access::Probe)
+    }
+}
+
+/// The value of `Allow` where these calls are answered.
+fn allow<'a>(calls: impl IntoIterator<Item = &'a Call>) -> String {
+    let mut methods: BTreeSet<&str> = calls.into_iter().map(|call| call.method.as_str()).collect();
+    if methods.contains("GET") {
+        methods.insert("HEAD");
+    }
+    methods.insert("OPTIONS");
+    methods.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// A path in which every parameter has the same name.
@@ -269,6 +284,7 @@ mod tests {
         assert_eq!(table.faults(), Vec::<String>::new());
         assert_eq!(table.paths[0].allow(), "GET, HEAD, OPTIONS, POST");
         assert_eq!(table.paths[1].allow(), "DELETE, OPTIONS");
+        assert_eq!(table.allow(), "DELETE, GET, HEAD, OPTIONS, POST");
         assert_eq!(table.paths[0].access(&Method::HEAD), Some(Access::PublicRead));
         assert_eq!(table.paths[1].access(&Method::HEAD), None);
     }

@@ -136,7 +136,7 @@ impl Service {
             .into_iter()
             .map(|entry| (entry.clone(), Arc::new(Guarded::new(entry))))
             .collect();
-        let unmatched = Arc::new(Guarded::unmatched());
+        let unmatched = Arc::new(Guarded::unmatched(&self.table));
         let guarded =
             paths.iter().map(|(_, guarded)| Arc::clone(guarded)).chain([Arc::clone(&unmatched)]).collect();
         let health =

@@ -12,7 +12,9 @@ use crate::clock::SharedClock;
 /// `token …` on the command line.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token and print it; it is shown this once.
+    /// Make a token and print it; it is shown this once. The service may be running.
+    ///
+    /// As in: token create --account ci --scope publish --names 'mqtt-*' --expires-in-days 90
     Create(CreateToken),
 }
 
@@ -22,11 +24,12 @@ pub struct CreateToken {
     /// Account that the token belongs to; made when it is not there.
     #[arg(long)]
     account: String,
-    /// What the token allows; can be given several times.
+    /// What the token allows, several with commas: read, publish, review, operate, consent or admin, as far as this
+    /// service has it. Each includes read, and admin everything.
     #[arg(long = "scope", required = true, value_delimiter = ',')]
     scopes: Vec<String>,
-    /// Only for addons of these names; * stands for any characters.
-    #[arg(long)]
+    /// Only for addons of these names; * stands for any characters. The API calls it name_pattern.
+    #[arg(long, visible_alias = "name-pattern", value_name = "PATTERN")]
     names: Option<String>,
     /// Days until the token ends; never without this.
     #[arg(long)]

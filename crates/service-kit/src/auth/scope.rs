@@ -40,6 +40,18 @@ impl Scope {
         }
     }
 
+    /// What it allows, for people: the rest of a sentence that begins with "may".
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Read => "see what is there",
+            Self::Publish => "publish addons, and delete releases",
+            Self::Review => "approve and reject releases of others",
+            Self::Operate => "install, change, restart and remove addons",
+            Self::Consent => "grant dangerous rights to addons at install: that is root on the host",
+            Self::Admin => "do everything, make and revoke tokens too",
+        }
+    }
+
     /// The scope of that name.
     pub fn from_wire(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == text)

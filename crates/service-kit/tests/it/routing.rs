@@ -129,6 +129,38 @@ async fn other_methods_are_405_with_those_that_are_allowed() {
 }
 
 #[tokio::test]
+async fn what_the_service_allows_can_be_asked_of_it_as_a_whole() {
+    let example = Example::start().await;
+    let answer = example.raw_with_host("OPTIONS * HTTP/1.1\r\nOrigin: http://page.example", "any.name").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    assert_eq!(answer.header("allow"), Some("DELETE, GET, HEAD, OPTIONS, PATCH, POST"));
+    assert_eq!(answer.header("content-length"), Some("0"));
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    assert!(answer.header("x-request-id").is_some());
+    let answer = example.raw("GET * HTTP/1.1").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad-path")));
+}
+
+#[tokio::test]
+async fn probes_say_what_they_allow_whatever_they_are_called() {
+    let example = Example::start().await;
+    for path in ["/healthz", "/readyz", "/metrics", "/metrics/"] {
+        let preflight = "Origin: http://page.example\r\nAccess-Control-Request-Method: GET";
+        let head = format!("OPTIONS {path} HTTP/1.1\r\n{preflight}");
+        let answer = example.raw_with_host(&head, "any.name").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{path}");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"), "{path}");
+        for cors in ["access-control-allow-origin", "access-control-allow-methods"] {
+            assert_eq!(answer.header(cors), None, "{path}: pages of others read no probes");
+        }
+        let answer = example.raw_with_host(&format!("POST {path} HTTP/1.1"), "any.name").await;
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD, OPTIONS")), "{path}");
+    }
+    let answer = example.raw_with_host("OPTIONS /api/v1/things HTTP/1.1", "any.name").await;
+    assert_eq!(answer.status, 421, "nothing else is called by any name");
+}
+
+#[tokio::test]
 async fn head_answers_as_get_without_the_body() {
     let example = Example::start().await;
     for path in ["/", "/healthz", "/api/v1/things", "/docs/openapi.json", "/api/docs/swagger-ui.css"] {
@@ -290,6 +322,20 @@ async fn the_documentation_is_whole_and_loads_nothing_from_elsewhere() {
     for url in foreign {
         assert!(url.starts_with("data:"), "{:?}", url.get(..40));
     }
+    let accepted = "GET /api/docs/swagger-ui.css HTTP/1.1\r\nAccept-Encoding: gzip, br";
+    let zipped = example.raw(accepted).await;
+    assert_eq!((zipped.status, zipped.header("content-encoding")), (200, Some("gzip")));
+    let plain = example.raw("GET /api/docs/swagger-ui.css HTTP/1.1\r\nAccept-Encoding: gzip;q=0").await;
+    assert_eq!((plain.header("content-encoding"), plain.body.as_str()), (None, style.as_str()));
+    let length =
+        |answer: &crate::service::Raw| answer.header("content-length").unwrap().parse::<usize>().unwrap();
+    assert!(length(&zipped) * 3 < length(&plain), "{} of {}", length(&zipped), length(&plain));
+    for answer in [&zipped, &plain] {
+        assert_eq!(answer.header("vary"), Some("Accept-Encoding"));
+        assert_eq!(answer.header("content-type"), Some("text/css; charset=utf-8"));
+    }
+    let head = example.raw(&accepted.replace("GET", "HEAD")).await;
+    assert_eq!((head.header("content-encoding"), length(&head)), (Some("gzip"), length(&zipped)));
     for missing in ["/api/docs/nothing.js", "/api/docs/index.html", "/api/docs/Cargo.toml"] {
         assert_eq!(example.raw(&format!("GET {missing} HTTP/1.1")).await.status, 404, "{missing}");
     }
