@@ -32,8 +32,16 @@ pub enum ReviewError {
     #[error(transparent)]
     Illegal(#[from] IllegalMove),
     /// Its checks are not green.
-    #[error("the release cannot be approved while its checks are {}: see its verification report", words(*.0))]
-    NotGreen(Verdict),
+    #[error(
+        "a release that is {} cannot be {} while its checks are {}: see its verification report; deleting it needs no checks",
+        Status::UnderReview, action.past(), words(*verdict)
+    )]
+    NotGreen {
+        /// What was asked for.
+        action: Action,
+        /// What the checks found so far.
+        verdict: Verdict,
+    },
     /// Another document was reviewed.
     #[error("the release has the digest {0}, not the one that was reviewed")]
     OtherDigest(Digest),
@@ -81,11 +89,7 @@ impl Reviewer<'_> {
     /// See [`ReviewError`].
     pub async fn approve(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
         let release = self.find(id).await?;
-        after(release.status, Action::Approve)?;
-        check_digest(&release, word)?;
-        if release.verdict != Verdict::Pass {
-            return Err(ReviewError::NotGreen(release.verdict));
-        }
+        may(&release, Action::Approve, word)?;
         if !may_decide(word.account, &release.publisher, self.others_review(word.account).await?) {
             return Err(ReviewError::OwnRelease(release.publisher));
         }
@@ -95,14 +99,13 @@ impl Reviewer<'_> {
         self.finish(&release, Action::Approve, word, done).await
     }
 
-    /// Says no.
+    /// Says no to what its checks found: as for a yes, they have to be green.
     ///
     /// # Errors
     /// See [`ReviewError`].
     pub async fn reject(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
         let release = self.find(id).await?;
-        let to = after(release.status, Action::Reject)?;
-        check_digest(&release, word)?;
+        let to = may(&release, Action::Reject, word)?;
         let done = self.decide(&release, to, word.account, word.reason).await?;
         self.finish(&release, Action::Reject, word, done).await
     }
@@ -113,8 +116,7 @@ impl Reviewer<'_> {
     /// See [`ReviewError`].
     pub async fn reverify(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
         let release = self.find(id).await?;
-        let to = after(release.status, Action::Reverify)?;
-        check_digest(&release, word)?;
+        let to = may(&release, Action::Reverify, word)?;
         let done = self.storage.reverify(&release, to, word.reason, self.clock.now()).await?;
         self.bell.ring();
         self.finish(&release, Action::Reverify, word, done).await
@@ -147,7 +149,7 @@ impl Reviewer<'_> {
             }
         };
         if !done {
-            return Err(self.changed(id).await?.into());
+            return Err(ReviewError::Changed(self.find(id).await?.status).into());
         }
         tracing::info!(release.id = %id, addon.name = release.addon, account.name = account, ?what, "deleted");
         Ok(what)
@@ -177,19 +179,15 @@ impl Reviewer<'_> {
         done: bool,
     ) -> Result<Release, ReviewError> {
         if !done {
-            return Err(self.changed(before.id).await?);
+            let now = self.find(before.id).await?;
+            green(&now, action)?;
+            return Err(ReviewError::Changed(now.status));
         }
         tracing::info!(
             release.id = %before.id, addon.name = before.addon, account.name = word.account,
             action = action.as_str(), "reviewed"
         );
         self.find(before.id).await
-    }
-
-    async fn changed(&self, id: ReleaseId) -> Result<ReviewError, ReviewError> {
-        let now = self.find(id).await?;
-        let running = now.status == Status::UnderReview && now.verdict != Verdict::Pass;
-        Ok(if running { ReviewError::NotGreen(now.verdict) } else { ReviewError::Changed(now.status) })
     }
 
     async fn others_review(&self, account: &str) -> Result<bool, ReviewError> {
@@ -200,9 +198,20 @@ impl Reviewer<'_> {
     }
 }
 
-fn check_digest(release: &Release, word: Word<'_>) -> Result<(), ReviewError> {
-    match word.digest {
-        Some(digest) if digest != release.digest => Err(ReviewError::OtherDigest(release.digest)),
-        _ => Ok(()),
+/// Where the release stands after an action, where the table has that move, the caller means this document, and its
+/// checks are as they must be.
+fn may(release: &Release, action: Action, word: Word<'_>) -> Result<Status, ReviewError> {
+    let to = after(release.status, action)?;
+    if word.digest.is_some_and(|digest| digest != release.digest) {
+        return Err(ReviewError::OtherDigest(release.digest));
     }
+    green(release, action)?;
+    Ok(to)
+}
+
+/// Refuses what takes green checks while those of a release under review are not.
+fn green(release: &Release, action: Action) -> Result<(), ReviewError> {
+    let verdict = release.verdict;
+    let open = release.status == Status::UnderReview && verdict != Verdict::Pass;
+    if open && action.takes_green_checks() { Err(ReviewError::NotGreen { action, verdict }) } else { Ok(()) }
 }

@@ -167,11 +167,31 @@ impl Action {
             Self::Revoke => "revoke",
         }
     }
+
+    /// What a release becomes by it, in messages.
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Pass => "passed",
+            Self::Fail => "failed",
+            Self::Approve => "approved",
+            Self::Reject => "rejected",
+            Self::Reverify => "verified again",
+            Self::Repost => "posted again",
+            Self::Yank => "yanked",
+            Self::Unyank => "unyanked",
+            Self::Revoke => "revoked",
+        }
+    }
+
+    /// Whether it decides about what the checks found: then all of them have to be green.
+    pub fn takes_green_checks(self) -> bool {
+        matches!(self, Self::Approve | Self::Reject)
+    }
 }
 
 /// A move that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a release that is {status} cannot be {}", past(*.action))]
+#[error("a release that is {status} cannot be {}", action.past())]
 pub struct IllegalMove {
     /// Where the release stands.
     pub status: Status,
@@ -179,21 +199,8 @@ pub struct IllegalMove {
     pub action: Action,
 }
 
-fn past(action: Action) -> &'static str {
-    match action {
-        Action::Pass => "passed",
-        Action::Fail => "failed",
-        Action::Approve => "approved",
-        Action::Reject => "rejected",
-        Action::Reverify => "verified again",
-        Action::Repost => "posted again",
-        Action::Yank => "yanked",
-        Action::Unyank => "unyanked",
-        Action::Revoke => "revoked",
-    }
-}
-
-/// Where a release stands after `action`: the whole table of the moves there are. An approved one that is verified again
+/// Where a release stands after `action`: the whole table of the moves there are; what some of them take beside the status
+/// is [`Action::takes_green_checks`]. An approved one that is verified again
 /// stays approved.
 ///
 /// # Errors

@@ -4,17 +4,16 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use addon_client::{
-    Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, RightLevel, RightView,
-    ValidationAnswer,
+    Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, RightView, ValidationAnswer,
 };
-use addon_descriptor::{Level, Reading, Right, Version, VersionReq, rights, risk};
+use addon_descriptor::{Reading, Right, Version, VersionReq, rights, risk};
 use service_kit::auth::{Principal, Scope};
 use service_kit::body::JsonBytes;
 use service_kit::problem::Problem;
 
 use super::cache::Rendered;
 use super::error;
-use super::query::{ListQuery, MAX_LIMIT, fold, next_query};
+use super::query::{ListQuery, NameQuery, fold, next_query};
 use super::{ADDONS, Services, parse_id};
 use crate::domain::addon::{identity, resolve};
 use crate::domain::release::Release;
@@ -167,9 +166,12 @@ pub(super) async fn descriptor(
 /// The approved releases of an addon, newest first; with `version` the one that a range means.
 #[utoipa::path(get, path = "/api/v1/marketplace/by-name/{name}", tag = "addons", params(
     ("name" = String, Path, description = "The addon's name; case, `-`, `_` and `.` make no difference"),
-    ("version" = Option<String>, Query, description = "A range as Cargo writes them; `*` is the newest")), responses(
-    (status = 200, description = "An array of releases; with `version` one release", body = [WireRelease]),
-    (status = 400, description = "The range cannot be read", body = ProblemBody),
+    ("version" = Option<String>, Query, description = "A range as Cargo writes them; `*` is the newest"),
+    ("limit" = Option<u32>, Query, description = "Longest answer, 1 to 1,000"),
+    ("cursor" = Option<String>, Query, description = "Where the last answer ended: from its `Link` header")), responses(
+    (status = 200, description = "An array of releases, and `Link: rel=\"next\"` where there are more; with `version` one \
+                                  release", body = [WireRelease]),
+    (status = 400, description = "A parameter has a value that it cannot have", body = ProblemBody),
     (status = 404, description = "No approved release", body = ProblemBody)))]
 pub(super) async fn by_name(
     request: HttpRequest,
@@ -177,34 +179,46 @@ pub(super) async fn by_name(
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let addon = fold(&name);
-    let query = request.query_string();
-    let range = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "version");
-    // As for a list, a parameter without a value is none.
-    let range = range.filter(|(_, range)| !range.is_empty());
-    let url = format!("name/{addon}?{}", range.as_ref().map_or("", |(_, range)| range));
+    let text = request.query_string();
+    let query = NameQuery::read(text)?;
+    let url = format!("name/{addon}?{}", query.key());
     let render = || async {
-        let storage = &services.storage;
-        let Some((_, range)) = range.as_ref() else {
-            let releases = storage.approved_of(&addon, MAX_LIMIT).await.map_err(error::storage)?;
-            let releases: Vec<WireRelease> = releases.into_iter().map(Release::into_wire).collect();
-            return if releases.is_empty() {
-                Err(no_approved(&addon))
-            } else {
-                Ok(Rendered::json(&releases, None))
-            };
-        };
-        let range: VersionReq = range.parse().map_err(|fault| {
-            Problem::bad_request("bad-query", format!("the parameter version is no range as ^1.2: {fault}"))
-        })?;
-        let versions = storage.approved_versions(&addon).await.map_err(error::storage)?;
-        let (ids, versions): (Vec<_>, Vec<_>) = versions.into_iter().unzip();
-        let id = resolve(&range, &versions).map(|at| ids[at]).ok_or_else(|| no_approved(&addon))?;
-        let release =
-            storage.release(id).await.map_err(error::storage)?.ok_or_else(|| no_approved(&addon))?;
-        Ok(Rendered::json(&release.into_wire(), None))
+        match &query.range {
+            None => versions_page(&services, &addon, text, &query).await,
+            Some(range) => resolved(&services, &addon, range).await,
+        }
     };
     let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
     Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+}
+
+async fn versions_page(
+    services: &Services,
+    addon: &str,
+    text: &str,
+    query: &NameQuery,
+) -> Result<Rendered, Problem> {
+    let limit = query.limit as usize;
+    let releases = services.storage.approved_of(addon, query.after.as_ref(), query.limit + 1).await;
+    let mut releases = releases.map_err(error::storage)?;
+    if releases.is_empty() && query.after.is_none() {
+        return Err(no_approved(addon));
+    }
+    let more = releases.len() > limit;
+    releases.truncate(limit);
+    let next = releases.last().filter(|_| more).map(|last| {
+        format!("/api/v1/marketplace/by-name/{addon}?{}", next_query(text, identity(&last.version)))
+    });
+    let releases: Vec<WireRelease> = releases.into_iter().map(Release::into_wire).collect();
+    Ok(Rendered::json(&releases, next))
+}
+
+async fn resolved(services: &Services, addon: &str, range: &VersionReq) -> Result<Rendered, Problem> {
+    let versions = services.storage.approved_versions(addon).await.map_err(error::storage)?;
+    let (ids, versions): (Vec<_>, Vec<_>) = versions.into_iter().unzip();
+    let id = resolve(range, &versions).map(|at| ids[at]).ok_or_else(|| no_approved(addon))?;
+    let release = services.storage.release(id).await.map_err(error::storage)?;
+    Ok(Rendered::json(&release.ok_or_else(|| no_approved(addon))?.into_wire(), None))
 }
 
 /// One approved version of an addon.
@@ -252,20 +266,12 @@ pub(super) async fn validate(JsonBytes(body): JsonBytes) -> Result<HttpResponse,
     if let Some(descriptor) = reading.descriptor {
         let rights = rights(&descriptor);
         answer.risk = Some(risk(&rights));
-        answer.rights = rights.iter().map(right_view).collect();
+        let view = |right: &Right| RightView { right: right.to_string(), level: right.level().into() };
+        answer.rights = rights.iter().map(view).collect();
         answer.digest = Some(descriptor.digest());
         answer.canonical = serde_json::from_slice(&descriptor.canonical()).ok();
     }
     Ok(HttpResponse::Ok().json(answer))
-}
-
-fn right_view(right: &Right) -> RightView {
-    let level = match right.level() {
-        Level::Normal => RightLevel::Normal,
-        Level::Takeover => RightLevel::Takeover,
-        Level::Dangerous => RightLevel::Dangerous,
-    };
-    RightView { right: right.to_string(), level }
 }
 
 /// The JSON Schema of the descriptor.

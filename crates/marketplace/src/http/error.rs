@@ -76,7 +76,7 @@ pub(super) fn review(error: ReviewError) -> Problem {
     match error {
         ReviewError::NotFound => not_found(),
         ReviewError::Illegal(_) => Problem::conflict("wrong-status", detail),
-        ReviewError::NotGreen(_) => Problem::conflict("checks-not-green", detail),
+        ReviewError::NotGreen { .. } => Problem::conflict("checks-not-green", detail),
         ReviewError::OtherDigest(_) => Problem::conflict("digest-mismatch", detail),
         ReviewError::OwnRelease(_) => Problem::forbidden("own-release", detail),
         ReviewError::Undeletable(_) => Problem::conflict("wrong-status", detail),

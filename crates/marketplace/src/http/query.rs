@@ -1,7 +1,11 @@
 //! The query of the list of releases. Read by hand: of a parameter that is given twice the first counts, as Oakestra's
 //! clients are used to, and an empty `name` is a name.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use addon_client::ReleaseStatus;
+use addon_descriptor::{Version, VersionReq};
 use service_kit::problem::Problem;
 use url::form_urlencoded;
 
@@ -32,10 +36,7 @@ impl ListQuery {
     /// # Errors
     /// 400 that names the parameter and what it can be.
     pub(super) fn read(query: &str) -> Result<Self, Problem> {
-        let first = |wanted: &str| {
-            let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
-        };
+        let first = |wanted: &str| first(query, wanted);
         if let Some(name) = UNSUPPORTED.into_iter().find(|name| first(name).is_some()) {
             return Err(bad(name, "is not supported by this version; list by name, status, all_versions"));
         }
@@ -51,20 +52,11 @@ impl ListQuery {
                 bad("status", &format!("is one of {known}"))
             })?),
         };
-        let limit = match first("limit").as_deref() {
-            None | Some("") => MAX_LIMIT,
-            Some(text) => {
-                let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                limit.ok_or_else(|| bad("limit", "is a number from 1 to 1000"))?
-            }
-        };
-        let after = match first("cursor").as_deref() {
-            None | Some("") => 0,
-            Some(text) => {
-                let cursor = text.parse().ok().filter(|cursor| *cursor >= 0);
-                cursor.ok_or_else(|| bad("cursor", "comes from the Link header of the last answer"))?
-            }
-        };
+        let limit = limit(query)?;
+        let after = cursor(query)?.unwrap_or(0);
+        if after < 0 {
+            return Err(bad_cursor());
+        }
         Ok(Self {
             // Every version of every status but the default's is listed: there is no "newest of those that failed".
             status: status.filter(|status| all_versions || *status != ReleaseStatus::Approved).or_else(
@@ -91,8 +83,67 @@ impl ListQuery {
     }
 }
 
+/// The query of the releases of one addon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NameQuery {
+    /// Only the release that this range means.
+    pub(super) range: Option<VersionReq>,
+    /// After this version, in the order from the newest on.
+    pub(super) after: Option<Version>,
+    /// At most so many.
+    pub(super) limit: u32,
+}
+
+impl NameQuery {
+    /// Reads the text after `?`.
+    ///
+    /// # Errors
+    /// 400 that names the parameter and what it can be.
+    pub(super) fn read(query: &str) -> Result<Self, Problem> {
+        // As for a list, a parameter without a value is none.
+        let range = first(query, "version").filter(|range| !range.is_empty());
+        let range = range.map(|range| {
+            range.parse().map_err(|fault| bad("version", &format!("is no range as ^1.2: {fault}")))
+        });
+        Ok(Self { range: range.transpose()?, after: cursor(query)?, limit: limit(query)? })
+    }
+
+    /// What the answer depends on, as a text: what is kept of it is found by that.
+    pub(super) fn key(&self) -> String {
+        let text = |value: Option<String>| value.unwrap_or_default();
+        let range = text(self.range.as_ref().map(ToString::to_string));
+        let after = text(self.after.as_ref().map(ToString::to_string));
+        format!("version={range}&cursor={after}&limit={}", self.limit)
+    }
+}
+
+/// The value of a parameter; of one that is given twice, the first.
+fn first(query: &str, wanted: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+}
+
+fn limit(query: &str) -> Result<u32, Problem> {
+    match first(query, "limit").as_deref() {
+        None | Some("") => Ok(MAX_LIMIT),
+        Some(text) => {
+            let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            limit.ok_or_else(|| bad("limit", "is a number from 1 to 1000"))
+        }
+    }
+}
+
+fn cursor<T: FromStr>(query: &str) -> Result<Option<T>, Problem> {
+    let text = first(query, "cursor").filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(|_| bad_cursor())).transpose()
+}
+
+fn bad_cursor() -> Problem {
+    bad("cursor", "comes from the Link header of the last answer")
+}
+
 /// The query of the next part: the same with another cursor.
-pub(super) fn next_query(query: &str, cursor: i64) -> String {
+pub(super) fn next_query(query: &str, cursor: impl Display) -> String {
     let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "cursor");
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
@@ -155,6 +206,23 @@ mod tests {
             let problem = ListQuery::read(query).unwrap_err();
             assert!(problem.detail().contains(name), "{query}: {problem}");
             assert_eq!(problem.status().as_u16(), 400);
+        }
+    }
+
+    #[test]
+    fn the_releases_of_a_name_are_read_alike() {
+        let all = NameQuery { range: None, after: None, limit: MAX_LIMIT };
+        for query in ["", "version=&limit=&cursor=", "unknown=1"] {
+            assert_eq!(NameQuery::read(query).unwrap(), all, "{query}");
+        }
+        let read = |query| NameQuery::read(query).unwrap();
+        assert_eq!(read("version=%5E1.2&version=2").range, Some("^1.2".parse().unwrap()));
+        assert_eq!(read("cursor=1.0.0-rc.1&limit=2").after, Some("1.0.0-rc.1".parse().unwrap()));
+        assert_ne!(read("limit=2").key(), read("limit=3").key());
+        assert_ne!(read("cursor=1.0.0").key(), read("version=1.0.0").key());
+        for (query, name) in [("version=newest", "version"), ("cursor=1", "cursor"), ("limit=0", "limit")] {
+            let problem = NameQuery::read(query).unwrap_err();
+            assert!(problem.detail().contains(name) && problem.status() == 400, "{query}: {problem}");
         }
     }
 

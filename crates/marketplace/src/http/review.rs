@@ -3,8 +3,7 @@
 
 use actix_web::{HttpResponse, web};
 use addon_client::{
-    Check, Problem as ProblemBody, Release as WireRelease, ReleaseId, ReviewRequest, Verdict,
-    VerificationReport,
+    Check, Problem as ProblemBody, Release as WireRelease, ReviewRequest, Verdict, VerificationReport,
 };
 use service_kit::auth::{Principal, Scope};
 use service_kit::body::JsonOrDefault;
@@ -13,7 +12,7 @@ use service_kit::problem::Problem;
 use super::{Services, error, parse_id};
 use crate::domain::release::{Release, Status};
 use crate::domain::verification::overall;
-use crate::review::Word;
+use crate::review::{ReviewError, Word};
 use crate::storage::Report;
 
 /// Longest reason, in characters: it is shown beside the release.
@@ -53,10 +52,9 @@ pub(super) async fn approve(
     id: web::Path<String>,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let (id, said) = (parse_id(&id)?, checked(said)?);
-    named(&services, &principal, id).await?;
-    let release = services.reviewer().approve(id, word(&principal, &said)).await.map_err(error::review)?;
-    Ok(HttpResponse::Ok().json(release.into_wire()))
+    let (release, said) = heard(&services, &principal, &id, said).await?;
+    let decided = services.reviewer().approve(release.id, word(&principal, &said)).await;
+    answer(decided)
 }
 
 /// Rejects a release that is under review.
@@ -65,7 +63,7 @@ pub(super) async fn approve(
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The release, rejected", body = WireRelease),
     (status = 404, description = "There is no such release", body = ProblemBody),
-    (status = 409, description = "Its status forbids it", body = ProblemBody),
+    (status = 409, description = "Its status, its checks or its digest forbid it", body = ProblemBody),
     (status = 422, description = "No reason", body = ProblemBody)))]
 pub(super) async fn reject(
     services: web::Data<Services>,
@@ -73,16 +71,13 @@ pub(super) async fn reject(
     id: web::Path<String>,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let (id, said) = (parse_id(&id)?, checked(said)?);
+    let (release, said) = heard(&services, &principal, &id, said).await?;
     if said.reason.is_none() {
-        return Err(Problem::unprocessable(
-            "reason-required",
-            "say why in \"reason\": its publisher reads it",
-        ));
+        let detail = "say why in \"reason\": its publisher reads it";
+        return Err(Problem::unprocessable("reason-required", detail));
     }
-    named(&services, &principal, id).await?;
-    let release = services.reviewer().reject(id, word(&principal, &said)).await.map_err(error::review)?;
-    Ok(HttpResponse::Ok().json(release.into_wire()))
+    let decided = services.reviewer().reject(release.id, word(&principal, &said)).await;
+    answer(decided)
 }
 
 /// Has the checks of a failed release made again, or an approved one's images looked for.
@@ -99,22 +94,32 @@ pub(super) async fn reverify(
     id: web::Path<String>,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let (id, said) = (parse_id(&id)?, checked(said)?);
-    let release = named(&services, &principal, id).await?;
+    let (release, said) = heard(&services, &principal, &id, said).await?;
     if principal.account() != Some(release.publisher.as_str()) {
         principal.require(Scope::Review)?;
     } else if !principal.allows(Scope::Review) {
         principal.require(Scope::Publish)?;
     }
-    let release = services.reviewer().reverify(id, word(&principal, &said)).await.map_err(error::review)?;
-    Ok(HttpResponse::Ok().json(release.into_wire()))
+    let decided = services.reviewer().reverify(release.id, word(&principal, &said)).await;
+    answer(decided)
 }
 
-/// The release, if the caller's token is for its addon's name.
-async fn named(services: &Services, principal: &Principal, id: ReleaseId) -> Result<Release, Problem> {
+/// What every decision begins with: the release, if the caller's token is for its addon's name, and what is said of it.
+async fn heard(
+    services: &Services,
+    principal: &Principal,
+    id: &str,
+    said: ReviewRequest,
+) -> Result<(Release, ReviewRequest), Problem> {
+    let (id, said) = (parse_id(id)?, checked(said)?);
     let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
     principal.require_name(&release.addon)?;
-    Ok(release)
+    Ok((release, said))
+}
+
+/// And what it ends with.
+fn answer(decided: Result<Release, ReviewError>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(decided.map_err(error::review)?.into_wire()))
 }
 
 /// Holds what a reviewer says to its rules; a blank reason is none.

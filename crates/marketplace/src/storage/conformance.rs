@@ -30,12 +30,16 @@ macro_rules! suite {
                 approving_takes_green_checks_and_the_digest,
                 a_decision_hits_only_where_it_must,
                 a_job_is_one_workers_at_a_time,
+                publishers_take_turns,
+                a_job_without_answer_goes_with_the_queue,
+                one_publishers_jobs_can_be_passed_over,
                 a_lost_lease_records_nothing,
                 a_verdict_counts_only_under_review,
                 a_job_without_answer_comes_back_when_due,
                 a_recheck_leaves_the_status,
                 look_alikes_are_those_of_older_strangers,
                 rights_are_those_of_the_last_approved,
+                versions_of_an_addon_come_in_parts,
                 writes_end_the_epochs_of_what_they_change,
             );
         }
@@ -110,7 +114,7 @@ async fn publish(storage: &Storage, name: &str, description: &str, version: Opti
 
 /// Takes the next job and records a verdict for it.
 async fn verify(storage: &Storage, status: Status, second: i64) -> Release {
-    let job = storage.claim("worker", at(second), LEASE).await.unwrap().expect("a job is due");
+    let job = storage.claim("worker", at(second), LEASE, None).await.unwrap().expect("a job is due");
     assert!(storage.record_verdict(&job, &verdicted(status), at(second)).await.unwrap());
     storage.release(job.release.id).await.unwrap().unwrap()
 }
@@ -243,7 +247,7 @@ async fn lists_have_the_newest_approved_in_order(storage: &Storage) {
     }
     publish(storage, "d", "x", None).await;
     assert_eq!(listed(storage).await, ["b 1.0.0", "a 1.2.0", "c 1.0.0-a"]);
-    let of_a = storage.approved_of("a", 100).await.unwrap();
+    let of_a = storage.approved_of("a", None, 100).await.unwrap();
     let of_a: Vec<String> = of_a.iter().map(|release| release.version.to_string()).collect();
     assert_eq!(of_a, ["1.2.0", "1.0.0", "1.10.0-rc.1"]);
     let versions = storage.approved_versions("a").await.unwrap();
@@ -318,8 +322,9 @@ async fn a_decision_hits_only_where_it_must(storage: &Storage) {
         by: "rita",
         now: at(1),
     };
+    assert!(!storage.decide(&release, reject).await.unwrap(), "its checks are open");
+    verify(storage, Status::UnderReview, 1).await;
     assert!(storage.decide(&release, reject).await.unwrap());
-    assert_eq!(storage.queue_depth().await.unwrap(), 0, "nothing is left to check");
     assert!(!storage.decide(&release, reject).await.unwrap());
     assert!(
         !storage.delete(&release, "paul", at(2)).await.unwrap(),
@@ -332,24 +337,105 @@ async fn a_job_is_one_workers_at_a_time(storage: &Storage) {
     for name in ["a", "b", "c"] {
         publish(storage, name, "x", None).await;
     }
-    assert_eq!(storage.next_due().await.unwrap(), Some(at(0)));
+    assert_eq!(storage.next_due(None).await.unwrap(), Some(at(0)));
     let claims = (0..8).map(|n| async move {
         let owner = format!("worker {n}");
-        storage.claim(&owner, at(1), LEASE).await.unwrap()
+        storage.claim(&owner, at(1), LEASE, None).await.unwrap()
     });
     let jobs: Vec<Job> = futures_util::future::join_all(claims).await.into_iter().flatten().collect();
     let releases: BTreeSet<String> = jobs.iter().map(|job| job.release.addon.clone()).collect();
     assert_eq!((jobs.len(), releases.len()), (3, 3));
     assert!(jobs.iter().all(|job| job.attempts == 1 && job.purpose == Purpose::Review));
-    assert_eq!(storage.next_due().await.unwrap(), Some(at(1) + LEASE));
-    let later = storage.claim("late", at(2) + LEASE, LEASE).await.unwrap().unwrap();
+    assert_eq!(storage.next_due(None).await.unwrap(), Some(at(1) + LEASE));
+    let later = storage.claim("late", at(2) + LEASE, LEASE, None).await.unwrap().unwrap();
     assert_eq!(later.attempts, 2, "a lease that ran out is anyone's");
+}
+
+/// Publishes so many addons of this account; their names are numbered.
+async fn flood(storage: &Storage, publisher: &str, count: usize, second: i64) {
+    for n in 0..count {
+        let (name, description) = (format!("{publisher}-{n}"), "x");
+        let post = Post { name: &name, description, version: None, publisher, second };
+        assert!(matches!(post.send(storage).await.unwrap(), Published::New(_)));
+    }
+}
+
+/// Takes a job and records a verdict: whose it was.
+async fn next(storage: &Storage, second: i64) -> String {
+    verify(storage, Status::Approved, second).await.addon
+}
+
+async fn publishers_take_turns(storage: &Storage) {
+    flood(storage, "paul", 6, 0).await;
+    assert_eq!(next(storage, 10).await, "paul-0");
+    flood(storage, "mary", 2, 10).await;
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        order.push(next(storage, 10).await);
+    }
+    assert_eq!(order, ["paul-1", "mary-0", "paul-2", "mary-1"]);
+    // Nobody saves up turns: who comes later begins where the queue stands.
+    flood(storage, "zoe", 2, 11).await;
+    let late = Post { name: "paul-late", publisher: "paul", second: 11, ..post("", "x", None) };
+    assert!(matches!(late.send(storage).await.unwrap(), Published::New(_)));
+    order.clear();
+    while storage.queue_depth().await.unwrap() > 0 {
+        order.push(next(storage, 11).await);
+    }
+    assert_eq!(order, ["paul-3", "zoe-0", "paul-4", "zoe-1", "paul-5", "paul-late"]);
+}
+
+async fn a_job_without_answer_goes_with_the_queue(storage: &Storage) {
+    flood(storage, "stuck", 1, 0).await;
+    let stuck = storage.claim("worker", at(1), LEASE, None).await.unwrap().unwrap();
+    flood(storage, "paul", 20, 1).await;
+    for n in 0..10 {
+        let job = storage.claim("worker", at(2), LEASE, None).await.unwrap().unwrap();
+        assert_eq!(job.release.addon, format!("paul-{n}"));
+        assert!(storage.record_verdict(&job, &verdicted(Status::Approved), at(2)).await.unwrap());
+    }
+    assert!(storage.postpone(&stuck, &[], at(2), at(600)).await.unwrap());
+    // Were its turn the first still, these would all go before those who have waited longer.
+    flood(storage, "mary", 3, 3).await;
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        order.push(next(storage, 4).await);
+    }
+    assert_eq!(order, ["paul-10", "mary-0", "paul-11", "mary-1"]);
+    assert_eq!(next(storage, 600).await, "stuck-0", "when it is due, it waits for nobody who came later");
+}
+
+async fn one_publishers_jobs_can_be_passed_over(storage: &Storage) {
+    flood(storage, "paul", 3, 0).await;
+    flood(storage, "mary", 1, 5).await;
+    assert_eq!(storage.next_due(Some("paul")).await.unwrap(), Some(at(5)));
+    let job = storage.claim("worker", at(5), LEASE, Some("paul")).await.unwrap().unwrap();
+    assert_eq!(job.release.addon, "mary-0");
+    assert!(storage.claim("worker", at(5), LEASE, Some("paul")).await.unwrap().is_none());
+    assert!(storage.claim("worker", at(5), LEASE, None).await.unwrap().is_some());
+}
+
+async fn versions_of_an_addon_come_in_parts(storage: &Storage) {
+    for version in ["1.0.0", "1.2.0+build", "1.10.0", "2.0.0-rc.1", "0.9.0-a"] {
+        publish(storage, "probe", version, Some(version)).await;
+        verify(storage, Status::Approved, 1).await;
+    }
+    let versions = async |after: Option<&str>, limit| {
+        let after = after.map(|after| after.parse().unwrap());
+        let releases = storage.approved_of("probe", after.as_ref(), limit).await.unwrap();
+        releases.iter().map(|release| release.version.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(None, 2).await, ["1.10.0", "1.2.0+build"]);
+    assert_eq!(versions(Some("1.2.0"), 2).await, ["1.0.0", "2.0.0-rc.1"]);
+    assert_eq!(versions(Some("2.0.0-rc.1"), 2).await, ["0.9.0-a"]);
+    assert_eq!(versions(Some("1.5.0"), 1).await, ["1.2.0+build"], "one that is gone is a place too");
+    assert_eq!(versions(Some("0.1.0-a"), 2).await, [""; 0]);
 }
 
 async fn a_lost_lease_records_nothing(storage: &Storage) {
     publish(storage, "probe", "x", None).await;
-    let lost = storage.claim("slow", at(0), LEASE).await.unwrap().unwrap();
-    let held = storage.claim("quick", at(61), LEASE).await.unwrap().unwrap();
+    let lost = storage.claim("slow", at(0), LEASE, None).await.unwrap().unwrap();
+    let held = storage.claim("quick", at(61), LEASE, None).await.unwrap().unwrap();
     assert!(!storage.record_verdict(&lost, &verdicted(Status::Approved), at(62)).await.unwrap());
     assert!(!storage.postpone(&lost, &[], at(62), at(99)).await.unwrap());
     assert_eq!(storage.release(lost.release.id).await.unwrap().unwrap().status, Status::UnderReview);
@@ -357,38 +443,31 @@ async fn a_lost_lease_records_nothing(storage: &Storage) {
     assert_eq!(storage.queue_depth().await.unwrap(), 0);
 
     publish(storage, "other", "x", None).await;
-    let job = storage.claim("gone", at(63), LEASE).await.unwrap().unwrap();
+    let job = storage.claim("gone", at(63), LEASE, None).await.unwrap().unwrap();
     storage.release_leases("gone").await.unwrap();
     assert!(!storage.record_verdict(&job, &verdicted(Status::Approved), at(64)).await.unwrap());
-    assert!(storage.claim("next", at(64), LEASE).await.unwrap().is_some());
+    assert!(storage.claim("next", at(64), LEASE, None).await.unwrap().is_some());
 }
 
 async fn a_verdict_counts_only_under_review(storage: &Storage) {
     let release = publish(storage, "probe", "x", None).await;
-    let job = storage.claim("worker", at(0), LEASE).await.unwrap().unwrap();
-    let reject = Decision {
-        from: Status::UnderReview,
-        to: Status::Rejected,
-        reason: Some("no"),
-        by: "rita",
-        now: at(1),
-    };
-    assert!(storage.decide(&release, reject).await.unwrap());
+    let job = storage.claim("worker", at(0), LEASE, None).await.unwrap().unwrap();
+    assert!(storage.delete(&release, "rita", at(1)).await.unwrap());
     assert!(!storage.record_verdict(&job, &verdicted(Status::Approved), at(2)).await.unwrap());
-    assert_eq!(storage.release(release.id).await.unwrap().unwrap().status, Status::Rejected);
+    assert_eq!(storage.release(release.id).await.unwrap(), None, "it was deleted meanwhile");
 }
 
 async fn a_job_without_answer_comes_back_when_due(storage: &Storage) {
     let release = publish(storage, "probe", "x", None).await;
-    let job = storage.claim("worker", at(0), LEASE).await.unwrap().unwrap();
+    let job = storage.claim("worker", at(0), LEASE, None).await.unwrap().unwrap();
     assert!(storage.postpone(&job, &[], at(1), at(30)).await.unwrap());
     let now = storage.release(release.id).await.unwrap().unwrap();
     assert_eq!((now.status, now.verdict), (Status::UnderReview, Verdict::NoAnswer));
     let report = storage.report(release.id).await.unwrap();
     assert_eq!((report.attempts, report.checked_at, report.next_attempt_at), (1, Some(at(1)), Some(at(30))));
-    assert!(storage.claim("worker", at(29), LEASE).await.unwrap().is_none());
-    assert_eq!(storage.next_due().await.unwrap(), Some(at(30)));
-    let again = storage.claim("worker", at(30), LEASE).await.unwrap().unwrap();
+    assert!(storage.claim("worker", at(29), LEASE, None).await.unwrap().is_none());
+    assert_eq!(storage.next_due(None).await.unwrap(), Some(at(30)));
+    let again = storage.claim("worker", at(30), LEASE, None).await.unwrap().unwrap();
     assert_eq!(again.attempts, 2);
     assert!(storage.record_verdict(&again, &verdicted(Status::Approved), at(31)).await.unwrap());
     assert_eq!(storage.report(release.id).await.unwrap().next_attempt_at, None);
@@ -398,7 +477,7 @@ async fn a_recheck_leaves_the_status(storage: &Storage) {
     publish(storage, "probe", "x", None).await;
     let release = verify(storage, Status::Approved, 1).await;
     assert!(storage.reverify(&release, Status::Approved, None, at(2)).await.unwrap());
-    let job = storage.claim("worker", at(2), LEASE).await.unwrap().unwrap();
+    let job = storage.claim("worker", at(2), LEASE, None).await.unwrap().unwrap();
     assert_eq!(job.purpose, Purpose::Recheck);
     assert!(storage.record_recheck(&job, &[], Some(at(3)), at(3)).await.unwrap());
     let now = storage.release(release.id).await.unwrap().unwrap();

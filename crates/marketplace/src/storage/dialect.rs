@@ -2,7 +2,8 @@
 
 use service_kit::db::Db;
 
-/// Takes the job that is due longest: `$1` owner, `$2` now, `$3` end of the lease.
+/// Takes the job whose turn it is of those that are due: `$1` owner, `$2` now, `$3` end of the lease, `$4` a publisher
+/// whose jobs are passed over.
 ///
 /// SQLite has one writer, so the inner query sees what the outer one changes; PostgreSQL has many, and each passes over
 /// the rows that another is taking.
@@ -12,16 +13,16 @@ pub(super) fn claim(db: &Db) -> &'static str {
             "UPDATE verification_jobs SET lease_owner = $1, lease_until_ms = $3, attempts = attempts + 1
              WHERE release_id = (
                  SELECT release_id FROM verification_jobs
-                 WHERE due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
-                 ORDER BY due_at_ms, release_id LIMIT 1)
+                 WHERE due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2) AND publisher <> $4
+                 ORDER BY turn, due_at_ms, release_id LIMIT 1)
              RETURNING release_id, purpose, attempts"
         }
         Db::Postgres(_) => {
             "UPDATE verification_jobs SET lease_owner = $1, lease_until_ms = $3, attempts = attempts + 1
              WHERE release_id = (
                  SELECT release_id FROM verification_jobs
-                 WHERE due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
-                 ORDER BY due_at_ms, release_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+                 WHERE due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2) AND publisher <> $4
+                 ORDER BY turn, due_at_ms, release_id LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING release_id, purpose, attempts"
         }
     }

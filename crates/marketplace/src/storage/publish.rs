@@ -12,6 +12,7 @@ use service_kit::db::{Db, unique_violation};
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
+use super::queue::{Purpose, enqueue};
 use super::releases::{Row, digest_of, json, select, version_of};
 use super::{Storage, StorageError};
 use crate::domain::addon::next_version;
@@ -214,9 +215,14 @@ macro_rules! publish_in {
                         "UPDATE releases SET status = 'under_review', verdict = 'pending', reason = NULL,
                                    changed_at_ms = $2 WHERE id = $1";
                     sqlx::query(sql).bind(&row.id).bind(now).execute(&mut *$tx).await?;
-                    let sql = "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts)
-                               VALUES ($1, 'review', $2, 0) ON CONFLICT (release_id) DO NOTHING";
-                    sqlx::query(sql).bind(&row.id).bind(now).execute(&mut *$tx).await?;
+                    sqlx::query(concat!(enqueue!(), " ON CONFLICT (release_id) DO NOTHING"))
+                        .bind(&row.id)
+                        .bind(Purpose::Review.as_str())
+                        .bind(now)
+                        // A failed one can be posted again by another account: whose queue it is in follows the release.
+                        .bind(&row.publisher)
+                        .execute(&mut *$tx)
+                        .await?;
                     let release = row.release()?;
                     let (status, verdict) = (Status::UnderReview, Verdict::Pending);
                     Published::Again(Release { status, verdict, reason: None, ..release })
@@ -257,9 +263,13 @@ macro_rules! publish_in {
                         .bind(now)
                         .fetch_one(&mut *$tx)
                         .await?;
-                    let sql = "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts)
-                               VALUES ($1, 'review', $2, 0)";
-                    sqlx::query(sql).bind(new.id.to_string()).bind(now).execute(&mut *$tx).await?;
+                    sqlx::query(enqueue!())
+                        .bind(new.id.to_string())
+                        .bind(Purpose::Review.as_str())
+                        .bind(now)
+                        .bind(&new.publisher)
+                        .execute(&mut *$tx)
+                        .await?;
                     Published::New(new.release(document, seq))
                 }
             })
@@ -296,12 +306,12 @@ impl Storage {
 
     async fn try_publish(&self, new: &Arc<NewRelease>) -> Result<Published, InsertError> {
         match (&self.db, &self.publications) {
-            (Db::Postgres(pool), _) => {
+            (Db::Postgres(pool), _) => service_kit::on_postgres!(pool, |pool| {
                 let mut tx = pool.begin().await?;
                 let published = publish_in!(tx, new)?;
                 tx.commit().await?;
                 Ok(published)
-            }
+            }),
             (Db::Sqlite { writer, .. }, None) => alone(writer, new).await,
             (Db::Sqlite { .. }, Some(publications)) => publications.publish(Arc::clone(new)).await,
         }
@@ -415,10 +425,10 @@ mod tests {
     async fn each_of_a_batch_has_its_own_answer() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open_sqlite(&folder.path().join("x.db")).await.unwrap();
-        let Db::Sqlite { writer, .. } = storage.db().clone() else { panic!("it is SQLite") };
+        let Db::Sqlite { writer, .. } = storage.db() else { panic!("it is SQLite") };
         let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON releases WHEN NEW.addon = 'bad'
                        BEGIN SELECT RAISE(ABORT, 'no'); END";
-        sqlx::query(trigger).execute(&writer).await.unwrap();
+        sqlx::query(trigger).execute(writer).await.unwrap();
         storage.publish(new("taken")).await.unwrap();
 
         // While the writer is busy, all of these come to wait for one commit.

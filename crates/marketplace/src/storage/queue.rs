@@ -1,5 +1,8 @@
 //! The queue of releases whose checks are to be made, and what the checks found.
 //!
+//! Jobs have turns: of one publisher one after the other, beginning where the queue stands. So everybody's next release is
+//! looked at in between, however many somebody else has published.
+//!
 //! A job is taken with a lease. Whoever records must still hold it: holder and number of attempts are the fence, so that
 //! a worker that was away for too long changes nothing. A job goes in the transaction that records its result.
 
@@ -12,6 +15,18 @@ use super::releases::{LIST_NEWEST, UNLIST, json, parse, verdict_word};
 use super::{Storage, StorageError, dialect};
 use crate::domain::release::{Release, Status};
 
+/// Puts a job into the queue: `$1` release, `$2` purpose, `$3` due, `$4` publisher. Its turn comes after those of the same
+/// publisher, and not before anybody's who waits.
+macro_rules! enqueue {
+    () => {
+        "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts, publisher, turn)
+         VALUES ($1, $2, $3, 0, $4, COALESCE((SELECT MAX(turn) FROM (
+             SELECT MAX(turn) + 1 AS turn FROM verification_jobs WHERE publisher = $4
+             UNION ALL SELECT MIN(turn) FROM verification_jobs) AS turns), 1))"
+    };
+}
+pub(super) use enqueue;
+
 /// What a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -22,7 +37,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Review => "review",
             Self::Recheck => "recheck",
@@ -76,7 +91,8 @@ pub struct Report {
 }
 
 impl Storage {
-    /// Takes the job that is due longest and that nobody holds. It is this owner's until the lease ends.
+    /// Takes the job whose turn it is, of those that are due and that nobody holds, passing over those of one publisher
+    /// where that is asked for. It is this owner's until the lease ends.
     ///
     /// # Errors
     /// The database, or a row that makes no sense.
@@ -85,6 +101,7 @@ impl Storage {
         owner: &str,
         now: Timestamp,
         lease: Duration,
+        except: Option<&str>,
     ) -> Result<Option<Job>, StorageError> {
         let sql = dialect::claim(&self.db);
         let taken: Option<(String, String, i64)> = write_tx!(&self.db, |tx| {
@@ -92,6 +109,7 @@ impl Storage {
                 .bind(owner)
                 .bind(now.millis())
                 .bind((now + lease).millis())
+                .bind(except.unwrap_or_default())
                 .fetch_optional(&mut *tx)
                 .await?
         });
@@ -116,14 +134,17 @@ impl Storage {
         Ok(Some(Job { release, canonical, purpose, attempts, owner: owner.to_owned() }))
     }
 
-    /// When the next job that nobody holds is due, or a lease ends. `None`: the queue is empty.
+    /// When the next job that nobody holds is due, or a lease ends, those of one publisher left out where that is asked
+    /// for. `None`: the queue is empty.
     ///
     /// # Errors
     /// The database.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, StorageError> {
+    pub async fn next_due(&self, except: Option<&str>) -> Result<Option<Timestamp>, StorageError> {
         let sql = "SELECT MIN(CASE WHEN lease_until_ms IS NULL OR lease_until_ms < due_at_ms
-                       THEN due_at_ms ELSE lease_until_ms END) FROM verification_jobs";
-        let (due,): (Option<i64>,) = read!(&self.db, |pool| sqlx::query_as(sql).fetch_one(pool).await)?;
+                       THEN due_at_ms ELSE lease_until_ms END) FROM verification_jobs WHERE publisher <> $1";
+        let except = except.unwrap_or_default();
+        let (due,): (Option<i64>,) =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(except).fetch_one(pool).await)?;
         Ok(due.map(Timestamp::from_millis))
     }
 
@@ -194,15 +215,16 @@ impl Storage {
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
-                let sql = "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts)
-                           VALUES ($1, $2, $3, 0)
-                           ON CONFLICT (release_id) DO UPDATE SET due_at_ms = excluded.due_at_ms";
-                sqlx::query(sql)
-                    .bind(release.id.to_string())
-                    .bind(purpose.as_str())
-                    .bind(now.millis())
-                    .execute(&mut *tx)
-                    .await?;
+                sqlx::query(concat!(
+                    enqueue!(),
+                    " ON CONFLICT (release_id) DO UPDATE SET due_at_ms = excluded.due_at_ms"
+                ))
+                .bind(release.id.to_string())
+                .bind(purpose.as_str())
+                .bind(now.millis())
+                .bind(&release.publisher)
+                .execute(&mut *tx)
+                .await?;
             }
             done.rows_affected() == 1
         });
@@ -321,7 +343,10 @@ impl Storage {
         next: Timestamp,
     ) -> Result<bool, StorageError> {
         let id = job.release.id.to_string();
-        let sql = "UPDATE verification_jobs SET due_at_ms = $4, lease_owner = NULL, lease_until_ms = NULL
+        // Its turn follows those who wait now: new jobs begin at the lowest turn there is, which must not stay behind.
+        let sql = "UPDATE verification_jobs SET due_at_ms = $4, lease_owner = NULL, lease_until_ms = NULL,
+                       turn = COALESCE((SELECT MIN(waiting.turn) FROM verification_jobs AS waiting
+                           WHERE waiting.due_at_ms <= $5 AND waiting.turn > verification_jobs.turn), turn)
                    WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3";
         Ok(write_tx!(&self.db, |tx| {
             let done = sqlx::query(sql)
@@ -329,6 +354,7 @@ impl Storage {
                 .bind(&job.owner)
                 .bind(i64::from(job.attempts))
                 .bind(next.millis())
+                .bind(now.millis())
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 && job.purpose == Purpose::Review {

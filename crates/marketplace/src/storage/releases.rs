@@ -8,6 +8,7 @@ use service_kit::{read, write_tx};
 use sqlx::FromRow;
 
 use super::{Storage, StorageError, dialect};
+use crate::domain::addon::rank_key;
 use crate::domain::release::{Release, Status};
 
 /// Which releases a list is of.
@@ -41,6 +42,9 @@ pub(super) use select;
 pub(super) const UNLIST: &str = "UPDATE releases SET listed = 0 WHERE addon = $1 AND listed = 1";
 pub(super) const LIST_NEWEST: &str = "UPDATE releases SET listed = 1 WHERE id = (
      SELECT id FROM releases WHERE addon = $1 AND status = 'approved' ORDER BY version_rank DESC LIMIT 1)";
+
+/// Above every `version_rank`: they begin with 0 or 1.
+const ABOVE_EVERY_RANK: &str = "2";
 
 /// What reviewers and their like change in a release.
 #[derive(Debug, Clone, Copy)]
@@ -95,14 +99,24 @@ impl Storage {
         row.map(Row::release).transpose()
     }
 
-    /// The approved releases of an addon, newest first, a pre-release after every release.
+    /// The approved releases of an addon, newest first, a pre-release after every release; those that come after a
+    /// version in this order, where one is given.
     ///
     /// # Errors
     /// The database, or a row that makes no sense.
-    pub async fn approved_of(&self, addon: &str, limit: u32) -> Result<Vec<Release>, StorageError> {
-        let sql = select!("WHERE addon = $1 AND status = 'approved' ORDER BY version_rank DESC LIMIT $2");
+    pub async fn approved_of(
+        &self,
+        addon: &str,
+        after: Option<&Version>,
+        limit: u32,
+    ) -> Result<Vec<Release>, StorageError> {
+        let sql = select!(
+            "WHERE addon = $1 AND status = 'approved' AND version_rank < $2 ORDER BY version_rank DESC LIMIT $3"
+        );
+        let below = after.map_or_else(|| ABOVE_EVERY_RANK.to_owned(), rank_key);
         let rows: Vec<Row> = read!(&self.db, |pool| sqlx::query_as(sql)
             .bind(addon)
+            .bind(&below)
             .bind(i64::from(limit))
             .fetch_all(pool)
             .await)?;
@@ -236,14 +250,15 @@ impl Storage {
     }
 
     /// Moves a release from one status to another; what was to be checked is not checked any more. `false` when it did
-    /// not stand where it must.
+    /// not stand where it must: one under review also not before its checks are green.
     ///
     /// # Errors
     /// The database.
     pub async fn decide(&self, release: &Release, decision: Decision<'_>) -> Result<bool, StorageError> {
         let sql =
             "UPDATE releases SET status = $3, held = '[]', reason = $4, decided_by = $5, changed_at_ms = $6
-                   WHERE id = $1 AND status = $2";
+                   WHERE id = $1 AND status = $2 AND (status <> 'under_review' OR (verdict = 'pass'
+                     AND NOT EXISTS (SELECT 1 FROM verification_jobs WHERE release_id = $1)))";
         let done = write_tx!(&self.db, |tx| {
             if let Some(lock) = dialect::lock_addon(&self.db) {
                 sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use addon_client::{Check, Timestamp, Verdict};
+use addon_client::{Check, ReleaseId, Timestamp, Verdict};
 use addon_descriptor::{AddonDescriptor, Level, Right};
 use service_kit::clock::SharedClock;
 use service_kit::random;
@@ -99,8 +99,7 @@ impl Worker {
                 tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be read");
             }
         }
-        let mut running = JoinSet::new();
-        let mut names = HashMap::new();
+        let mut running = Running::default();
         let mut counted = Timestamp::from_millis(0);
         while !stop.is_cancelled() {
             let now = self.clock.now();
@@ -109,7 +108,7 @@ impl Worker {
                 counted = now;
                 self.count().await;
             }
-            let sleep = match self.fill(&owner, &mut running, &mut names).await {
+            let sleep = match self.fill(&owner, &mut running).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be read");
@@ -120,10 +119,10 @@ impl Worker {
                 () = stop.cancelled() => (),
                 () = self.bell.0.notified() => (),
                 () = tokio::time::sleep(sleep) => (),
-                Some(ended) = running.join_next_with_id() => Self::reap(ended, &mut names),
+                Some(ended) = running.tasks.join_next_with_id() => running.reap(ended),
             }
         }
-        running.shutdown().await;
+        running.tasks.shutdown().await;
         if let Err(error) = self.storage.release_leases(&owner).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -141,39 +140,27 @@ impl Worker {
     }
 
     /// Takes jobs while there are any and room; then says how long there is nothing to do.
-    async fn fill(
-        &self,
-        owner: &str,
-        running: &mut JoinSet<()>,
-        names: &mut HashMap<Id, String>,
-    ) -> Result<Duration, StorageError> {
-        while running.len() < self.rules.parallel {
-            let Some(job) = self.storage.claim(owner, self.clock.now(), self.rules.lease).await? else {
+    async fn fill(&self, owner: &str, running: &mut Running) -> Result<Duration, StorageError> {
+        let Rules { parallel, lease, .. } = *self.rules;
+        while running.tasks.len() < parallel {
+            let except = running.at_bound(parallel);
+            let Some(job) = self.storage.claim(owner, self.clock.now(), lease, except.as_deref()).await?
+            else {
                 break;
             };
             let worker = self.clone();
-            let name = job.release.id.to_string();
-            let handle = running.spawn(async move { worker.work(job).await });
-            names.insert(handle.id(), name);
+            let of = (job.release.id, job.release.publisher.clone());
+            let handle = running.tasks.spawn(async move { worker.work(job).await });
+            running.of.insert(handle.id(), of);
         }
-        metrics::gauge!("marketplace_verifications_running").set(precise(running.len()));
-        if running.len() >= self.rules.parallel {
+        metrics::gauge!("marketplace_verifications_running").set(precise(running.tasks.len()));
+        if running.tasks.len() >= parallel {
             return Ok(LONGEST_SLEEP);
         }
-        let due = self.storage.next_due().await?;
+        let due = self.storage.next_due(running.at_bound(parallel).as_deref()).await?;
         let wait = due.map_or(LONGEST_SLEEP, |due| due.since(self.clock.now()));
         // A job whose lease has run out under a clock of whole milliseconds may still be refused: never spin.
         Ok(wait.clamp(Duration::from_millis(5), LONGEST_SLEEP))
-    }
-
-    fn reap(ended: Result<(Id, ()), tokio::task::JoinError>, names: &mut HashMap<Id, String>) {
-        match ended {
-            Ok((id, ())) => _ = names.remove(&id),
-            Err(error) => {
-                let release = names.remove(&error.id()).unwrap_or_default();
-                tracing::error!(release.id = release, %error, "a verification broke off; its lease runs out");
-            }
-        }
     }
 
     async fn work(&self, job: Job) {
@@ -277,6 +264,38 @@ impl Worker {
     }
 }
 
+/// What is being verified.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    /// The release of each task, and its publisher.
+    of: HashMap<Id, (ReleaseId, String)>,
+}
+
+impl Running {
+    /// The publisher who has as many verifications as one may have at once, if there is one: a quarter of the room is kept
+    /// for others, since those of one publisher may all wait for the same thing. More than one publisher cannot have so many
+    /// while there is room.
+    fn at_bound(&self, parallel: usize) -> Option<String> {
+        let bound = parallel - (parallel / 4).max(1).min(parallel - 1);
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for (_, publisher) in self.of.values() {
+            *counts.entry(publisher).or_default() += 1;
+        }
+        counts.into_iter().find(|(_, count)| *count >= bound).map(|(publisher, _)| publisher.to_owned())
+    }
+
+    fn reap(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        match ended {
+            Ok((id, ())) => _ = self.of.remove(&id),
+            Err(error) => {
+                let release = self.of.remove(&error.id()).map(|(id, _)| id.to_string());
+                tracing::error!(release.id = release, %error, "a verification broke off; its lease runs out");
+            }
+        }
+    }
+}
+
 fn read(job: &Job) -> Result<AddonDescriptor, StorageError> {
     let corrupt =
         |what: String| StorageError::Corrupt { table: "releases", id: job.release.id.to_string(), what };
@@ -311,4 +330,34 @@ fn jitter() -> f64 {
 
 fn precise(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::MAX, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_publisher_never_takes_all_the_room() {
+        for (parallel, of_paul, of_mary, expected) in [
+            (8, 5, 0, None),
+            (8, 6, 0, Some("paul")),
+            (8, 6, 1, Some("paul")),
+            (8, 3, 4, None),
+            (4, 3, 0, Some("paul")),
+            (2, 1, 0, Some("paul")),
+            (1, 0, 0, None),
+        ] {
+            let mut running = Running::default();
+            for (n, publisher) in [("paul", of_paul), ("mary", of_mary)]
+                .into_iter()
+                .flat_map(|(publisher, count)| (0..count).map(move |_| publisher))
+                .enumerate()
+            {
+                let id = running.tasks.spawn(std::future::pending()).id();
+                let release = ReleaseId::new(u32::try_from(n).unwrap(), [0; 8]);
+                running.of.insert(id, (release, publisher.to_owned()));
+            }
+            assert_eq!(running.at_bound(parallel).as_deref(), expected, "{parallel} {of_paul} {of_mary}");
+        }
+    }
 }

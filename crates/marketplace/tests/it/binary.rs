@@ -78,7 +78,8 @@ async fn what_a_killed_process_was_verifying_is_verified() {
         assert_eq!(answer.status(), 201);
         ids.push(answer.json::<Value>().await.unwrap()["_id"].as_str().unwrap().to_owned());
     }
-    eventually("it is asking", || async { (registry.requests().await.len() >= 8).then_some(()) }).await;
+    // Of the room for 8, a quarter is not for one publisher.
+    eventually("it is asking", || async { (registry.requests().await.len() >= 6).then_some(()) }).await;
     process.child.kill().unwrap();
     process.child.wait().unwrap();
     slow.off();

@@ -77,10 +77,14 @@ async fn what_is_red_or_open_is_not_approved() {
     market.until_report(&open, "no answer", |report| report.verdict == Verdict::NoAnswer).await;
     let problem = market.act(&open, "approve", &json!({})).await.problem(409, "checks-not-green");
     assert!(problem["detail"].as_str().unwrap().contains("open"), "{problem}");
-    let rejected = market.act(&open, "reject", &json!({"reason": "never answers"})).await.expect(200).json();
-    assert_eq!((&rejected["status"], &rejected["reason"]), (&json!("rejected"), &json!("never answers")));
-    away.off();
+    assert!(problem["detail"].as_str().unwrap().contains("under_review cannot be approved"), "{problem}");
+    let never = json!({"reason": "never answers"});
+    let problem = market.act(&open, "reject", &never).await.problem(409, "checks-not-green");
+    assert!(problem["detail"].as_str().unwrap().contains("under_review cannot be rejected"), "{problem}");
     market.act(&open, "reverify", &json!({})).await.problem(409, "wrong-status");
+    assert_eq!(market.report(&open).await.status, addon_client::ReleaseStatus::UnderReview);
+    market.delete(&open).await.expect(204);
+    away.off();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +92,7 @@ async fn a_rejection_says_why() {
     let registry = Registry::start().await;
     let market = Market::start(manual(&registry)).await;
     let id = market.published(&document("probe", &registry.push("a", "1").await.image)).await;
+    market.until_report(&id, "green", |report| report.verdict == Verdict::Pass).await;
     for body in [json!({}), json!({"reason": "  "})] {
         market.act(&id, "reject", &body).await.problem(422, "reason-required");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use addon_client::{Check, Verdict, VerificationReport};
 use addon_descriptor::Digest;
 use marketplace::config::Config;
+use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::json;
 use service_kit::config::RegistrySettings;
@@ -419,7 +420,7 @@ async fn reserved_names_and_look_alikes_of_others_fail() {
     market.approved(&document("mosquitto", &image)).await;
     let token = market.token("mallory", &["publish"], None).await;
     let body = serde_json::to_vec(&document("m0squitto", &image)).unwrap();
-    let id = market.send(reqwest::Method::POST, ADDONS, Some(&token), Some(body)).await.expect(201).json();
+    let id = market.send(Method::POST, ADDONS, Some(&token), Some(body)).await.expect(201).json();
     let release = market.until(id["_id"].as_str().unwrap(), "verification_failed").await;
     assert!(release["reason"].as_str().unwrap().contains("mosquitto"), "{release}");
 }
@@ -463,7 +464,7 @@ async fn a_lease_that_a_crash_left_is_taken_up_at_the_start() {
     let failed = marketplace::domain::release::Status::UnderReview;
     assert!(storage.reverify(&release, failed, None, addon_client::Timestamp::from_millis(1)).await.unwrap());
     let now = service_kit::clock::Clock::now(&service_kit::clock::SystemClock);
-    let job = storage.claim("killed", now, Duration::from_secs(600)).await.unwrap();
+    let job = storage.claim("killed", now, Duration::from_secs(600), None).await.unwrap();
     assert!(job.is_some());
     away.off();
     market.restart().await;
@@ -575,4 +576,37 @@ async fn a_registry_that_hangs_does_not_hold_up_the_others() {
     }
     let asked = hung.requests().await.len();
     assert!(asked < 20, "each of 40 releases had a run, and a registry that hangs was asked {asked} times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_one_publisher_holds_up_nobody_else() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::start(|config| {
+        registry.allow(config);
+        config.verification.parallel = 2;
+    })
+    .await;
+    let slow = registry.switch(error(500, "UNKNOWN").set_delay(Duration::from_millis(300))).await;
+    let flooder = market.token("flooder", &["publish"], None).await;
+    let body = |name: &str| Some(serde_json::to_vec(&document(name, &image)).unwrap());
+    let publish = async |token: &str, name: &str| {
+        let answer = market.send(Method::POST, ADDONS, Some(token), body(name)).await.expect(201);
+        answer.json()["_id"].as_str().unwrap().to_owned()
+    };
+    let mut flood = Vec::new();
+    for n in 0..60 {
+        flood.push(publish(&flooder, &format!("flood-{n}")).await);
+    }
+    slow.off();
+    let other = publish(&market.token("mary", &["publish"], None).await, "other").await;
+    market.until(&other, "approved").await;
+    let mut waiting = 0;
+    for id in &flood {
+        waiting += u32::from(market.release(id).await["status"] == "under_review");
+    }
+    assert!(waiting > 20, "it did not wait for the flood, of which {waiting} still wait");
+    for id in &flood {
+        market.until(id, "approved").await;
+    }
 }
