@@ -112,13 +112,17 @@ impl App {
     pub async fn build(config: &Config, clock: SharedClock) -> Result<Self, BuildError> {
         metrics::describe(METRICS);
         let rules = Arc::new(config.rules()?);
-        let client = RegistryClient::new(config.registry_settings()?).map_err(BuildError::Registry)?;
+        let settings = config.registry_settings()?;
+        // Reads the machine's root certificates, some hundred files: beside opening the database, not before it.
+        let client = tokio::task::spawn_blocking(move || RegistryClient::new(settings));
         let state_dir = config.state_dir();
         let lock = lock(&state_dir)?;
         let storage = open(config).await?;
         let tokens = TokenStore::new(storage.db().clone());
         let address = config.server.address;
         let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;
+
+        let client = client.await.expect("making a client does not panic").map_err(BuildError::Registry)?;
 
         let (bell, pulse, shutdown) = (Bell::default(), Pulse::default(), CancellationToken::new());
         let services = Services {
