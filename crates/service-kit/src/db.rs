@@ -146,7 +146,7 @@ macro_rules! read {
     ($db:expr, |$pool:ident| $body:expr) => {
         match $db {
             $crate::db::Db::Sqlite { reader: $pool, .. } => $body,
-            $crate::db::Db::Postgres(pool) => $crate::on_postgres!(pool, |$pool| $body),
+            $crate::db::Db::Postgres(server) => $crate::on_postgres!(server, |$pool| $body),
         }
     };
 }
@@ -163,7 +163,7 @@ macro_rules! write_tx {
                 $tx.commit().await?;
                 value
             }
-            $crate::db::Db::Postgres(pool) => $crate::on_postgres!(pool, |pool| {
+            $crate::db::Db::Postgres(server) => $crate::on_postgres!(server, |pool| {
                 let mut $tx = pool.begin().await?;
                 let value = $body;
                 $tx.commit().await?;

@@ -306,7 +306,7 @@ impl Storage {
 
     async fn try_publish(&self, new: &Arc<NewRelease>) -> Result<Published, InsertError> {
         match (&self.db, &self.publications) {
-            (Db::Postgres(pool), _) => service_kit::on_postgres!(pool, |pool| {
+            (Db::Postgres(server), _) => service_kit::on_postgres!(server, |pool| {
                 let mut tx = pool.begin().await?;
                 let published = publish_in!(tx, new)?;
                 tx.commit().await?;
