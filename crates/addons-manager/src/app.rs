@@ -12,6 +12,7 @@ use service_kit::clock::SharedClock;
 use service_kit::health::ReadyCheck;
 use service_kit::metrics::{self, Described};
 use service_kit::server::{Running, Service, StartError, shutdown_signal};
+use service_kit::{About, Count};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, InvalidSetting};
@@ -210,15 +211,27 @@ impl App {
             manager_id: state.manager_id().to_owned(),
             clock: parts.clock,
         };
+        let (runtime, engine_host) = (Arc::clone(&api.runtime), config.docker.host.clone());
+        // The manager does its own work without: what is installed is shown, and what is asked for is done afterwards.
+        let engine = ReadyCheck::informative("engine", move || {
+            let (runtime, host) = (Arc::clone(&runtime), engine_host.clone());
+            async move {
+                let facts = runtime.engine().await;
+                facts.map(|_| ()).map_err(|_| format!("no container engine answers at {host} (docker.host)"))
+            }
+        });
+        let about = about(config, &storage);
         let database = storage.clone();
         let ready = ReadyCheck::new("database", move || {
             let database = database.clone();
             async move { database.ping().await.map_err(|_| "the database does not answer".to_owned()) }
         });
-        let started = Service::new("Addon Manager", auth, http::routes(), http::document())
+        let started = Service::new("Addons Manager", auth, http::routes(), http::document())
+            .with_about(about)
             .with_shutdown(CancellationToken::new())
             .with_data(web::Data::new(api))
             .with_check(ready)
+            .with_check(engine)
             .start(server);
         let running = match started {
             Ok(running) => running,
@@ -261,6 +274,38 @@ impl App {
         }
         self.storage.close().await;
     }
+}
+
+/// What the manager says of itself.
+fn about(config: &Config, storage: &Storage) -> About {
+    let mut url = config.marketplace.url.clone();
+    // There may be a name and a password in it.
+    let bare = url.set_username("").and_then(|()| url.set_password(None)).map(|()| url.to_string()).ok();
+    let storage = storage.clone();
+    About::new(
+        "Installs addons onto the Docker Engine of this host and keeps them as they should be: what is killed, removed or edited is \
+         healed, and what is not wanted any more is taken away.",
+    )
+    .beside("Releases come from the marketplace at", bare)
+    .counting(move || {
+        let storage = storage.clone();
+        async move {
+            let counts = storage.statuses().await.ok()?;
+            let number = |wanted: &dyn Fn(&str) -> bool| {
+                counts.iter().filter(|(status, _)| wanted(status)).map(|(_, number)| number).sum()
+            };
+            let count = |number, what: &str| Count { number, what: what.to_owned() };
+            let all = number(&|_| true);
+            let mut shown = vec![
+                count(all, if all == 1 { "addon is installed" } else { "addons are installed" }),
+                count(number(&|status| status == "active"), "active"),
+            ];
+            shown.extend(counts.iter().filter(|(status, number)| status != "active" && *number > 0).map(
+                |(status, number)| count(*number, &status.replace('_', " ")),
+            ));
+            Some(shown)
+        }
+    })
 }
 
 /// The state folder that the settings name, or the user's.

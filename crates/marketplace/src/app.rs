@@ -13,6 +13,7 @@ use service_kit::db::OpenError;
 use service_kit::health::ReadyCheck;
 use service_kit::metrics::{self, Described};
 use service_kit::server::{Running, Service, StartError};
+use service_kit::{About, Count};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
@@ -133,6 +134,7 @@ impl App {
             auth: auth.clone(),
         };
         let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi())
+            .with_about(about(&storage))
             .with_shutdown(shutdown.clone())
             .with_data(web::Data::new(services))
             .with_check(database_check(&storage))
@@ -200,6 +202,31 @@ pub async fn open(config: &Config) -> Result<Storage, BuildError> {
     let path = config.state_dir();
     prepare_state_dir(&path).map_err(|source| BuildError::StateDir { path: path.clone(), source })?;
     Ok(Storage::open_sqlite(&path.join(DATABASE)).await?)
+}
+
+/// What the marketplace says of itself.
+fn about(storage: &Storage) -> About {
+    let storage = storage.clone();
+    About::new(
+        "Takes descriptors of addons, verifies every image in its registry and pins its digest, and serves approved releases, which \
+         never change.",
+    )
+    .beside("Addons are installed by the addons manager of each host, usually at port 11101 there.", None)
+    .counting(move || {
+        let storage = storage.clone();
+        async move {
+            let counts = storage.statuses().await.ok()?;
+            let of = |wanted: &str| {
+                counts.iter().filter(|(status, _)| status == wanted).map(|(_, number)| *number).sum()
+            };
+            let shown = [
+                ("approved", "releases are approved"),
+                ("under_review", "under review"),
+                ("verification_failed", "failed verification"),
+            ];
+            Some(shown.map(|(status, what)| Count { number: of(status), what: what.to_owned() }).into())
+        }
+    })
 }
 
 async fn finish(worker: JoinHandle<()>, storage: &Storage) {

@@ -37,4 +37,5 @@ pub mod routes;
 pub mod server;
 pub mod telemetry;
 
+pub use page::{About, Count};
 pub use request_id::{RequestId, X_REQUEST_ID};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::auth::Access;
+use crate::auth::{Access, Scope};
 use crate::routes::{PathEntry, RouteTable};
 
 /// What the calls that both services have say of themselves.
@@ -28,9 +28,51 @@ use crate::routes::{PathEntry, RouteTable};
 )]
 pub(crate) struct KitDoc;
 
+/// What the document begins with.
+pub(crate) struct Intro<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) purpose: &'a str,
+    /// What tokens of this service can allow.
+    pub(crate) scopes: &'a [Scope],
+}
+
+impl Intro<'_> {
+    /// In Markdown.
+    fn text(&self) -> String {
+        let meaning = |scope: &Scope| format!("- `{scope}`: may {}\n", scope.meaning());
+        let scopes: String = self.scopes.iter().map(meaning).collect();
+        format!(
+            "{purpose}\n\n\
+             **Tokens.** Calls with a lock need `Authorization: Bearer <token>` (the button *Authorize*). The first start wrote the \
+             administrator's token into the state folder, as `admin-token`; a 401 names the file. `POST /api/v1/tokens` makes more, \
+             for these scopes; each of them includes `read`, and `admin` all others:\n\n{scopes}\n\
+             **Problems.** Every 4xx and 5xx is one document, `application/problem+json` (RFC 9457), whose `code` is stable, whose \
+             `detail` says what to change, and whose `errors` has every fault with its place:\n\n\
+             ```json\n{problem}\n```\n\n\
+             A trailing slash makes no difference. Every answer has an `X-Request-Id`, which stands in the service's log too.",
+            purpose = self.purpose,
+            problem = serde_json::to_string_pretty(&problem_example()).expect("it is JSON"),
+        )
+    }
+}
+
+fn problem_example() -> Value {
+    json!({
+        "type": "about:blank",
+        "title": "Unprocessable Entity",
+        "status": 422,
+        "detail": "/scopes/0: this service knows no scope \"red\"",
+        "code": "bad-token",
+        "errors": [{"path": "/scopes/0", "rule": "unknown-scope", "message": "this service knows no scope \"red\"", "suggestion": "read"}],
+    })
+}
+
+/// Heading of other names of calls in the document.
+const ALIASES: &str = "other names";
+
 /// The document as text, indented by two; or every difference between it and the table.
 pub(crate) fn document(
-    title: &str,
+    intro: &Intro<'_>,
     service: utoipa::openapi::OpenApi,
     table: &RouteTable,
 ) -> Result<String, Vec<String>> {
@@ -41,15 +83,26 @@ pub(crate) fn document(
         return Err(faults);
     }
     document["info"] = json!({
-        "title": title,
-        "version": "v1",
-        "description": "Errors are problem documents (RFC 9457). A trailing slash makes no difference.",
+        "title": intro.title,
+        // Every crate of the workspace has the one version.
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": intro.text(),
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     });
     document["components"]["securitySchemes"] = json!({
         "token": {"type": "http", "scheme": "bearer",
-            "description": "The administrator's token is in a file of the state folder on the service's host."},
+            "description": "The administrator's token is in a file of the state folder on the service's host; a 401 says in which."},
     });
+    document["components"]["responses"]["Problem"] = json!({
+        "description": "A problem",
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem_example()}},
+    });
+    if let Some(tags) = document["tags"].as_array_mut()
+        && table.paths.iter().any(|entry| !entry.hidden && entry.alias_of.is_some())
+    {
+        let text = "Paths of older clients, such as Oakestra's dashboard, for calls that stand above";
+        tags.push(json!({"name": ALIASES, "description": text}));
+    }
     let Value::Object(paths) = &mut document["paths"] else {
         return Err(vec!["there are no paths".to_owned()]);
     };
@@ -67,6 +120,7 @@ pub(crate) fn document(
                 let id = format!("{id}{}", entry.path.replace(['/', '{', '}'], "_"));
                 operation.insert("operationId".to_owned(), id.into());
                 operation.insert("deprecated".to_owned(), true.into());
+                operation.insert("tags".to_owned(), json!([ALIASES]));
                 operation.insert("description".to_owned(), format!("Another name of {of}.").into());
             }
         }
@@ -102,47 +156,42 @@ fn complete(item: &mut Map<String, Value>, entry: &PathEntry) {
             let text = operation.get("description").and_then(Value::as_str).unwrap_or_default();
             operation["description"] = format!("{text}\n\nScope: `{scope}`.").trim_start().into();
         }
-        let problem = json!({
-            "description": "A problem",
-            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        });
-        let mut follows = vec![("421", "The `Host` is none of the names that the service is called by")];
+        let mut follows = vec!["421 a `Host` that it is not called by"];
         match call.access {
             Access::Probe => follows.clear(),
             Access::Public => (),
             Access::PublicRead => {
-                follows
-                    .push(("401", "The token is not valid; or none was sent, and `auth.public_read` is off"));
+                follows.push("401 a token that is not valid, or none where `auth.public_read` is off")
             }
             Access::Scope(_) => {
-                follows.push(("401", "No token was sent, or it is not valid"));
-                follows.push(("403", "The token lacks the scope, or is not for this name"));
+                follows.push("401 no valid token");
+                follows.push("403 a token without the scope, or for other names");
             }
         }
         if operation.get("requestBody").is_some() {
-            follows.push(("400", "The body cannot be read"));
-            follows.push(("408", "The body did not arrive in time"));
-            follows.push(("413", "The body is longer than `server.body_limit_bytes`"));
-            follows.push(("415", "The body is not sent as JSON"));
+            follows.push("400 a body that cannot be read");
+            follows.push("408 one that did not arrive in time");
+            follows.push("413 one longer than `server.body_limit_bytes`");
+            follows.push("415 one that is not sent as JSON");
         }
-        for (status, description) in follows {
-            if operation["responses"].get(status).is_none() {
-                let mut problem = problem.clone();
-                problem["description"] = description.into();
-                operation["responses"][status] = problem;
-            }
-        }
+        let mut follows: Vec<&str> =
+            follows.into_iter().filter(|text| operation["responses"].get(&text[..3]).is_none()).collect();
+        follows.sort_unstable();
+        follows.push("5xx what the service cannot help");
+        let description = format!("A problem: {}", follows.join("; "));
         // Problems are of one media type, wherever they stand.
         for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
             if status.starts_with(['4', '5'])
                 && let Some(content) = response["content"].as_object_mut()
                 && let Some(body) = content.remove("application/json")
             {
-                let is_problem = body["schema"]["$ref"] == problem["content"][PROBLEM]["schema"]["$ref"];
+                let is_problem = body["schema"]["$ref"] == "#/components/schemas/Problem";
                 content.insert(if is_problem { PROBLEM } else { "application/json" }.to_owned(), body);
             }
         }
-        operation["responses"]["default"] = problem;
+        // What follows from the table is the same at every call: said once, as one answer.
+        operation["responses"]["default"] =
+            json!({"$ref": "#/components/responses/Problem", "description": description});
     }
 }
 

@@ -18,7 +18,7 @@ use crate::config::ServerSettings;
 use crate::gate::{Gate, Guarded, Paths, Policy};
 use crate::guard::{Hosts, Origins};
 use crate::health::{self, Health, ReadyCheck};
-use crate::page::{self, Pages};
+use crate::page::{self, About, Pages};
 use crate::problem::Problem;
 use crate::routes::{PathEntry, RouteTable};
 use crate::{metrics, openapi};
@@ -35,6 +35,7 @@ type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 #[derive(Clone)]
 pub struct Service {
     title: &'static str,
+    about: About,
     auth: Auth,
     table: RouteTable,
     openapi: utoipa::openapi::OpenApi,
@@ -77,7 +78,15 @@ impl Service {
             .get("/metrics", Access::Probe, health::show_metrics);
         let table = table.and(auth::api::routes()).and(kit).and(page::routes());
         let shutdown = CancellationToken::new();
-        Self { title, auth, table, openapi, checks: Vec::new(), configure: Vec::new(), shutdown }
+        let (about, checks, configure) = (About::default(), Vec::new(), Vec::new());
+        Self { title, about, auth, table, openapi, checks, configure, shutdown }
+    }
+
+    /// The same with what it says of itself on its page and in its documentation.
+    #[must_use]
+    pub fn with_about(mut self, about: About) -> Self {
+        self.about = about;
+        self
     }
 
     /// The same, stopping everything that waits on this token; it is cancelled when the service begins to stop.
@@ -109,7 +118,12 @@ impl Service {
         if !faults.is_empty() {
             return Err(StartError::Table { faults });
         }
-        openapi::document(self.title, self.openapi.clone(), &self.table)
+        let intro = openapi::Intro {
+            title: self.title,
+            purpose: self.about.purpose,
+            scopes: self.auth.profile().scopes,
+        };
+        openapi::document(&intro, self.openapi.clone(), &self.table)
             .map_err(|faults| StartError::Table { faults })
     }
 
@@ -141,7 +155,9 @@ impl Service {
             paths.iter().map(|(_, guarded)| Arc::clone(guarded)).chain([Arc::clone(&unmatched)]).collect();
         let health =
             web::Data::new(Health { checks: self.checks.clone(), shutdown: self.shutdown.clone(), guarded });
-        let pages = web::Data::new(Pages::new(self.title, self.auth.is_open(), document));
+        let token_file = self.auth.token_file().display().to_string();
+        let token_file = Some(token_file).filter(|_| !self.auth.is_open());
+        let pages = web::Data::new(Pages::new(self.title, self.about.clone(), token_file, document));
         let auth = web::Data::new(self.auth.clone());
         let limits = BodyLimits {
             bytes: settings.body_limit_bytes,

@@ -61,7 +61,11 @@ pub(crate) async fn list(
 }
 
 /// Install a release.
-#[utoipa::path(post, path = "/api/v1/addons", tag = "addons", request_body = InstallRequest,
+#[utoipa::path(post, path = "/api/v1/addons", tag = "addons",
+    request_body(content = InstallRequest, examples(
+        ("by name" = (summary = "The newest release of an addon", value = json!({"addon": "hello"}))),
+        ("granting rights" = (summary = "An addon that asks for dangerous rights", value = json!({"addon": "hello", "rights": ["host-pid"]}))),
+        ("by id" = (summary = "A release, under a name of its own", value = json!({"marketplace_id": "6b017a0f089f44785d84421a", "name": "hello-2"}))))),
     responses(
         (status = 201, description = "It is being installed", body = Wire),
         (status = 403, description = "Dangerous rights are not named in `rights`: `errors` lists them", body = addon_client::Problem),
@@ -93,7 +97,7 @@ pub(crate) async fn get(api: web::Data<Api>, id: web::Path<String>) -> Result<Ht
 
 /// Enable or disable an installation.
 #[utoipa::path(patch, path = "/api/v1/addons/{id}", tag = "addons", params(("id" = String, Path, description = "The installation's id")),
-    request_body = PatchInstallation,
+    request_body(content = PatchInstallation, example = json!({"status": "disabled"})),
     responses((status = 200, description = "The installation as it is wanted now", body = Wire),
               (status = 404, description = "No such installation", body = addon_client::Problem),
               (status = 422, description = "Anything but `status` as `active` or `disabled`", body = addon_client::Problem)))]

@@ -67,7 +67,8 @@ fn foreign(object: adopt::ForeignObject) -> ForeignObject {
 }
 
 /// Take a container in that is not ours: it becomes the service of the installation that it fits.
-#[utoipa::path(post, path = "/api/v1/host/foreign/{id}/adopt", tag = "host", request_body = AdoptRequest,
+#[utoipa::path(post, path = "/api/v1/host/foreign/{id}/adopt", tag = "host",
+    request_body(content = AdoptRequest, example = json!({"installation": "6b017a113e3414c9ffdc12ff"})),
     params(("id" = String, Path, description = "The object's id on the engine, as `/api/v1/host` lists it")),
     responses((status = 202, description = "It is ours from now on"),
               (status = 404, description = "No such object or installation", body = addon_client::Problem),

@@ -161,6 +161,20 @@ impl Storage {
         rows.into_iter().map(Installation::try_from).collect()
     }
 
+    /// How many listed installations there are of each status, as on the wire.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn statuses(&self) -> Result<Vec<(String, u64)>, StorageError> {
+        let sql =
+            "SELECT status, COUNT(*) FROM installations WHERE listed = 1 GROUP BY status ORDER BY status";
+        let counts: Vec<(String, i64)> = sqlx::query_as(sql)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StorageError::query("count installations"))?;
+        Ok(counts.into_iter().map(|(status, count)| (status, count.unsigned_abs())).collect())
+    }
+
     /// Every installation, unlisted ones too: what the reconciler has to look after.
     ///
     /// # Errors

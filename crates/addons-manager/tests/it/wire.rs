@@ -146,7 +146,7 @@ async fn what_every_service_of_oakestra_answers() {
     let document = manager.get("/docs/openapi.json").await.json();
     assert_eq!(
         (&document["info"]["title"], &document["openapi"]),
-        (&json!("Addon Manager"), &json!("3.1.0"))
+        (&json!("Addons Manager"), &json!("3.1.0"))
     );
     for path in
         ["/api/v1/addons", "/api/v1/addons/{id}", "/api/v1/host", "/api/addons/install", "/api/v1/tokens"]

@@ -64,7 +64,9 @@ async fn list_page(
 
 /// Publishes a document. The same document once more is the same release.
 #[utoipa::path(post, path = "/api/v1/marketplace/addons", tag = "addons",
-    request_body(content = Object, description = "The descriptor", content_type = "application/json"), responses(
+    request_body(content = Object, description = "The descriptor", content_type = "application/json",
+        example = json!({"name": "hello", "services": [{"service_name": "web", "image": "127.0.0.1:5000/addon-name:latest", "ports": {"10007": "8080"}}]})),
+    responses(
     (status = 201, description = "The release, under review", body = WireRelease),
     (status = 200, description = "The release that was there already", body = WireRelease),
     (status = 400, description = "No JSON", body = ProblemBody),
@@ -248,7 +250,9 @@ pub(super) async fn by_version(
 
 /// What would be said about a document. Stores nothing.
 #[utoipa::path(post, path = "/api/v1/marketplace/validate", tag = "addons",
-    request_body(content = Object, description = "The descriptor", content_type = "application/json"), responses(
+    request_body(content = Object, description = "The descriptor", content_type = "application/json",
+        example = json!({"name": "hello", "services": [{"service_name": "web", "image": "127.0.0.1:5000/addon-name:latest", "ports": {"10007": "8080"}}]})),
+    responses(
     (status = 200, description = "What is wrong with it, and what it comes to", body = ValidationAnswer),
     (status = 400, description = "No JSON", body = ProblemBody),
     (status = 413, description = "Longer than 256 KiB", body = ProblemBody)))]

@@ -40,7 +40,7 @@ pub(super) async fn report(
 
 /// Approves a release whose checks are green. `digest` is the one that was reviewed.
 #[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/approve", tag = "review",
-    request_body(content = ReviewRequest, description = "May be empty"),
+    request_body(content = ReviewRequest, description = "May be empty", example = json!({"reason": "it has to see processes"})),
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The release, approved", body = WireRelease),
     (status = 403, description = "It is your own, and somebody else may review", body = ProblemBody),
@@ -59,7 +59,7 @@ pub(super) async fn approve(
 
 /// Rejects a release that is under review.
 #[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/reject", tag = "review",
-    request_body(content = ReviewRequest, description = "`reason` is required"),
+    request_body(content = ReviewRequest, description = "`reason` is required", example = json!({"reason": "the image has no source"})),
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The release, rejected", body = WireRelease),
     (status = 404, description = "There is no such release", body = ProblemBody),
@@ -82,7 +82,7 @@ pub(super) async fn reject(
 
 /// Has the checks of a failed release made again, or an approved one's images looked for.
 #[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/reverify", tag = "review",
-    request_body(content = ReviewRequest, description = "May be empty"),
+    request_body(content = ReviewRequest, description = "May be empty", example = json!({})),
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The release", body = WireRelease),
     (status = 403, description = "It is for its publisher and for reviewers", body = ProblemBody),

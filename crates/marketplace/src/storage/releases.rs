@@ -73,6 +73,16 @@ impl Storage {
         row.map(Row::release).transpose()
     }
 
+    /// How many releases there are of each status, as on the wire.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn statuses(&self) -> Result<Vec<(String, u64)>, StorageError> {
+        let sql = "SELECT status, COUNT(*) FROM releases GROUP BY status ORDER BY status";
+        let counts: Vec<(String, i64)> = read!(&self.db, |pool| sqlx::query_as(sql).fetch_all(pool).await)?;
+        Ok(counts.into_iter().map(|(status, count)| (status, count.unsigned_abs())).collect())
+    }
+
     /// The canonical bytes of a release.
     ///
     /// # Errors

@@ -59,6 +59,9 @@ impl About {
 
 impl fmt::Debug for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("About").field("purpose", &self.purpose).field("other", &self.other).finish_non_exhaustive()
+        f.debug_struct("About")
+            .field("purpose", &self.purpose)
+            .field("other", &self.other)
+            .finish_non_exhaustive()
     }
 }

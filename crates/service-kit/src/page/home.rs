@@ -42,7 +42,11 @@ impl Home<'_> {
                 (false, false) => ("bad", "does not answer"),
             };
             let said = check.message.as_deref().map_or_else(|| word.to_owned(), escaped);
-            let _ = writeln!(rows, "<li class=\"{class}\"><b>{}</b> <span>{said}</span></li>", escaped(check.name));
+            let _ = writeln!(
+                rows,
+                "<li class=\"{class}\"><b>{}</b> <span>{said}</span></li>",
+                escaped(check.name)
+            );
         }
         rows
     }
@@ -91,7 +95,8 @@ mod tests {
     #[test]
     fn a_page_says_what_is_wrong_and_lets_nothing_through_as_html() {
         let about = About::new("Serves <things>.").beside("Made by", Some("http://a/\"><script>".to_owned()));
-        let checks = vec![check("database", true, false, None), check("engine", false, true, Some("<none> at x"))];
+        let checks =
+            vec![check("database", true, false, None), check("engine", false, true, Some("<none> at x"))];
         let status = Status::new(checks);
         let counts = Some(vec![Count { number: 3, what: "things".to_owned() }]);
         let token_file = Some("/var/lib/<x>/admin-token".to_owned());

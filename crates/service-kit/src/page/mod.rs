@@ -1,20 +1,28 @@
 //! The pages that both services have: `/` and the API's documentation. Everything they load is in the binary.
+//! What a service says of itself there is in `about.rs`, what `/` shows in `home.rs`.
+
+mod about;
+mod home;
 
 use std::borrow::Cow;
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 
+pub use self::about::{About, Count};
+use self::home::{Home, escaped};
 use crate::auth::Access;
+use crate::health::Health;
 use crate::problem::Problem;
 use crate::routes::RouteTable;
 
-/// What pages may load: our own style sheet and script, nothing from elsewhere.
-const PAGE_CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; \
-                        form-action 'none'; frame-ancestors 'none'";
+/// What pages may load: our own style sheet and script, which asks for the page again; nothing from elsewhere.
+const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Swagger UI sets styles from its script, shows icons as data, and calls the API.
 const DOCS_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -25,23 +33,41 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// What the pages show.
 pub(crate) struct Pages {
     title: &'static str,
-    open: bool,
+    about: About,
+    /// Where the administrator's token is; none in open mode.
+    token_file: Option<String>,
     openapi: Bytes,
 }
 
+/// Longest time that counting may take; the page is shown without, then.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Pages {
-    pub(crate) fn new(title: &'static str, open: bool, openapi: String) -> Self {
-        Self { title, open, openapi: openapi.into() }
+    pub(crate) fn new(
+        title: &'static str,
+        about: About,
+        token_file: Option<String>,
+        openapi: String,
+    ) -> Self {
+        Self { title, about, token_file, openapi: openapi.into() }
     }
 
-    /// A page with its title, and with the warning that each page carries in open mode.
-    fn fill(&self, page: &str) -> String {
-        let warning = if self.open {
-            "<p class=\"warning\">Open mode: everyone who reaches this service is an administrator of it.</p>\n"
-        } else {
-            ""
-        };
-        page.replace("{{title}}", self.title).replace("{{warning}}", warning)
+    /// The warning that each page carries in open mode.
+    fn warning(&self) -> &'static str {
+        match self.token_file {
+            None => {
+                "<p class=\"warning\">Open mode: everyone who reaches this service is an administrator of it.</p>\n"
+            }
+            Some(_) => "",
+        }
+    }
+
+    /// The page of the documentation.
+    fn docs(&self) -> String {
+        let link = self.about.other.as_ref().and_then(|other| other.url.as_deref()).map(escaped);
+        let link = link.map(|url| format!("<a href=\"{url}\">{url} →</a>")).unwrap_or_default();
+        let page = include_str!("docs.html").replace("{{title}}", self.title);
+        page.replace("{{warning}}", self.warning()).replace("{{other}}", &link)
     }
 }
 
@@ -50,18 +76,22 @@ pub(crate) fn routes() -> RouteTable {
     RouteTable::new()
         .get("/", Access::Public, root)
         .get("/page.css", Access::Public, style)
+        .get("/page.js", Access::Public, script)
+        .get("/docs.css", Access::Public, docs_style)
         .get("/docs/openapi.json", Access::Public, openapi)
         .get("/api/docs", Access::Public, docs)
         .get("/api/docs/{asset}", Access::Public, asset)
         .hidden("/")
         .hidden("/page.css")
+        .hidden("/page.js")
+        .hidden("/docs.css")
         .hidden("/docs/openapi.json")
         .hidden("/api/docs")
         .hidden("/api/docs/{asset}")
 }
 
 /// A page for a browser; `ok` for everything else, as Oakestra's services answer.
-async fn root(request: HttpRequest, pages: web::Data<Pages>) -> HttpResponse {
+async fn root(request: HttpRequest, pages: web::Data<Pages>, health: web::Data<Health>) -> HttpResponse {
     let accept =
         request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut answer = HttpResponse::Ok();
@@ -70,15 +100,37 @@ async fn root(request: HttpRequest, pages: web::Data<Pages>) -> HttpResponse {
     if !accept.contains("text/html") {
         return answer.body("ok");
     }
-    let page = pages.fill(include_str!("root.html"));
-    answer.insert_header((header::CONTENT_SECURITY_POLICY, PAGE_CSP)).body(page)
+    let counts = async {
+        let counts = pages.about.counts.as_ref()?();
+        tokio::time::timeout(PATIENCE, counts).await.ok().flatten()
+    };
+    let (status, counts) = tokio::join!(health.look(), counts);
+    let Pages { title, about, token_file, .. } = pages.get_ref();
+    let (warning, token_file) = (pages.warning(), token_file.clone());
+    let page = Home { title, warning, about, status: &status, counts, token_file }.render();
+    answer
+        .insert_header((header::CONTENT_SECURITY_POLICY, PAGE_CSP))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(page)
 }
 
 async fn style() -> HttpResponse {
+    file("text/css; charset=utf-8", include_str!("page.css"))
+}
+
+async fn script() -> HttpResponse {
+    file("text/javascript; charset=utf-8", include_str!("page.js"))
+}
+
+async fn docs_style() -> HttpResponse {
+    file("text/css; charset=utf-8", include_str!("docs.css"))
+}
+
+fn file(media_type: &'static str, text: &'static str) -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/css; charset=utf-8"))
+        .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CACHE_CONTROL, "public, max-age=3600"))
-        .body(include_str!("page.css"))
+        .body(text)
 }
 
 async fn openapi(pages: web::Data<Pages>) -> HttpResponse {
@@ -89,7 +141,7 @@ async fn docs(pages: web::Data<Pages>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, HTML))
         .insert_header((header::CONTENT_SECURITY_POLICY, DOCS_CSP))
-        .body(pages.fill(include_str!("docs.html")))
+        .body(pages.docs())
 }
 
 /// A file of the documentation's page. The large ones are in the binary as gzip, and are sent as they are to whoever reads

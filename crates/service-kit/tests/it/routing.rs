@@ -253,9 +253,23 @@ async fn a_service_that_lacks_something_is_not_ready_and_says_what() {
     let example = Example::start_with(options).await.unwrap();
     let answer = example.raw("GET /readyz HTTP/1.1").await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-    let expected = serde_json::json!({"status": "not ready", "checks": [{"name": "things", "ok": false, "message": "no things"}]});
-    assert_eq!(answer.json(), expected);
+    let aside = serde_json::json!({"name": "aside", "ok": true, "informative": true});
+    let things = serde_json::json!({"name": "things", "ok": false, "message": "no things"});
+    assert_eq!(answer.json(), serde_json::json!({"status": "not ready", "checks": [things, aside]}));
+    let page = example.raw("GET / HTTP/1.1\r\nAccept: text/html").await;
+    assert!(page.body.contains("<h2>Not ready</h2>") && page.body.contains("no things"), "{}", page.body);
     assert_eq!(example.raw("GET /healthz HTTP/1.1").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_only_shown_decides_nothing() {
+    let options = Options { aside: Err("it is elsewhere".to_owned()), ..Options::default() };
+    let example = Example::start_with(options).await.unwrap();
+    let answer = example.raw("GET /readyz HTTP/1.1").await;
+    assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("ready")));
+    let expected =
+        serde_json::json!({"name": "aside", "ok": false, "informative": true, "message": "it is elsewhere"});
+    assert_eq!(answer.json()["checks"][1], expected);
 }
 
 #[tokio::test]
@@ -268,6 +282,22 @@ async fn the_root_is_ok_for_programs_and_a_page_for_browsers() {
     }
     let page = example.raw("GET / HTTP/1.1\r\nAccept: text/html,application/xhtml+xml,*/*;q=0.8").await;
     assert!(page.body.contains("<h1>Things</h1>") && page.body.contains("href=\"/api/docs\""));
+    assert!(page.body.contains(concat!("version ", env!("CARGO_PKG_VERSION"))));
+    assert!(
+        page.body.contains("<h2>Ready</h2>") && page.body.contains("<b>2</b> <span>things</span>"),
+        "{}",
+        page.body
+    );
+    assert!(page.body.contains(&example.state.join("admin-token").display().to_string()));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    for (asset, kind) in
+        [("/page.css", "text/css"), ("/page.js", "text/javascript"), ("/docs.css", "text/css")]
+    {
+        let answer = example.raw(&format!("GET {asset} HTTP/1.1")).await;
+        assert!(answer.header("content-type").unwrap().starts_with(kind), "{asset}: {answer:?}");
+    }
     assert!(!page.body.contains("Open mode"));
     assert!(!page.body.contains("{{"), "{}", page.body);
     assert_no_inline(&page.body);
@@ -349,25 +379,42 @@ async fn the_openapi_document_names_what_is_answered_and_what_it_needs() {
     assert!(answer.body.starts_with("{\n  \""), "indented by two");
     let document = answer.json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
-    assert_eq!((&document["info"]["title"], &document["info"]["version"]), (&"Things".into(), &"v1".into()));
+    assert_eq!(document["info"]["title"], "Things");
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let intro = document["info"]["description"].as_str().unwrap();
+    assert!(intro.starts_with("Keeps things.") && intro.contains("- `publish`: may publish"), "{intro}");
+    assert!(intro.contains("application/problem+json") && !intro.contains("`consent`"), "{intro}");
     let paths = &document["paths"];
     let create = &paths["/api/v1/things"]["post"];
     assert_eq!(create["security"], serde_json::json!([{"token": []}]));
     assert!(create["description"].as_str().unwrap().contains("`publish`"));
-    assert!(create["responses"]["default"]["content"]["application/problem+json"].is_object());
-    for status in ["401", "403", "421"] {
-        assert!(create["responses"][status]["content"]["application/problem+json"].is_object(), "{create}");
-    }
-    let token = &paths["/api/v1/tokens"]["post"]["responses"];
-    for status in ["400", "401", "403", "408", "413", "415", "421", "422"] {
-        let answer = &token[status];
+    // What follows from the table is one answer, which the document has once.
+    let problem = &document["components"]["responses"]["Problem"]["content"]["application/problem+json"];
+    assert_eq!(problem["schema"]["$ref"], "#/components/schemas/Problem");
+    let other = |call: &serde_json::Value| {
+        let answer = &call["responses"]["default"];
+        assert_eq!(answer["$ref"], "#/components/responses/Problem");
+        let text = answer["description"].as_str().unwrap();
+        ["400", "401", "403", "408", "413", "415", "421"].map(|status| text.contains(status))
+    };
+    let [yes, no] = [true, false];
+    assert_eq!(other(create), [no, yes, yes, no, no, no, yes]);
+    let token = &paths["/api/v1/tokens"]["post"];
+    // 403 has its own words there.
+    assert_eq!(other(token), [yes, yes, no, yes, yes, yes, yes]);
+    for status in ["403", "409", "422"] {
+        let answer = &token["responses"][status];
         assert!(answer["content"]["application/problem+json"].is_object(), "{status}: {token}");
         assert!(!answer["description"].as_str().unwrap().is_empty(), "{status}");
     }
-    assert_eq!(paths["/healthz"]["get"]["responses"].get("401"), None);
+    assert_eq!(other(&paths["/healthz"]["get"]), [no; 7]);
+    let sent = &token["requestBody"]["content"]["application/json"]["example"];
+    assert!(sent["scopes"].is_array(), "{token}");
     assert_eq!(paths["/api/v1/things"]["get"]["security"], serde_json::json!([{}, {"token": []}]));
     assert_eq!(paths["/healthz"]["get"]["security"], serde_json::json!([]));
     assert_eq!(paths["/api/things"]["post"]["deprecated"], true);
+    let last = document["tags"].as_array().unwrap().last().unwrap();
+    assert_eq!(paths["/api/things"]["post"]["tags"], serde_json::json!([last["name"]]));
     let ids: Vec<&str> = paths
         .as_object()
         .unwrap()

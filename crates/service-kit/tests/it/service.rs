@@ -22,6 +22,7 @@ use service_kit::health::ReadyCheck;
 use service_kit::problem::Problem;
 use service_kit::routes::RouteTable;
 use service_kit::server::{Running, Service};
+use service_kit::{About, Count};
 use service_kit::{RequestId, random};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,13 +184,15 @@ pub(crate) struct Options {
     pub(crate) server: ServerSettings,
     pub(crate) state: Option<PathBuf>,
     pub(crate) ready: Result<(), String>,
+    /// Of what is only shown.
+    pub(crate) aside: Result<(), String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let server =
             ServerSettings { body_limit_bytes: 1_000, body_timeout_ms: 300, ..ServerSettings::default() };
-        Self { auth: AuthSettings::default(), server, state: None, ready: Ok(()) }
+        Self { auth: AuthSettings::default(), server, state: None, ready: Ok(()), aside: Ok(()) }
     }
 }
 
@@ -238,11 +241,15 @@ impl Example {
         let hub = EventHub::new(16, shutdown.clone());
         let world =
             web::Data::new(World { hub, begun: Notify::new(), end: Notify::new(), ended: Notify::new() });
-        let ready = options.ready.clone();
+        let (ready, aside) = (options.ready.clone(), options.aside.clone());
+        let things = || vec![Count { number: 2, what: "things".to_owned() }];
+        let about = About::new("Keeps things.").counting(move || std::future::ready(Some(things())));
         let running = Service::new("Things", auth, table(), Doc::openapi())
             .with_shutdown(shutdown)
             .with_data(world.clone())
+            .with_about(about)
             .with_check(ReadyCheck::new("things", move || std::future::ready(ready.clone())))
+            .with_check(ReadyCheck::informative("aside", move || std::future::ready(aside.clone())))
             .start(&options.server)
             .unwrap();
         let address = running.address();
