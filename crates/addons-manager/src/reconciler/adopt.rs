@@ -238,6 +238,7 @@ impl Shared {
                 row: row.row,
                 engine_id: provider.id.0.clone(),
                 started_at: row.started_at.clone(),
+                run: desired.last_own_run(&dependency.service, &provider.id.0),
             };
             providers.insert(dependency.service.clone(), seen);
             if dependency.namespace {

@@ -4,15 +4,22 @@
 //! The order of events was read from the engine: an exit by itself is `die` alone; `docker stop` is `kill`, then `stop` and `die` in either
 //! order; a stop between two restarts is `stop` alone; `docker rm -f` ends with `destroy`, and on a stopped container is nothing else.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use service_kit::clock::Timestamp;
 
+use super::blocked::{Change, changed};
 use super::record::Outage;
 use super::state::ErrorKind;
 use super::{PassError, Shared, lock};
-use crate::runtime::{EventMessage, EventObject, RuntimeEvent};
+use crate::runtime::{ContainerState, EventMessage, EventObject, RuntimeEvent};
 
 /// Outages that are remembered: a container that exited in an older one was looked at long ago.
 const OUTAGES: usize = 32;
+
+/// How long before it goes an engine that is stopping may have ended the first container.
+const ENGINE_STOP: Duration = Duration::from_secs(20);
 
 /// Signals after which a process goes on unless it wants to end: what reloads, rotates logs, resizes or resumes.
 const HARMLESS_SIGNALS: [&str; 16] = [
@@ -27,6 +34,12 @@ impl Shared {
             EventMessage::Lost => {
                 tracing::warn!("the engine's stream of events is cut");
                 lock(&self.outages).0.get_or_insert(self.clock.now());
+                if self.runtime.unanswered_for().is_some() {
+                    self.unreached("it gives no sign of life");
+                }
+                if let Err(error) = self.was_the_engine_stopping().await {
+                    self.put_off_event(&error);
+                }
                 // Whether it is the stream alone or the engine, a look tells.
                 self.wakes.resync();
                 self.notify.notify_one();
@@ -66,7 +79,7 @@ impl Shared {
             EventObject::Network => self.network_event(event).await,
             // Mounting and unmounting changes nothing for anybody.
             EventObject::Volume if matches!(event.action.as_str(), "create" | "destroy") => {
-                self.others_changed(&[]).await
+                self.others_changed(&Change::Object, &[]).await
             }
             EventObject::Volume | EventObject::Image => Ok(()),
         }
@@ -76,14 +89,15 @@ impl Shared {
         let id = event.id.as_str();
         let action = event.action.split(':').next().unwrap_or_default();
         let Some(installation) = lock(&self.owners).get(id).copied() else {
-            return match action {
+            let kinds: &[ErrorKind] = match action {
                 "die" | "destroy" | "rename" | "stop" => {
-                    self.others_changed(&[ErrorKind::PortTaken, ErrorKind::NameTaken, ErrorKind::InUse]).await
+                    &[ErrorKind::PortTaken, ErrorKind::NameTaken, ErrorKind::InUse]
                 }
                 // It may be one of ours, asked for by a process that is no more.
-                "create" => self.others_changed(&[]).await,
-                _ => Ok(()),
+                "create" => &[],
+                _ => return Ok(()),
             };
+            return self.others_changed(&self.change_of(event), kinds).await;
         };
         let at = Timestamp::from_millis(event.at_ns / 1_000_000);
         match action {
@@ -126,23 +140,71 @@ impl Shared {
                 if let Some(installation) = owner {
                     self.wake(installation);
                 }
-                self.others_changed(&[ErrorKind::AddressPool, ErrorKind::InUse]).await?;
+                let kinds = [ErrorKind::AddressPool, ErrorKind::InUse];
+                self.others_changed(&Change::Object, &kinds).await?;
             }
-            "create" => self.others_changed(&[]).await?,
+            "create" => self.others_changed(&Change::Object, &[]).await?,
             _ => {}
         }
         Ok(())
     }
 
-    /// Something of somebody else changed: whoever waits for such a thing looks again at once.
-    async fn others_changed(&self, kinds: &[ErrorKind]) -> Result<(), PassError> {
-        let blocked = lock(&self.blocked).clone();
-        if blocked.is_empty() {
-            return Ok(());
+    /// What an event of somebody else's container may have changed, as far as the last listing tells.
+    fn change_of(&self, event: &RuntimeEvent) -> Change {
+        let attributes = ["name", "oldName"].into_iter().filter_map(|key| event.attributes.get(key));
+        let mut names: Vec<String> = attributes.map(|name| name.trim_start_matches('/').to_owned()).collect();
+        // Whoever lists right now knows better: then its ports are not known.
+        let last =
+            self.world.try_lock().ok().and_then(|last| last.as_ref().map(|(_, world)| Arc::clone(world)));
+        let listed = last.as_ref().and_then(|world| world.container(&event.id));
+        names.extend(listed.map(|container| container.name.clone()));
+        let ports = listed
+            .filter(|container| container.state == ContainerState::Running)
+            .map(|container| container.ports.iter().map(|port| port.host_port).collect());
+        Change::Container { names, ports }
+    }
+
+    /// Something of somebody else changed: whoever may wait for that looks again, at once or when it is its turn.
+    async fn others_changed(&self, change: &Change, kinds: &[ErrorKind]) -> Result<(), PassError> {
+        let now = self.clock.now();
+        let retries = lock(&self.blocked).retries(change, now);
+        for retry in retries {
+            if retry.first {
+                self.storage.forgive(retry.installation, kinds).await?;
+            }
+            if retry.at <= now {
+                self.wake(retry.installation);
+            } else {
+                self.wakes.full_at(retry.installation, self.next(), retry.at);
+                self.notify.notify_one();
+            }
         }
-        self.storage.forgive(kinds).await?;
-        for id in blocked {
-            self.wake(id);
+        Ok(())
+    }
+
+    /// Looks whether there is room now, or another login, for those who wait for it. No event tells of either.
+    pub(crate) async fn look_around(&self) -> Result<(), PassError> {
+        let waiting = lock(&self.blocked).wait_for_surroundings();
+        let kinds = {
+            let mut last = lock(&self.surroundings);
+            let (kinds, next) = changed(*last, self.runtime.surroundings());
+            *last = Some(next);
+            kinds
+        };
+        for installation in waiting.into_iter().filter(|_| !kinds.is_empty()) {
+            self.storage.forgive(installation, &kinds).await?;
+            self.wake(installation);
+        }
+        Ok(())
+    }
+
+    /// An engine that is stopping ends its containers with the events of a `docker stop`, and goes then. Where the stream of events ended
+    /// with the last container, or the engine is away, what was ended right before was ended by it.
+    pub(crate) async fn was_the_engine_stopping(&self) -> Result<(), PassError> {
+        let Some(lost) = lock(&self.outages).0 else { return Ok(()) };
+        let away = lock(&self.unreachable_since).is_some();
+        if away || !self.storage.anything_runs().await? {
+            self.storage.stopped_with_the_engine(lost - ENGINE_STOP).await?;
         }
         Ok(())
     }

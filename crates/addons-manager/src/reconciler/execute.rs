@@ -72,6 +72,8 @@ enum StepError {
 struct Made {
     containers: BTreeMap<String, (i64, OwnContainerId)>,
     networks: BTreeMap<String, String>,
+    /// Nonces of volumes, by name.
+    volumes: BTreeMap<String, String>,
 }
 
 /// One plan being executed.
@@ -101,8 +103,24 @@ enum Work {
 
 /// What has come of it.
 enum Done {
-    Step(StepId, Result<(), StepError>),
+    Step(StepId, Result<Did, StepError>),
     Written(Result<(), StorageError>),
+}
+
+/// What a step that succeeded came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Did {
+    /// What it says.
+    All,
+    /// The image was there: it got its tag.
+    Tagged,
+}
+
+/// A step as the why-log tells it.
+struct Told {
+    step: StepId,
+    operation: String,
+    result: String,
 }
 
 /// A step that failed, as it is written down.
@@ -138,7 +156,7 @@ impl Execution<'_> {
                 Work::Write(failure) => Done::Written(self.write(&failure).await),
             }
         };
-        let mut told: Vec<(StepId, String)> = Vec::new();
+        let mut told: Vec<Told> = Vec::new();
         loop {
             while running.len() < self.shared.settings.parallel_steps
                 && !self.shutdown().is_cancelled()
@@ -159,9 +177,15 @@ impl Execution<'_> {
             };
             let planned = &plan.steps[step.0];
             match result {
-                Ok(()) => {
+                Ok(did) => {
                     outcome.done += 1;
-                    told.push((step, "done".to_owned()));
+                    let operation = match (&planned.step, did) {
+                        (Step::PullImage { service }, Did::Tagged) => {
+                            format!("tag the image of {service}, which was there already")
+                        }
+                        (step, _) => step.describe(),
+                    };
+                    told.push(Told { step, operation, result: "done".to_owned() });
                     for (child, planned) in plan.steps.iter().enumerate() {
                         if planned.parents.contains(&step) {
                             open_parents[child] -= 1;
@@ -172,7 +196,8 @@ impl Execution<'_> {
                     }
                 }
                 Err(error) => {
-                    told.push((step, error.to_string()));
+                    let result = self.told_error(planned, &error.to_string());
+                    told.push(Told { step, operation: planned.step.describe(), result });
                     if let Some(failure) = self.failed(plan, step, planned, error, &mut outcome) {
                         running.push(work(Work::Write(failure)));
                     }
@@ -268,21 +293,32 @@ impl Execution<'_> {
         services
     }
 
-    async fn tell(&self, plan: &Plan, told: &[(StepId, String)]) -> Result<(), StorageError> {
+    /// An error for the why-log: in full the first time, and how often when it is the same again and again.
+    fn told_error(&self, planned: &PlannedStep, error: &str) -> String {
+        let history = self.desired.history(planned.service.as_deref().unwrap_or_default());
+        let failures = history.iter().filter(|attempt| attempt.engine_id.is_none());
+        let same = failures
+            .take_while(|attempt| attempt.error.as_ref().is_some_and(|before| before.message == error))
+            .count();
+        match same {
+            0 => error.to_owned(),
+            same => format!("failed as before, {} times in a row now", same + 1),
+        }
+    }
+
+    async fn tell(&self, plan: &Plan, told: &[Told]) -> Result<(), StorageError> {
         let now = self.shared.clock.now();
-        let operations: Vec<(StepId, String)> =
-            told.iter().map(|(step, _)| (*step, plan.steps[step.0].step.describe())).collect();
         let events: Vec<NewEvent<'_>> = told
             .iter()
-            .zip(&operations)
-            .filter(|((step, result), _)| plan.steps[step.0].step.is_told() || result != "done")
-            .map(|((step, result), (_, operation))| NewEvent {
+            .map(|told| (told, &plan.steps[told.step.0]))
+            .filter(|(told, planned)| planned.step.is_told() || told.result != "done")
+            .map(|(told, planned)| NewEvent {
                 installation: self.desired.installation.id,
                 at: now,
-                service: plan.steps[step.0].service.as_deref().unwrap_or_default(),
-                cause: &plan.steps[step.0].cause,
-                operation,
-                result,
+                service: planned.service.as_deref().unwrap_or_default(),
+                cause: &planned.cause,
+                operation: &told.operation,
+                result: &told.result,
                 next_attempt: None,
             })
             .collect();
@@ -315,7 +351,7 @@ impl Execution<'_> {
         self.desired.specification.services.get(name).expect("a plan names services of its revision")
     }
 
-    async fn step(&self, planned: &PlannedStep) -> Result<(), StepError> {
+    async fn step(&self, planned: &PlannedStep) -> Result<Did, StepError> {
         match &planned.step {
             Step::CreateNetwork { name, platform } => self.create_network(name, *platform).await?,
             Step::RemoveNetwork { row, id, .. } => {
@@ -331,7 +367,7 @@ impl Execution<'_> {
                 self.runtime().remove_volume(name).await?;
                 self.storage().forget_volume(*row).await?;
             }
-            Step::PullImage { service } => self.pull_image(self.service(service)).await?,
+            Step::PullImage { service } => return self.pull_image(self.service(service)).await,
             Step::WriteFiles { service } => self.write_files(self.service(service)).await?,
             Step::CreateContainer { service, policy, why, courtesy } => {
                 self.create_container(self.service(service), *policy, *why, courtesy).await?;
@@ -347,7 +383,7 @@ impl Execution<'_> {
                 self.runtime().stop(id, *grace_s).await?;
                 self.storage().run_ended_by_us(&id.0, self.shared.clock.now()).await?;
             }
-            Step::SetPolicy { row, id, service, policy, why } => {
+            Step::SetPolicy { row, id, service, policy, why, .. } => {
                 let resources =
                     self.desired.specification.services.get(service).map(|service| service.resources.clone());
                 self.runtime().update(id, *policy, &resources.unwrap_or_default()).await?;
@@ -380,6 +416,7 @@ impl Execution<'_> {
                     self.runtime().disconnect(id, &network_id).await?;
                 }
                 self.runtime().connect(id, &network_id, attachment, courtesy.as_deref()).await?;
+                self.courtesy_given(id, network, courtesy.as_ref()).await?;
                 self.shared.inspect_again(&id.0);
             }
             Step::Disconnect { id, network_id } => self.runtime().disconnect(id, network_id).await?,
@@ -399,7 +436,29 @@ impl Execution<'_> {
                     .await?;
             }
         }
-        Ok(())
+        Ok(Did::All)
+    }
+
+    /// Writes down the alias that a container was given, or has lost, on a network.
+    async fn courtesy_given(
+        &self,
+        id: &OwnContainerId,
+        network: &str,
+        courtesy: Option<&String>,
+    ) -> Result<(), StepError> {
+        let rows = &self.desired.containers;
+        let Some(row) = rows.iter().find(|row| row.engine_id.as_deref() == Some(id.0.as_str())) else {
+            return Ok(());
+        };
+        if row.asked.courtesy.get(network) == courtesy {
+            return Ok(());
+        }
+        let mut asked = row.asked.clone();
+        match courtesy {
+            Some(alias) => asked.courtesy.insert(network.to_owned(), alias.clone()),
+            None => asked.courtesy.remove(network),
+        };
+        Ok(self.storage().set_asked(row.row, &asked).await?)
     }
 
     fn row(&self, row: i64) -> Result<&ContainerRow, StepError> {
@@ -494,7 +553,10 @@ impl Execution<'_> {
             Some("somebody else made it".to_owned())
         };
         match difference {
-            None => Ok(()),
+            None => {
+                self.made().volumes.insert(name.to_owned(), nonce);
+                Ok(())
+            }
             Some(difference) => Err(StepError::Refused {
                 kind: ErrorKind::NameTaken,
                 message: format!(
@@ -504,13 +566,14 @@ impl Execution<'_> {
         }
     }
 
-    async fn pull_image(&self, service: &ServiceSpecification) -> Result<(), StepError> {
+    async fn pull_image(&self, service: &ServiceSpecification) -> Result<Did, StepError> {
         let name = service.service_name.as_str();
         let image = &service.image;
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<PullProgress>(16);
         let board = &self.shared.progress;
         let installation = self.desired.installation.id;
         board.begin(installation, name, image);
+        let mut asked = false;
         let pulled = {
             // One pull of a digest at a time: whoever waits finds it there.
             let lock = self.shared.pull_lock(&image.digest);
@@ -522,10 +585,15 @@ impl Execution<'_> {
                 tokio::select! {
                     biased;
                     result = &mut pull => break result,
-                    Some(progress) = receiver.recv() => board.update(installation, name, progress),
+                    Some(progress) = receiver.recv() => {
+                        asked = true;
+                        board.update(installation, name, progress);
+                    }
                 }
             }
         };
+        // Progress is told of what the registry was asked for, and of nothing else.
+        asked |= receiver.try_recv().is_ok();
         board.end(installation, name, pulled.is_ok());
         let pulled = pulled?;
         let pin = format!("@{}", image.digest);
@@ -545,7 +613,7 @@ impl Execution<'_> {
             has_healthcheck: pulled.has_healthcheck,
         };
         self.storage().record_image(installation, self.desired.installation.revision, name, &row).await?;
-        Ok(())
+        Ok(if asked { Did::All } else { Did::Tagged })
     }
 
     async fn write_files(&self, service: &ServiceSpecification) -> Result<(), StepError> {
@@ -587,10 +655,15 @@ impl Execution<'_> {
             asked: &asked,
             restart_generation: self.desired.installation.restart_generation,
         };
-        let (row, nonce, asked) = self.storage().open_container(&new, self.shared.clock.now()).await?;
+        // The engine makes a volume that is not there by itself, without our labels: nobody's. So they are looked for, while the row is
+        // written, and once more while what was made is compared.
+        let (opened, missing) = tokio::join!(
+            self.storage().open_container(&new, self.shared.clock.now()),
+            self.unproven_volumes(service)
+        );
+        let (row, nonce, asked) = opened?;
         let meant = self.meant(service, image, &asked, &nonce)?;
-        // The engine makes a volume that is not there by itself, without our labels: nobody's.
-        if let Some((lost, _)) = self.unproven_volumes(service).await?.first() {
+        if let Some((lost, _)) = missing?.first() {
             return Err(StepError::Stale(format!("volume {lost} is not there any more")));
         }
         let id = match self.runtime().create_container(service, &meant).await {
@@ -600,13 +673,14 @@ impl Execution<'_> {
         self.shared.own(&id, self.desired.installation.id);
         let id = OwnContainerId(id);
         // The id is written while the engine is asked what it made.
-        let (written, inspected) = tokio::join!(
+        let (written, inspected, unproven) = tokio::join!(
             self.storage().container_created(row, &id.0),
-            self.runtime().inspect_against(&id.0, service, &meant)
+            self.runtime().inspect_against(&id.0, service, &meant),
+            self.unproven_volumes(service)
         );
         written?;
         self.judge(service, row, &id, image, inspected?).await?;
-        let unproven = self.unproven_volumes(service).await?;
+        let unproven = unproven?;
         if let Some((lost, _)) = unproven.first() {
             // It was there right before: the engine has made the one that is there now for this container, which never ran.
             self.runtime().remove_container(&id).await?;
@@ -628,18 +702,21 @@ impl Execution<'_> {
         &self,
         service: &ServiceSpecification,
     ) -> Result<Vec<(String, Option<ListedVolume>)>, StepError> {
-        let wanted = volumes::wanted(self.desired, service);
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let proven = self.storage().proven().await?.volumes;
-        let listing = self.runtime().list().await?;
-        let look = |name: String| {
-            let found = listing.volumes.iter().find(|volume| volume.name == name);
-            let nonce = found.and_then(|volume| volume.labels.get(NONCE_LABEL)).cloned().unwrap_or_default();
-            (!proven.contains(&(name.clone(), nonce))).then(|| (name, found.cloned()))
+        let looks = volumes::wanted(self.desired, service).into_keys().map(|name| async move {
+            let found = self.runtime().inspect_volume(&name).await?;
+            Ok::<_, StepError>((name, found))
+        });
+        let found = futures_util::future::try_join_all(looks).await?;
+        let made = &self.made().volumes;
+        let is_proven = |name: &str, volume: &ListedVolume| {
+            let nonce = volume.labels.get(NONCE_LABEL);
+            let row = self.desired.volumes.iter().find(|row| row.name == *name).map(|row| &row.nonce);
+            nonce.is_some() && (nonce == made.get(name) || nonce == row)
         };
-        Ok(wanted.into_keys().filter_map(look).collect())
+        let unproven = |(name, volume): &(String, Option<ListedVolume>)| {
+            !volume.as_ref().is_some_and(|volume| is_proven(name, volume))
+        };
+        Ok(found.into_iter().filter(unproven).collect())
     }
 
     /// A create that failed because the image is gone is no failure: it is pulled again.
@@ -773,7 +850,8 @@ impl Execution<'_> {
                 true => self.runtime().inspect(&id.0).await?.map(|live| live.started_at),
                 false => None,
             };
-            seen.insert(provider.clone(), Provider { row, engine_id: id.0, started_at });
+            // The run is filled in where the start is written down.
+            seen.insert(provider.clone(), Provider { row, engine_id: id.0, started_at, run: None });
         }
         let before = match existing {
             Some((row, id)) => self.process_before(*row, id).await?,

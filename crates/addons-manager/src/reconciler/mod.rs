@@ -7,6 +7,7 @@
 
 pub mod adopt;
 pub mod backoff;
+mod blocked;
 mod events;
 mod execute;
 mod files;
@@ -20,7 +21,7 @@ mod resync;
 pub mod state;
 mod wakes;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,13 +33,14 @@ use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::blocked::Blocked;
 use self::meant::Identity;
 use self::progress::ProgressBoard;
 use self::record::Outage;
 use self::state::World;
 use self::wakes::Wakes;
 use crate::domain::installation::InstallationId;
-use crate::runtime::{ContainerRuntime, RuntimeError};
+use crate::runtime::{ContainerRuntime, RuntimeError, Surroundings};
 use crate::storage::{Storage, StorageError};
 
 /// How the reconciler works.
@@ -105,7 +107,9 @@ pub(crate) struct Shared {
     /// When each container was last inspected.
     inspected: Mutex<HashMap<String, Timestamp>>,
     /// Installations that wait for something of somebody else to change.
-    blocked: Mutex<BTreeSet<InstallationId>>,
+    blocked: Mutex<Blocked>,
+    /// What was around the engine at the last look.
+    surroundings: Mutex<Option<Surroundings>>,
     /// Containers that look like ours and are not what is meant.
     refused: adopt::Refused,
     changes: broadcast::Sender<InstallationId>,
@@ -128,6 +132,9 @@ pub(crate) enum PassError {
 
 /// How long a pass that could not be made is put off.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(2);
+
+/// Time between two looks at what is around the engine, while somebody waits for it.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
 
 /// How long a shutdown waits for passes to come to the end of a step. A step that is cut off is found half done at the next start, which is
 /// what passes are made for.
@@ -168,6 +175,7 @@ impl Reconciler {
             owners: Mutex::default(),
             inspected: Mutex::default(),
             blocked: Mutex::default(),
+            surroundings: Mutex::default(),
             refused: Mutex::default(),
             changes: broadcast::channel(256).0,
             notify: Notify::new(),
@@ -239,7 +247,18 @@ impl Shared {
         }
         let begun = self.next();
         metrics::counter!("addons_manager_listings_total").increment(1);
-        let listing = self.runtime.list().await?;
+        let listing = match self.runtime.list().await {
+            Ok(listing) => listing,
+            Err(error) => {
+                if matches!(error, RuntimeError::Retry { engine_unreachable: true, .. }) {
+                    self.unreached(&error.to_string());
+                    if let Err(error) = self.was_the_engine_stopping().await {
+                        tracing::error!(error = %error, "what the engine's end has done could not be written down");
+                    }
+                }
+                return Err(error);
+            }
+        };
         let world = Arc::new(World::new(listing));
         *last = Some((begun, Arc::clone(&world)));
         self.reached();
@@ -258,7 +277,7 @@ impl Shared {
         let mut since = lock(&self.unreachable_since);
         if since.is_none() {
             tracing::warn!(error = why, "the engine does not answer; nothing is concluded from that");
-            *since = Some(self.clock.now());
+            *since = Some(self.clock.now() - self.runtime.unanswered_for().unwrap_or_default());
         }
     }
 
@@ -301,6 +320,7 @@ async fn run(shared: Arc<Shared>) {
     let mut events_open = true;
     let mut work: JoinSet<Done> = JoinSet::new();
     let mut next_resync = shared.clock.now();
+    let mut next_look_around = shared.clock.now();
     let mut resyncing = false;
     match shared.storage.owners().await {
         Ok(owners) => lock(&shared.owners).extend(owners),
@@ -321,6 +341,14 @@ async fn run(shared: Arc<Shared>) {
             let shared = Arc::clone(&shared);
             work.spawn(async move { Done::Resync(shared.resync().await) });
         }
+        let watches = !lock(&shared.blocked).wait_for_surroundings().is_empty();
+        next_look_around = next_look_around.min(now + LOOK_AROUND);
+        if watches && now >= next_look_around {
+            next_look_around = now + LOOK_AROUND;
+            if let Err(error) = shared.look_around().await {
+                tracing::error!(error = %error, "what changed around the engine could not be written down");
+            }
+        }
         // While the engine does not answer, only the resync asks for it.
         let reachable = lock(&shared.unreachable_since).is_none();
         while reachable
@@ -330,11 +358,14 @@ async fn run(shared: Arc<Shared>) {
             let shared = Arc::clone(&shared);
             work.spawn(async move { Done::Pass(id, shared.pass(id).await) });
         }
-        let next =
-            [(!resyncing).then_some(next_resync), reachable.then(|| shared.wakes.next_due()).flatten()]
-                .into_iter()
-                .flatten()
-                .min();
+        let next = [
+            (!resyncing).then_some(next_resync),
+            reachable.then(|| shared.wakes.next_due()).flatten(),
+            watches.then_some(next_look_around),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let pause = next.map_or(shared.settings.resync_interval, |at| at.since(shared.clock.now()));
         tokio::select! {
             () = shared.shutdown.cancelled() => break,

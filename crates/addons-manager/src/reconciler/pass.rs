@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use service_kit::clock::Timestamp;
 
+use super::blocked::Wants;
 use super::execute::execute;
-use super::plan::graph::{Plan, WaitReason};
-use super::plan::plan;
+use super::plan::{View, plan};
 use super::record::{records, unexplained};
-use super::report::report;
+use super::report::{report, wait_to_tell};
 use super::state::{DesiredState, ObservedState, World, observe};
 use super::wakes::Scope;
 use super::{PassError, Shared, lock};
@@ -68,7 +68,7 @@ impl Shared {
         let gone = self.storage.desired_state(id).await?.is_none();
         if gone {
             self.wakes.forget(id);
-            lock(&self.blocked).remove(&id);
+            lock(&self.blocked).forget(id);
             return Ok(None);
         }
         tracing::warn!(installation.id = %id, "something undoes what is done for this installation; it gets a pause");
@@ -106,7 +106,8 @@ impl Shared {
         }
         let plan = plan(&desired, &observed, now);
         let report = report(&desired, &observed, &plan, now);
-        self.note_blocked(id, &plan);
+        let view = View { desired: &desired, observed: &observed, now };
+        lock(&self.blocked).note(id, Wants::of(&view, &plan), now);
         if plan.steps.is_empty() {
             self.store(&desired, &report, now).await?;
             return Ok(Again::At(plan.look_again));
@@ -199,42 +200,32 @@ impl Shared {
         if report.status != installation.status {
             tracing::info!(installation.id = %installation.id, installation.name = installation.name, status = %report.status, "status changed");
         }
-        let waits: Vec<NewEvent<'_>> = report
+        let told: Vec<_> = report
             .service_states
             .iter()
             .filter_map(|service| {
-                let waiting = service.waiting.as_ref()?;
-                let before = installation
-                    .service_states
-                    .iter()
-                    .find(|before| before.service_name == service.service_name);
-                let known = before.and_then(|before| before.waiting.as_ref()) == Some(waiting);
-                (!known).then(|| NewEvent {
-                    installation: installation.id,
-                    at: now,
-                    service: &service.service_name,
-                    cause: &waiting.message,
-                    operation: "wait",
-                    result: &waiting.reason,
-                    next_attempt: waiting.next_attempt_at,
-                })
+                let name = service.service_name.as_str();
+                Some((
+                    name,
+                    service.waiting.as_ref()?,
+                    wait_to_tell(desired, name, service.waiting.as_ref()?)?,
+                ))
+            })
+            .collect();
+        let waits: Vec<NewEvent<'_>> = told
+            .iter()
+            .map(|(service, waiting, cause)| NewEvent {
+                installation: installation.id,
+                at: now,
+                service,
+                cause,
+                operation: "wait",
+                result: &waiting.reason,
+                next_attempt: waiting.next_attempt_at,
             })
             .collect();
         self.storage.add_events(&waits).await?;
         Ok(())
-    }
-
-    fn note_blocked(&self, id: InstallationId, plan: &Plan) {
-        let waits = plan
-            .waiting
-            .values()
-            .any(|wait| matches!(wait.reason, WaitReason::Change | WaitReason::Conflict));
-        let mut blocked = lock(&self.blocked);
-        if waits {
-            blocked.insert(id);
-        } else {
-            blocked.remove(&id);
-        }
     }
 }
 

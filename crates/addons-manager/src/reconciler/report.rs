@@ -43,14 +43,22 @@ pub fn report(desired: &DesiredState, observed: &ObservedState, plan: &Plan, now
     StoredReport { status, status_since, been_up, conditions: conditions(desired, plan, now), service_states }
 }
 
-/// A wait for the why-log. The error of an operation that failed stands there already, as its result.
-pub fn told(desired: &DesiredState, service: &str, waiting: &Waiting) -> String {
+/// A wait as the why-log tells it, where that is news. The error of an operation that failed stands there already as its result, and that the
+/// same wait is over and begins again is told by the attempts between.
+pub fn wait_to_tell(desired: &DesiredState, service: &str, waiting: &Waiting) -> Option<String> {
+    let mut reports = desired.installation.service_states.iter();
+    let before = reports.find(|before| before.service_name == service)?.waiting.as_ref();
+    if before == Some(waiting) {
+        return None;
+    }
     let last = desired.history(service).iter().find(|attempt| attempt.ended_at.is_some());
     let error = last.filter(|attempt| attempt.engine_id.is_none()).and_then(|attempt| attempt.error.as_ref());
-    match error.and_then(|error| waiting.message.strip_prefix(&error.message)) {
-        Some(rest) => format!("the last attempt failed{rest}"),
-        None => waiting.message.clone(),
-    }
+    let Some(error) = error.filter(|error| waiting.message.starts_with(&error.message)) else {
+        return Some(waiting.message.clone());
+    };
+    let same = before
+        .is_some_and(|before| before.reason == waiting.reason && before.message.starts_with(&error.message));
+    (!same).then(|| "the last attempt failed".to_owned())
 }
 
 fn conditions(desired: &DesiredState, plan: &Plan, now: Timestamp) -> Vec<Condition> {

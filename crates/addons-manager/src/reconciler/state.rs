@@ -169,6 +169,9 @@ pub struct Provider {
     /// Start of its process, where its namespace is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
+    /// The last of its runs that was begun from here: another one after a restart that we made. What the engine restarts has the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<i64>,
 }
 
 /// A network in the ledger.
@@ -379,6 +382,14 @@ impl DesiredState {
     /// Runs and failures of a service, newest first.
     pub fn history(&self, service: &str) -> &[Attempt] {
         self.attempts.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The last run of a service's container that was begun from here.
+    pub fn last_own_run(&self, service: &str, engine_id: &str) -> Option<i64> {
+        let runs = self.history(service).iter().filter(|run| {
+            run.engine_id.as_deref() == Some(engine_id) && run.started_by == StartedBy::Manager
+        });
+        runs.map(|run| run.row).max()
     }
 
     /// Services in an order in which each comes after those that it depends on.

@@ -59,6 +59,15 @@ impl Wakes {
         slot.scope.need = slot.scope.need.max(need);
     }
 
+    /// The same, and not before that time.
+    pub(crate) fn full_at(&self, id: InstallationId, need: u64, at: Timestamp) {
+        let mut inner = lock(&self.0);
+        let slot = inner.slots.entry(id).or_default();
+        slot.due = Some(slot.due.map_or(at, |due| due.min(at)));
+        slot.scope.full = true;
+        slot.scope.need = slot.scope.need.max(need);
+    }
+
     /// Looks at the installation because of one of its containers.
     pub(crate) fn container(&self, id: InstallationId, engine_id: &str) {
         let mut inner = lock(&self.0);

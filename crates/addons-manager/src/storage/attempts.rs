@@ -242,27 +242,51 @@ impl Storage {
         tx.commit().await.map_err(failed())
     }
 
-    /// What these failures waited for has changed: they count no more. Answers the installations that they were of.
+    /// The engine was stopping from that time on: what it ended itself looks, by its events, like what somebody asked it to end.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn forgive(&self, kinds: &[ErrorKind]) -> Result<Vec<InstallationId>, StorageError> {
-        let mut ids = Vec::new();
+    pub(crate) async fn stopped_with_the_engine(&self, since: Timestamp) -> Result<(), StorageError> {
+        let sql = "UPDATE attempts SET ended_by = CASE WHEN ended_at_ms IS NULL THEN NULL ELSE 'engine' END
+                   WHERE ended_by = 'person' AND (ended_at_ms IS NULL OR ended_at_ms >= $1)";
+        sqlx::query(sql)
+            .bind(since.millis())
+            .execute(self.writer())
+            .await
+            .map_err(StorageError::query("write end of run"))?;
+        Ok(())
+    }
+
+    /// Whether a run goes on, as far as is known.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn anything_runs(&self) -> Result<bool, StorageError> {
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM attempts WHERE engine_id IS NOT NULL AND ended_at_ms IS NULL)";
+        sqlx::query_scalar(sql).fetch_one(self.reader()).await.map_err(StorageError::query("read runs"))
+    }
+
+    /// What these failures of an installation waited for has changed: they count no more.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn forgive(
+        &self,
+        installation: InstallationId,
+        kinds: &[ErrorKind],
+    ) -> Result<(), StorageError> {
         for kind in kinds {
             let sql =
-                "UPDATE attempts SET error_kind = 'forgiven' WHERE error_kind = $1 RETURNING installation_id";
-            let rows: Vec<String> = sqlx::query_scalar(sql)
+                "UPDATE attempts SET error_kind = 'forgiven' WHERE installation_id = $1 AND error_kind = $2";
+            sqlx::query(sql)
+                .bind(installation.to_string())
                 .bind(kind.as_str())
-                .fetch_all(self.writer())
+                .execute(self.writer())
                 .await
                 .map_err(StorageError::query("forgive"))?;
-            for id in rows {
-                ids.push(super::parsed("attempts", &id, "installation_id", &id)?);
-            }
         }
-        ids.sort();
-        ids.dedup();
-        Ok(ids)
+        Ok(())
     }
 }
 

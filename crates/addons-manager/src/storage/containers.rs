@@ -161,6 +161,16 @@ impl Storage {
         for attempt in never_began {
             take_back_run(&mut tx, attempt, run.container_row).await?;
         }
+        let mut providers = providers.clone();
+        for provider in providers.values_mut() {
+            provider.run = sqlx::query_scalar(
+                "SELECT MAX(id) FROM attempts WHERE engine_id = $1 AND started_by = 'manager'",
+            )
+            .bind(&provider.engine_id)
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(StorageError::query("begin run"))?;
+        }
         let attempt = attempts::insert_run(&mut tx, run).await?;
         let sql = "UPDATE containers
                    SET providers_before = providers, providers = $2, restart_generation_before = restart_generation, restart_generation = $3,
@@ -168,7 +178,7 @@ impl Storage {
                    WHERE id = $1";
         sqlx::query(sql)
             .bind(run.container_row)
-            .bind(to_json(providers))
+            .bind(to_json(&providers))
             .bind(restart_generation)
             .bind(started_at_before)
             .execute(&mut *tx)

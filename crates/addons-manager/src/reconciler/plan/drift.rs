@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::View;
-use super::graph::{Plan, Step, Wait, WaitReason};
+use super::graph::{Plan, Sets, Step, Wait, WaitReason};
 use super::networks::{self, Networks};
 use super::services::{backoff_wait, takes_over};
 use crate::domain::specification::{
@@ -146,6 +146,10 @@ pub(super) fn provider_changed(
         if dependency.restart && seen.row != provider.row {
             return Some(format!("{} was created anew", dependency.service));
         }
+        // As Compose has it: a restart that was made from here counts, one by the engine, after a crash, does not.
+        if dependency.restart && view.desired.last_own_run(&dependency.service, &container.id.0) > seen.run {
+            return Some(format!("{} was restarted", dependency.service));
+        }
         if dependency.namespace
             && let (Some(seen), Some(started)) = (&seen.started_at, &provider.started_at)
             && seen != started
@@ -171,6 +175,7 @@ pub(super) fn policy_before_start(
         service: service.service_name.clone(),
         policy,
         why,
+        sets: Sets::Policy,
     })
 }
 
@@ -254,11 +259,18 @@ pub(super) fn mend<'a>(
             }
             (PolicyReason::Specified, PolicyReason::CrashLoop) => "it has run well for 10 minutes".to_owned(),
             (PolicyReason::Specified, PolicyReason::Stopping) => "it is to run again".to_owned(),
+            _ if limits && drifted => "its limits and its restart policy were changed".to_owned(),
             _ if limits => "its limits were changed".to_owned(),
             _ => "its restart policy was changed".to_owned(),
         };
+        let policy_differs = drifted || why != row.asked.why || !same_policy(policy, row.asked.restart);
+        let sets = match (policy_differs, limits) {
+            (true, true) => Sets::Both,
+            (true, false) => Sets::Policy,
+            (false, _) => Sets::Limits,
+        };
         plan.add(
-            Step::SetPolicy { row: row.row, id: id.clone(), service: name.to_owned(), policy, why },
+            Step::SetPolicy { row: row.row, id: id.clone(), service: name.to_owned(), policy, why, sets },
             Some(name),
             cause,
             &[],

@@ -109,6 +109,7 @@ pub enum Step {
         service: String,
         policy: RestartPolicy,
         why: PolicyReason,
+        sets: Sets,
     },
     RemoveContainer {
         row: i64,
@@ -155,6 +156,15 @@ pub enum Step {
     },
 }
 
+/// What of policy and limits is not as it should be. The engine is given both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Sets {
+    Policy,
+    Limits,
+    Both,
+}
+
 impl Step {
     /// For people and the why-log.
     pub fn describe(&self) -> String {
@@ -172,7 +182,11 @@ impl Step {
             }
             Self::StartContainer { service, .. } => format!("start {service}"),
             Self::StopContainer { .. } => "stop the container".to_owned(),
-            Self::SetPolicy { policy, .. } => format!("set restart policy {}", policy_name(*policy)),
+            Self::SetPolicy { policy, sets, .. } => match sets {
+                Sets::Policy => format!("set restart policy {}", policy_name(*policy)),
+                Sets::Limits => "set the limits".to_owned(),
+                Sets::Both => format!("set the limits and restart policy {}", policy_name(*policy)),
+            },
             Self::RemoveContainer { .. } => "remove the container".to_owned(),
             Self::ForgetContainer { .. } => "forget the container".to_owned(),
             Self::Rename { name, .. } => format!("rename the container to {name}"),

@@ -7,7 +7,7 @@ pub mod graph;
 pub(crate) mod images;
 pub(crate) mod networks;
 mod removal;
-mod services;
+pub(crate) mod services;
 pub(crate) mod volumes;
 
 use std::collections::BTreeMap;

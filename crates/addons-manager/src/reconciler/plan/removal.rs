@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::View;
-use super::graph::{Plan, Step, StepId};
+use super::graph::{Plan, Sets, Step, StepId};
 use super::services;
 use crate::domain::specification::RestartPolicy;
 use crate::reconciler::state::{ContainerRow, OurContainer, PolicyReason};
@@ -93,6 +93,7 @@ pub(super) fn remove_container(
                 service: row.service.clone(),
                 policy: RestartPolicy::No,
                 why: PolicyReason::Stopping,
+                sets: Sets::Policy,
             };
             parents = vec![plan.add(step, service, cause, &parents)];
         }

@@ -339,7 +339,7 @@ fn provider_missing(view: &View<'_>, service: &ServiceSpecification) -> Option<W
 }
 
 /// What of others is in the way of creating its container; named before anything is touched.
-pub(super) fn conflict(view: &View<'_>, service: &ServiceSpecification) -> Option<Wait> {
+pub(crate) fn conflict(view: &View<'_>, service: &ServiceSpecification) -> Option<Wait> {
     let others = &view.observed.others;
     let conflict = |message| Some(Wait { reason: WaitReason::Conflict, message, next_attempt: None });
     if let Some(holder) = others.container_named(&service.container_name) {

@@ -673,6 +673,26 @@ fn before_the_id_is_known_name_and_nonce_prove_and_one_of_them_does_not() {
 }
 
 #[test]
+fn a_container_on_a_volume_that_nothing_proves_says_so() {
+    let on_volume = || well(revision(vec![with_volume(service("shop", "web"), "shop_d", "/d")]));
+    assert_eq!(on_volume().plan().conditions, []);
+    for (nonce, way_on) in [(Some("another"), "/api/v1/host/foreign/shop_d/adopt"), (None, "copy its data")] {
+        let case = on_volume().with(|case| {
+            case.desired.volumes.clear();
+            case.listing.volumes[0].labels.clear();
+            case.listing.volumes[0]
+                .labels
+                .extend(nonce.map(|nonce| (NONCE_LABEL.to_owned(), nonce.to_owned())));
+        });
+        check(&case, &[]);
+        let conditions = case.plan().conditions;
+        assert_eq!(conditions[0].kind, "volume_unproven");
+        let message = &conditions[0].message;
+        assert!(message.contains("shop_d") && message.contains(way_on), "{message}");
+    }
+}
+
+#[test]
 fn a_volume_that_is_not_what_was_asked_for_is_not_used() {
     let case = well(revision(vec![with_volume(service("shop", "web"), "shop_d", "/d")])).with(|case| {
         case.listing.volumes[0].options.insert("device".into(), "/".into());

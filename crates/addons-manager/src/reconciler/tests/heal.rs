@@ -516,3 +516,99 @@ async fn a_run_that_events_and_a_look_find_at_once_is_one_run() {
     bench.storage.apply_records(&before, &records).await.unwrap();
     assert_eq!(bench.desired(id).await.attempts["web"].len(), 2);
 }
+
+#[tokio::test]
+async fn a_dependent_that_asks_for_it_follows_restarts_that_we_make_and_not_those_of_the_engine() {
+    let mut bench = Bench::new().await;
+    let mut web = after(service("shop", "web"), "db", DependencyCondition::ServiceStarted);
+    web.depends_on[0].restart = true;
+    let plain = after(service("shop", "plain"), "db", DependencyCondition::ServiceStarted);
+    let id = bench.install("shop", revision(vec![with_check(service("shop", "db")), web, plain])).await;
+    let db = bench.runtime.id_of("shop-db");
+    let runs = |bench: &Bench| ["shop-web", "shop-plain"].map(|name| bench.container(name).started_at);
+    let first = runs(&bench);
+    bench.runtime.exit(&db, 1);
+    bench.settle().await;
+    bench.runtime.engine_restarts(&db);
+    bench.settle().await;
+    bench.resync().await;
+    assert_eq!(runs(&bench), first, "{}", bench.why(id).await);
+    // Because its check fails, because somebody has killed it.
+    let mut last = first.clone();
+    for by in ["check", "kill"] {
+        match by {
+            "check" => bench.runtime.set_health(&db, Health::Unhealthy),
+            _ => bench.runtime.kill(&db),
+        }
+        bench.settle().await;
+        let now = runs(&bench);
+        assert_ne!(now[0], last[0], "{by}: {}", bench.why(id).await);
+        assert_eq!(now[1], first[1], "{by}: nobody has asked for this one");
+        assert!(
+            bench.why(id).await.contains("start web because db was restarted"),
+            "{}",
+            bench.why(id).await
+        );
+        last = now;
+    }
+    let before = bench.runtime.calls().len();
+    bench.resync().await;
+    assert!(kinds(&bench.calls_since(before)).is_empty(), "and once for each");
+    assert_eq!(bench.status(id).await, InstallationStatus::Active);
+}
+
+#[tokio::test]
+async fn a_container_of_somebody_else_that_dies_again_and_again_makes_nobody_hurry() {
+    let mut bench = Bench::new().await;
+    let mut web = service("shop", "web");
+    let port = |host_port| PublishedPort {
+        container_port: 80,
+        protocol: crate::domain::specification::Protocol::Tcp,
+        host_ip: None,
+        host_port,
+    };
+    web.ports.push(port(8080));
+    let listed = |host_port| crate::runtime::ListedPort {
+        host_ip: None,
+        host_port,
+        container_port: 80,
+        protocol: crate::domain::specification::Protocol::Tcp,
+    };
+    let looping = bench.runtime.foreign_container("looping", &[], &[]);
+    let hidden = bench.runtime.foreign_container("hidden", &[], &[]);
+    bench.runtime.hidden_port(&hidden, listed(8080));
+    let id = bench.install("shop", revision(vec![web])).await;
+    let starts =
+        |bench: &Bench| bench.runtime.calls().iter().filter(|call| call.operation == "start").count();
+    let before = starts(&bench);
+    bench.runtime.set_state(&looping, ContainerState::Restarting);
+    bench.resync().await;
+    for _ in 0..40 {
+        for _ in 0..3 {
+            bench.runtime.start_by_hand(&looping);
+            bench.runtime.exit(&looping, 1);
+        }
+        bench.settle().await;
+        bench.clock.advance(Duration::from_millis(100));
+        bench.settle().await;
+    }
+    let tries = starts(&bench) - before;
+    assert!((4..=5).contains(&tries), "four seconds of a storm: {tries}");
+    bench.runtime.remove_by_hand(&hidden);
+    bench.wait(1).await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn volumes_are_looked_for_one_by_one_when_a_container_is_made() {
+    let mut bench = Bench::new().await;
+    let db = super::bench::with_volume(service("shop", "db"), "shop_data", "/data");
+    bench.install("shop", revision(vec![db])).await;
+    let before = bench.runtime.calls().len();
+    bench.runtime.remove_by_hand(&bench.runtime.id_of("shop-db"));
+    bench.settle().await;
+    let calls = bench.calls_since(before);
+    let create = calls.iter().position(|call| call == "create_container").unwrap();
+    assert!(!calls[..create].contains(&"list".to_owned()), "{calls:?}");
+    assert_eq!(calls.iter().filter(|call| *call == "inspect_volume").count(), 2, "{calls:?}");
+}

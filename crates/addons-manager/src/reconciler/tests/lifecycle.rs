@@ -390,6 +390,36 @@ async fn the_first_has_the_courtesy_alias_and_the_second_says_that_it_has_not() 
 }
 
 #[tokio::test]
+async fn a_courtesy_alias_is_given_back_when_another_asks_for_the_name() {
+    let mut bench = Bench::new().await;
+    let with_courtesy = |name: &str| {
+        let mut web = service(name, "web");
+        web.network = on(&["platform"], Some("root_web"));
+        revision(vec![web])
+    };
+    let one = bench.install("one", with_courtesy("one")).await;
+    let container = bench.runtime.id_of("one-web");
+    let two = bench.want("two", revision(vec![service("two", "db")])).await;
+    sqlx::query("INSERT INTO claims (kind, value, installation_id, detail) VALUES ('alias', 'platform/root_web', $1, '')")
+        .bind(two.to_string())
+        .execute(bench.storage.writer())
+        .await
+        .unwrap();
+    bench.resync().await;
+    assert!(!bench.container("one-web").aliases["platform"].contains("root_web"));
+    assert_eq!(bench.runtime.id_of("one-web"), container, "mended in place");
+    let state = bench.desired(one).await;
+    assert!(state.containers[0].asked.courtesy.is_empty());
+    assert_eq!(state.installation.conditions[0].kind, "alias_taken");
+    let before = bench.runtime.calls().len();
+    bench.resync().await;
+    assert!(!bench.calls_since(before).contains(&"connect".to_owned()));
+    // Who comes later does not get it either.
+    bench.install("three", with_courtesy("three")).await;
+    assert!(!bench.container("three-web").aliases["platform"].contains("root_web"));
+}
+
+#[tokio::test]
 async fn an_image_that_does_not_exist_fails_for_good_until_somebody_asks_again() {
     let mut bench = Bench::new().await;
     let web = service("shop", "web");

@@ -6,3 +6,4 @@ mod heal;
 mod jobs;
 mod lifecycle;
 mod properties;
+mod words;
