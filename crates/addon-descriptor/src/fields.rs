@@ -420,7 +420,13 @@ pub(crate) static UPDATE: Table = Table {
     fields: &[("order", Optional)],
     example: r#"{"order": "stop-first"}"#,
     elsewhere: &[],
-    advice: &[],
+    advice: &[
+        ("parallelism", "a service runs once: take it out"),
+        ("delay", "a service runs once: take it out"),
+        ("failure_action", "an update that fails is told and tried again: take it out"),
+        ("monitor", "a healthcheck says when the new container is ready: take it out"),
+        ("max_failure_ratio", "a service runs once: take it out"),
+    ],
 };
 
 pub(crate) static LOGGING: Table = Table {

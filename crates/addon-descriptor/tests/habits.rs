@@ -537,3 +537,71 @@ fn what_stands_below_a_wrong_key_is_read_too() {
         assert_eq!(violations(&document(members, "")).len(), 2, "{members}");
     }
 }
+
+#[test]
+fn a_suggestion_is_what_was_meant_and_no_example() {
+    for (members, path, part, suggestion) in [
+        (r#""ports": { "80": "localhost:8080" }"#, "ports/80", "an IP address", Some("127.0.0.1:8080")),
+        (r#""ports": { "80": "::1:8080" }"#, "ports/80", "in brackets", Some("[::1]:8080")),
+        (r#""ports": { "80": "08080" }"#, "ports/80", "a port from 1", Some("8080")),
+        (r#""ports": { "80": " 8080" }"#, "ports/80", "a port from 1", Some("8080")),
+        (r#""ports": { "80 ": "8080" }"#, "ports/80 ", "blanks", Some("80")),
+        (r#""ports": { "80": "auto" }"#, "ports/80", "any free one", None),
+        (r#""volumes": ["data:"]"#, "volumes/0", "is missing behind the colon", None),
+        (r#""volumes": [":/data"]"#, "volumes/0", "nothing stands before", Some("/data")),
+        (r#""volumes": ["v:/x:readonly"]"#, "volumes/0", "ro, rw", Some("v:/x:ro")),
+        (r#""volumes": ["/v:/x:z,RW"]"#, "volumes/0", "ro, rw", Some("/v:/x:z,rw")),
+        (r#""devices": ["ttyUSB0"]"#, "devices/0", "absolute", Some("/dev/ttyUSB0")),
+        (r#""devices": ["/dev/a:b/c"]"#, "devices/0", "part of `rwm`", Some("/dev/a:rwm")),
+        (r#""devices": [{ "source": "/dev/x" }]"#, "devices/0", "/dev/ttyUSB0", None),
+        (r#""resources": { "memory": 512 }"#, "resources/memory", "512 bytes", Some(r#""512m""#)),
+        (r#""resources": { "memory": "256" }"#, "resources/memory", "256 bytes", Some("256m")),
+        (r#""resources": { "memory": "4m" }"#, "resources/memory", "less than 6 MiB", None),
+        (r#""resources": { "cpuset": "0-" }"#, "resources/cpuset", "`0-2,4`", None),
+        (r#""restart": "on-failure:0""#, "restart", "1 or more", None),
+        (r#""sysctls": { "vm.max_map_count": 1 }"#, "sysctls/vm.max_map_count", "the host's own", None),
+        (r#""network_mode": "oakestra""#, "network_mode", "named in `networks`", None),
+        (r#""update": { "parallelism": 1 }"#, "update/parallelism", "take it out", None),
+        (r#""depends_on": ["b"]"#, "depends_on/0", "no service `b`", None),
+        (r#""logging": { "driver": "loki" }"#, "logging/driver", "json-file", None),
+        (
+            r#""files": [{ "path": "/x", "content": "", "mode": "rw-r-----" }]"#,
+            "files/0/mode",
+            "`0444`",
+            Some("0640"),
+        ),
+        (r#""files": [{ "path": "/x", "content": "", "mode": "all" }]"#, "files/0/mode", "`0444`", None),
+    ] {
+        service(members, path, part, suggestion);
+    }
+    for (members, path, part, suggestion) in [
+        (r#""version": "latest""#, "/version", "`1.2.0`", None),
+        (r#""license": "proprietary""#, "/license", "`LicenseRef-` and a name", None),
+        (
+            r#""source": "git@example.org:a/b.git""#,
+            "/source",
+            "no http or https URL",
+            Some("https://example.org/a/b.git"),
+        ),
+        (r#""changes": "fixed a bug""#, "/changes", "a list of objects", None),
+        (
+            r#""networks": [{ "name": "n", "subnets": ["10.0.0.0"] }]"#,
+            "/networks/0/subnets/0",
+            "10.20.0.0/24",
+            None,
+        ),
+    ] {
+        addon(members, path, part, suggestion);
+    }
+    let range =
+        |text: &str| format!(r#""requires": {{ "addons": [{{ "name": "y", "version": "{text}" }}] }}"#);
+    addon(&range(">=1 <2"), "/requires/addons/0/version", "`^1.2`", Some(">=1, <2"));
+    addon(&range("1.x.y"), "/requires/addons/0/version", "`^1.2`", None);
+    check(r#"{ "name": "x", "services": "web" }"#, "/services", "a list of services", None);
+}
+
+#[test]
+fn an_empty_list_of_ports_is_said() {
+    let found = warnings(&document(r#""ports": { "80": [] }"#, ""));
+    assert!(found.contains(&("/services/0/ports/80".to_owned(), "no-effect")), "{found:?}");
+}

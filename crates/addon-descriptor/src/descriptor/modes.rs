@@ -222,11 +222,12 @@ impl FromStr for LogDriver {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        Self::ALL
-            .into_iter()
-            .find(|name| *name == text)
-            .map(Self)
-            .ok_or_else(|| Invalid::new("not a log driver that is built into Docker"))
+        Self::ALL.into_iter().find(|name| *name == text).map(Self).ok_or_else(|| {
+            Invalid::new(format!(
+                "none of the log drivers that are built into Docker: {}",
+                Self::ALL.join(", ")
+            ))
+        })
     }
 }
 

@@ -101,7 +101,7 @@ impl FromStr for Capability {
             .into_iter()
             .find(|name| *name == bare && (*name != "ALL" || upper == "ALL"))
             .map(Self)
-            .ok_or_else(|| Invalid::new("not a capability of the kernel"))
+            .ok_or_else(|| Invalid::new("not a capability of the kernel, such as `NET_ADMIN` or `ALL`"))
     }
 }
 

@@ -155,8 +155,8 @@ pub(super) fn network(at: At<'_>) -> Option<NetworkSpec> {
 fn subnet(at: At<'_>) -> Option<IpNet> {
     let text = at.text()?;
     let Ok(subnet) = IpNet::from_str(text) else {
-        let message = format!("`{}` is no subnet", shown(text));
-        at.fault_suggesting(rules::INVALID_ADDRESS, message, "10.20.0.0/24");
+        let message = format!("`{}` is no subnet such as `10.20.0.0/24`", shown(text));
+        at.fault(rules::INVALID_ADDRESS, message);
         return None;
     };
     if subnet.trunc() != subnet {

@@ -139,7 +139,7 @@ fn version(at: At<'_>) -> Option<Version> {
         Ok(version) if text.len() <= 128 => return Some(version),
         Ok(_) => Invalid::new("a version has at most 128 characters"),
         Err(fault) => {
-            let message = format!("`{}` is no SemVer version: {fault}", shown(text));
+            let message = format!("`{}` is no SemVer version such as `1.2.0`: {fault}", shown(text));
             Invalid { message, suggestion: nearby_version(text) }
         }
     };
@@ -169,7 +169,7 @@ fn things<'t, T>(at: At<'t>, wanted: &str, read: impl Fn(At<'t>) -> Option<T>) -
 
 /// The entries of a list of objects, in each of which stands its name: Compose has a map from the name there.
 pub(super) fn list_of_named<'t>(at: At<'t>, name: &str, wanted: &str) -> Vec<At<'t>> {
-    let Kind::Object(members) = &at.node.kind else { return at.items(MAX_THINGS, wanted) };
+    let Kind::Object(members) = &at.node.kind else { return at.objects(MAX_THINGS, wanted) };
     let wanted = format!("{wanted}, each with its `{name}`,");
     if at.member(name).or(at.member("image")).is_some_and(|at| matches!(at.node.kind, Kind::Text(_))) {
         // One of them, without the list around it.
@@ -231,8 +231,14 @@ fn requirement(at: At<'_>) -> Option<AddonRequirement> {
         Some(at) => at.text().and_then(|text| match VersionReq::parse(text) {
             Ok(range) => Some(range),
             Err(fault) => {
-                let message = format!("`{}` is no range of versions: {fault}", shown(text));
-                at.fault_suggesting(rules::INVALID_VERSION, message, "^1.2");
+                let message = format!(
+                    "`{}` is no range of versions such as `^1.2` or `>=1.2, <2`: {fault}",
+                    shown(text)
+                );
+                // npm has blanks where Cargo has commas.
+                let meant = text.split_whitespace().collect::<Vec<_>>().join(", ");
+                let suggestion = VersionReq::parse(&meant).is_ok().then_some(meant);
+                at.record(rules::INVALID_VERSION, Invalid { message, suggestion });
                 None
             }
         }),

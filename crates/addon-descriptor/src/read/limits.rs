@@ -41,7 +41,7 @@ pub(super) fn resources(at: At<'_>) -> Resources {
     if let (Some(memory), Some(reservation)) = (memory, memory_reservation)
         && reservation > memory
     {
-        let message = "`memory_reservation` is not above `memory`";
+        let message = "`memory_reservation` must not be above `memory`";
         fields.place("memory_reservation").fault(rules::RESOURCE_CONFLICT, message);
     }
     if let (Some(swap), Some(place)) = (memory_swap, fields.get("memory_swap")) {
@@ -50,7 +50,7 @@ pub(super) fn resources(at: At<'_>) -> Resources {
                 place.fault(rules::RESOURCE_CONFLICT, "`memory_swap` needs `memory` beside it");
             }
             (MemorySwap::Bytes(swap), Some(memory)) if swap < memory => {
-                let message = "`memory_swap` is memory and swap together: not below `memory`";
+                let message = "`memory_swap` is memory and swap together: it must not be below `memory`";
                 place.fault(rules::RESOURCE_CONFLICT, message);
             }
             _ => (),
@@ -95,7 +95,18 @@ pub(super) fn size(at: At<'_>) -> Option<u64> {
 fn at_least(at: At<'_>, least: u64) -> Option<u64> {
     let bytes = size(at)?;
     if bytes < least {
-        at.fault_suggesting(rules::MEMORY_TOO_SMALL, "the engine refuses less than 6 MiB", "6m");
+        let message = format!("the engine refuses less than 6 MiB, and this is {bytes} bytes");
+        // So few bytes without a unit were meant as something larger, and megabytes are what a service needs.
+        let is_bare = match &at.node.kind {
+            Kind::Text(text) => text.bytes().all(|b| b.is_ascii_digit()),
+            _ => true,
+        };
+        let suggestion = match &at.node.kind {
+            _ if !is_bare || !(8..=65_536).contains(&bytes) => None,
+            Kind::Text(_) => Some(format!("{bytes}m")),
+            _ => Some(format!("\"{bytes}m\"")),
+        };
+        at.record(rules::MEMORY_TOO_SMALL, Invalid { message, suggestion });
         return None;
     }
     Some(bytes)
@@ -164,8 +175,8 @@ fn cpuset(at: At<'_>) -> Option<String> {
     };
     let ranges: Option<Vec<(u16, u16)>> = text.split(',').map(range).collect();
     let Some(mut ranges) = ranges else {
-        let message = format!("`{}` is no list of processors", shown(text));
-        at.fault_suggesting(rules::INVALID_CPUSET, message, "0-2,4");
+        let message = format!("`{}` is no list of processors such as `0-2,4`", shown(text));
+        at.fault(rules::INVALID_CPUSET, message);
         return None;
     };
     // The same processors have one form: sorted, and neighbours together.
@@ -211,7 +222,7 @@ fn ulimit(at: At<'_>) -> Option<Ulimit> {
         let (soft, hard) = (soft?, hard?);
         let is_above = |a: i64, b: i64| b != -1 && (a == -1 || a > b);
         if is_above(soft, hard) {
-            at.fault(rules::RESOURCE_CONFLICT, "`soft` is not above `hard`");
+            at.fault(rules::RESOURCE_CONFLICT, "`soft` must not be above `hard`");
         }
         return Some(Ulimit { soft, hard });
     }

@@ -157,7 +157,11 @@ pub(super) fn sysctls(at: At<'_>) -> BTreeMap<String, String> {
             } else {
                 place.nearest(key, SYSCTLS)
             };
-            let message = format!("`{}` is no setting that a container has for itself", shown(key));
+            let message = format!(
+                "`{}` is no setting that a container has for itself (`net.*`, `fs.mqueue.*` and a few of `kernel.*`): \
+                 the host's own are set there",
+                shown(key)
+            );
             at.record_entry(key, rules::UNKNOWN_SYSCTL, Invalid { message, suggestion });
         }
     }

@@ -94,7 +94,11 @@ fn license(at: At<'_>) -> Option<String> {
             .flatten()
             .filter(is_valid)
             .or_else(|| spdx::imprecise_license_id(text).map(|(id, _)| id.name.to_owned()));
-        let message = format!("`{}` is no SPDX expression: {}", shown(text), fault.reason);
+        let message = format!(
+            "`{}` is no SPDX expression: {}; what is not on the SPDX list is written `LicenseRef-` and a name",
+            shown(text),
+            fault.reason
+        );
         at.record(rules::INVALID_LICENSE, Invalid { message, suggestion });
         return None;
     }
@@ -118,10 +122,16 @@ fn web_address(at: At<'_>) -> Option<String> {
         result => {
             let suggestion = match result {
                 Err(url::ParseError::RelativeUrlWithoutBase) if !has_blank && text.contains('.') => {
-                    Some(format!("https://{}", shown(text.trim_start_matches('/'))))
+                    // `git@host:path` is how git writes it for SSH.
+                    let bare = text.trim_start_matches('/');
+                    Some(match bare.strip_prefix("git@").and_then(|rest| rest.split_once(':')) {
+                        Some((host, path)) => format!("https://{host}/{path}"),
+                        None => format!("https://{bare}"),
+                    })
                 }
                 _ => None,
             };
+            let suggestion = suggestion.filter(|text| url::Url::parse(text).is_ok());
             let message = format!("`{}` is no http or https URL", shown(text));
             at.record(rules::INVALID_URL, Invalid { message, suggestion });
             None
@@ -196,7 +206,7 @@ fn changes(at: At<'_>) -> Vec<Change> {
         });
         Some(Change { kind: kind?, text: text? })
     };
-    at.items(MAX_CHANGES, "a list of objects such as `{\"kind\": \"fixed\", \"text\": \"...\"}`")
+    at.objects(MAX_CHANGES, "a list of objects such as `{\"kind\": \"fixed\", \"text\": \"...\"}`")
         .into_iter()
         .filter_map(change)
         .collect()

@@ -25,6 +25,7 @@ mod values;
 use crate::descriptor::AddonDescriptor;
 use crate::violation::{Malformed, Violation};
 use report::Report;
+pub use slips::explain_syntax;
 
 /// What came of reading a document.
 #[derive(Debug, Clone, PartialEq)]

@@ -62,7 +62,7 @@ pub(super) fn restart(at: At<'_>) -> Option<RestartPolicy> {
             }
             _ => {
                 let message = format!("`{}` is no number of restarts, 1 or more", shown(count));
-                at.fault_suggesting(rules::UNKNOWN_VALUE, message, "on-failure:5");
+                at.fault(rules::UNKNOWN_VALUE, message);
                 return None;
             }
         }
@@ -208,7 +208,10 @@ fn mode<T>(
         Some(name) => Some(format!("service:{}", shown(name))),
         None => at.nearest(text, words.iter().copied()),
     };
-    let message = format!("`{}` is none of {known}, `service:<name>`", shown(text));
+    let mut message = format!("`{}` is none of {known}, `service:<name>`", shown(text));
+    if suggestion.is_none() && words.contains(&"bridge") {
+        message.push_str("; a network is named in `networks`");
+    }
     at.record(rules::UNKNOWN_VALUE, Invalid { message, suggestion });
     None
 }
@@ -356,7 +359,7 @@ pub(super) fn devices<'t>(at: At<'t>) -> Vec<(Device, At<'t>)> {
 }
 
 fn device(at: At<'_>) -> Option<Device> {
-    let text = at.text()?;
+    let text = at.text_or("a string such as `/dev/ttyUSB0:/dev/ttyUSB0:rw`")?;
     let parts: Vec<&str> = text.split(':').collect();
     let (host, container, permissions) = match parts.as_slice() {
         [host] => (*host, *host, "rwm"),
@@ -371,7 +374,10 @@ fn device(at: At<'_>) -> Option<Device> {
     let path = |index: usize, path: &str| match normal_path(path) {
         Ok(path) => Some(path),
         Err(fault) => {
-            let suggestion = fault.suggestion.as_deref().map(|path| with_part(text, index, path));
+            let below_dev = format!("/dev/{path}");
+            let is_bare = !path.is_empty() && !path.contains(['.', '~']) && normal_path(&below_dev).is_ok();
+            let meant = if is_bare { Some(below_dev.as_str()) } else { fault.suggestion.as_deref() };
+            let suggestion = meant.map(|path| with_part(text, index, path));
             at.record(rules::INVALID_PATH, Invalid { suggestion, ..about(path, fault) });
             None
         }

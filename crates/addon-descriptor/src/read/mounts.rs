@@ -126,7 +126,11 @@ fn volume(at: At<'_>, scope: &Scope) -> Option<Mount> {
         }
     };
     if source.is_some() && !target.starts_with('/') {
-        let message = format!("`{}` is no absolute path in the container", shown(target));
+        let message = if target.is_empty() {
+            "the path in the container is missing behind the colon".to_owned()
+        } else {
+            format!("`{}` is no absolute path in the container", shown(target))
+        };
         // `/data:ro` is a target with options that lacks what is mounted there.
         let suggestion = source.filter(|source| source.starts_with('/') && !target.is_empty());
         let suggestion = suggestion.map(|source| format!("name:{}:{}", shown(source), shown(target)));
@@ -259,6 +263,13 @@ fn mount_source(at: At<'_>, text: &str, entry: &str, scope: &Scope) -> Option<Mo
         at.fault(rules::INVALID_PATH, message);
         return None;
     }
+    if text.is_empty() {
+        let fault =
+            Invalid::new("nothing stands before the colon: the name of a volume, or a path of the host");
+        // A path alone is a volume of its own.
+        at.record(rules::INVALID_MOUNT, Invalid { suggestion: normal_path(&entry[1..]).ok(), ..fault });
+        return None;
+    }
     match text.parse::<VolumeName>() {
         Ok(name) => Some(MountSource::Volume(name)),
         Err(fault) => {
@@ -301,9 +312,14 @@ fn mount_options(at: At<'_>, text: &str, source: &MountSource, entry: &str) -> O
             _ => match Propagation::ALL.into_iter().find(|kind| kind.as_str() == word) {
                 Some(kind) => options.propagation.replace(kind).is_none(),
                 None => {
-                    let message = format!("`{}` is no option of a mount", shown(word));
+                    let message = format!("`{}` is no option of a mount: {}", shown(word), WORDS.join(", "));
                     // Of one or two letters anything is near, and `z` changes the host's files.
-                    let near = if word.len() > 2 { at.nearest(word, WORDS) } else { None };
+                    let near = match word.to_ascii_lowercase().as_str() {
+                        "ro" | "readonly" | "read-only" | "read_only" => Some("ro".to_owned()),
+                        "rw" | "readwrite" | "read-write" => Some("rw".to_owned()),
+                        _ if word.len() > 2 => at.nearest(word, WORDS),
+                        _ => None,
+                    };
                     let words = near.map(|near| with_word(text, word, &near));
                     let suggestion = match words {
                         Some(words) => Some(with_part(entry, 2, &words)),
@@ -492,7 +508,7 @@ pub(super) fn files<'t>(at: At<'t>, scope: &Scope) -> Vec<(FileSpec, At<'t>)> {
         at.wrong_type_suggesting(wanted, list);
         return Vec::new();
     }
-    at.items(MAX_MOUNTS, wanted).into_iter().filter_map(|item| Some((file(item, scope)?, item))).collect()
+    at.objects(MAX_MOUNTS, wanted).into_iter().filter_map(|item| Some((file(item, scope)?, item))).collect()
 }
 
 /// The list that is meant by a map of paths to contents.
@@ -545,10 +561,24 @@ fn file_mode(at: At<'_>) -> Option<u32> {
     let text = at.text()?;
     let mode = octal(text, 0o777);
     if mode.is_none() {
-        let message = format!("`{}` is no permission bits from 0000 to 0777", shown(text));
-        at.fault_suggesting(rules::INVALID_MODE, message, "0444");
+        let message = format!("`{}` is no permission bits from 0000 to 0777, such as `0444`", shown(text));
+        at.record(rules::INVALID_MODE, Invalid { message, suggestion: meant_mode(text) });
     }
     mode
+}
+
+/// The bits of `rw-r--r--`, as `ls` shows them, or of `0o644`.
+fn meant_mode(text: &str) -> Option<String> {
+    if let Some(mode) = text.strip_prefix("0o").and_then(|digits| octal(digits, 0o777)) {
+        return Some(format!("{mode:04o}"));
+    }
+    let text = text.strip_prefix('-').filter(|rest| rest.len() == 9).unwrap_or(text);
+    let mode = text.chars().zip("rwxrwxrwx".chars()).try_fold(0, |mode, (c, letter)| match c {
+        '-' => Some(mode << 1),
+        c if c == letter => Some(mode << 1 | 1),
+        _ => None,
+    });
+    mode.filter(|_| text.len() == 9).map(|mode: u32| format!("{mode:04o}"))
 }
 
 #[cfg(test)]
@@ -575,6 +605,12 @@ mod tests {
         assert_eq!(octal("600", 0o777), Some(0o600));
         for text in ["", "8", "1777", "0o644", "-1", "000444"] {
             assert_eq!(octal(text, 0o777), None, "{text}");
+        }
+        for (text, mode) in [("rw-r--r--", "0644"), ("-rwxr-x---", "0750"), ("0o600", "0600")] {
+            assert_eq!(meant_mode(text).as_deref(), Some(mode), "{text}");
+        }
+        for text in ["rw-", "rw-r--r-x-", "wr-r--r--", "0o999", "all"] {
+            assert_eq!(meant_mode(text), None, "{text}");
         }
     }
 }

@@ -256,7 +256,11 @@ impl Patterns {
             Err(fault) => {
                 let reason = match fault {
                     regex::Error::CompiledTooBig(_) => "it needs too much memory".to_owned(),
-                    fault => fault.to_string().lines().last().unwrap_or_default().trim().to_owned(),
+                    fault => {
+                        let text = fault.to_string();
+                        let last = text.lines().last().unwrap_or_default();
+                        last.trim().trim_start_matches("error: ").to_owned()
+                    }
                 };
                 let message = format!("`{}` is no regular expression: {reason}", shown(text));
                 at.fault(rules::INVALID_PATTERN, message);
@@ -303,7 +307,7 @@ fn secret(fields: &Fields<'_>, patterns: &mut Patterns) -> SecretRules {
         && !may_match(pattern, generate)
     {
         let message = format!(
-            "no secret that is made so matches `{}`: `length` and `alphabet` say how it is made",
+            "secrets that are made so do not match `{}`: `length` and `alphabet` say how they are made",
             shown(source)
         );
         at.fault(rules::DEFAULT_OUT_OF_BOUNDS, message);

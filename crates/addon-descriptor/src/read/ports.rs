@@ -63,7 +63,13 @@ pub(super) fn read<'t>(at: At<'t>, scope: &Scope) -> Vec<(PortMapping, At<'t>)> 
             continue;
         }
         let hosts = match value.node.kind {
-            Kind::List(_) => value.items(MAX_PORTS, HOST_SIDE),
+            Kind::List(_) => {
+                let hosts = value.items(MAX_PORTS, HOST_SIDE);
+                if hosts.is_empty() {
+                    value.warn(rules::NO_EFFECT, "an empty list publishes nothing", Some("\"\"".to_owned()));
+                }
+                hosts
+            }
             _ => vec![value],
         };
         let mut seen = Vec::new();
@@ -103,6 +109,10 @@ fn container_port(key: &str) -> Result<(PortRange, Protocol), Invalid> {
     };
     match port_range(ports) {
         Some(range) => Ok((range, protocol)),
+        None if port_range(key.trim_matches(' ')).is_some() => {
+            let fault = format!("`{}` has blanks around the port", shown(key));
+            Err(Invalid::new(fault).suggest(key.trim_matches(' ')))
+        }
         None if key.contains(':') => Err(Invalid::new(format!(
             "`{}` is no port of the container: the key is the container's port alone, the host's is the value",
             shown(key)
@@ -164,7 +174,15 @@ fn host_side(
             // `8080:80` says again what the key says.
             let key = container.to_string();
             let host = text.strip_suffix(key.as_str()).and_then(|rest| rest.strip_suffix(':'));
-            let suggestion = host.filter(|host| port_range(host).is_some()).map(str::to_owned);
+            let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+            let suggestion = match host.filter(|host| port_range(host).is_some()) {
+                Some(host) => Some(host.to_owned()),
+                None if text == format!("localhost:{port}") => Some(format!("127.0.0.1:{port}")),
+                None => text
+                    .strip_suffix(&format!(":{port}"))
+                    .filter(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+                    .map(|address| format!("[{address}]:{port}")),
+            };
             at.record(rules::INVALID_PORT, Invalid { suggestion, ..fault(message.to_owned()) });
             return None;
         }
@@ -192,7 +210,10 @@ fn host_side(
                     .suggest(ports)
             }
             None => {
-                fault("a port from 1 to 65535, a range, `ip:port`, or `\"\"` for any free one".to_owned())
+                let bare = text.trim_matches(' ').trim_start_matches('0');
+                let suggestion = port_range(bare).map(|_| bare.to_owned());
+                let form = "a port from 1 to 65535, a range, `ip:port`, or `\"\"` for any free one";
+                Invalid { suggestion, ..fault(form.to_owned()) }
             }
         };
         at.record(rules::INVALID_PORT, fault);
@@ -200,7 +221,7 @@ fn host_side(
     };
     if range.count() != container.count() {
         let message = format!(
-            "the container has {} ports ({container}) and the host {} ({range})",
+            "as many ports of the host are needed as of the container: {} ({container}), not {} ({range})",
             container.count(),
             range.count()
         );

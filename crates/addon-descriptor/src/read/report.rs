@@ -310,6 +310,7 @@ impl<'t> At<'t> {
         let folded = text.to_ascii_lowercase();
         known
             .into_iter()
+            .filter(|name| !are_opposite(text, name))
             .filter_map(|name| Some((distance(&folded, &name.to_ascii_lowercase())?, name)))
             .min_by_key(|(distance, _)| *distance)
             .map(|(_, name)| name.to_owned())
@@ -328,7 +329,7 @@ impl<'t> At<'t> {
                 self.all_items().take(limit).collect()
             }
             // With a comma in it, it may have been meant as several.
-            Kind::Text(text) if text.len() <= MAX_SHOWN && !text.contains(',') => {
+            Kind::Text(text) if !text.is_empty() && text.len() <= MAX_SHOWN && !text.contains(',') => {
                 self.wrong_type_suggesting(wanted, format!("[{}]", serde_json::json!(text)));
                 Vec::new()
             }
@@ -337,6 +338,15 @@ impl<'t> At<'t> {
                 Vec::new()
             }
         }
+    }
+
+    /// The same of a list of objects, which a text alone is none of.
+    pub(crate) fn objects(self, limit: usize, wanted: &str) -> Vec<At<'t>> {
+        if let Kind::Text(_) = &self.node.kind {
+            self.wrong_type(wanted);
+            return Vec::new();
+        }
+        self.items(limit, wanted)
     }
 
     /// The members of a map of at most `limit`; repeated keys are reported and left out. `wanted` names what the field
@@ -436,7 +446,9 @@ fn distance(text: &str, name: &str) -> Option<usize> {
     let slips = strsim::osa_distance(text, name);
     let shorter = name.chars().count().min(text.chars().count());
     let is_part = shorter >= 4 && (name.contains(text) || text.contains(name));
-    (is_part || slips <= 1 + shorter / 3).then_some(slips)
+    // Of `a` and `b` one is no slip of the other.
+    let longer = name.chars().count().max(text.chars().count());
+    (is_part || (slips <= 1 + shorter / 3 && 2 * slips <= longer)).then_some(slips)
 }
 
 fn repeated(key: &str) -> Invalid {

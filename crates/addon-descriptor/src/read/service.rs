@@ -199,11 +199,13 @@ fn words(at: At<'_>, scope: &Scope) -> Vec<String> {
 
 /// The first comment in a line that a shell would split. Where a `#` begins one, nothing behind it is a word.
 fn comment(text: &str) -> Option<&str> {
-    /// So many are looked at: each costs a look at the text before it, and a command has few.
-    const MOST: usize = 64;
-    text.match_indices('#').take(MOST).map(|(at, _)| at).find_map(|at| {
-        let begins = |end: &str| Some(shell_words::split(&format!("{}{end}", &text[..at])).ok()?.len());
-        let is_comment = begins("#")? == begins("")? && begins("x")? > begins("")?;
+    /// So many are looked at: each costs a look at all the text before it.
+    const MOST: usize = 16;
+    let may_begin = |at: usize| text[..at].chars().next_back().is_none_or(|c| matches!(c, ' ' | '\t' | '\n'));
+    text.match_indices('#').map(|(at, _)| at).filter(|at| may_begin(*at)).take(MOST).find_map(|at| {
+        let count = |end: &str| Some(shell_words::split(&format!("{}{end}", &text[..at])).ok()?.len());
+        // In a quote that is open the line cannot be split here.
+        let is_comment = count("#")? == count("")? && count("x")? > count("")?;
         is_comment.then(|| text[at..].lines().next().unwrap_or_default())
     })
 }

@@ -101,7 +101,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(&str, Node<'_>), Malformed> {
         .err()
         // Of a control character in a string the place is known better here.
         .filter(|fault| unreadable.is_none() || !fault.to_string().starts_with("control character"))
-        .map(|fault| slips::explain(text, offset_of(text, &fault), &fault));
+        .map(|fault| slips::explain_syntax(text, &fault));
     // Up to the first of both the text is JSON, and what is said there is true.
     if let Some((offset, message)) = unreadable.into_iter().chain(fault).min_by_key(|(offset, _)| *offset) {
         return Err(malformed(text, offset, &message));

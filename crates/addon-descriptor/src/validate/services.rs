@@ -28,7 +28,8 @@ pub(super) fn check(document: &DocumentRead<'_>) {
             let target = by_name.get(name).copied();
             if target.is_none() && document.all_named {
                 let message = format!("no service `{}` is in the document", shown(name));
-                let suggestion = at.nearest(name, by_name.keys().copied());
+                let suggestion =
+                    at.nearest(name, by_name.keys().copied().filter(|other| *other != service.name));
                 at.record(rules::UNKNOWN_SERVICE, Invalid { message, suggestion });
             }
             target
