@@ -328,7 +328,8 @@ pub struct InstallRequest {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum VolumesChoice {
-    /// They are used again; this is what happens unless something else is said.
+    /// They are used again; this is what happens unless something else is said. Said in so many words, it also takes back volumes that carry the
+    /// labels of this addon and that the manager's database does not know, as after it was lost.
     Kept,
     /// New ones are made.
     New,

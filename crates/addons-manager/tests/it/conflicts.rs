@@ -104,6 +104,24 @@ async fn names_on_shared_networks_that_a_descriptor_asks_for() {
     let plain = manager.installed(addon("plain", json!({}))).await;
     manager.until(&plain, "active").await;
 
+    // And who asks for it gets it: the other one gives it back.
+    let answers = |name: &str, alias: &str| {
+        let container = manager.engine.by_name(name).unwrap();
+        container.aliases["oakestra"].contains(alias)
+    };
+    assert!(answers("root_first-web", "root_web"));
+    let asking = manager.installed(asks("asking", "root_web")).await;
+    manager.until(&asking, "active").await;
+    manager.app.reconciler().wake_all();
+    manager
+        .eventually("the alias is given back", async || {
+            match (answers("root_first-web", "root_web"), answers("root_asking-web", "root_web")) {
+                (false, true) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+
     let foreign = manager.engine.foreign_container("redis", &[], &[]);
     let network = manager
         .engine
@@ -137,11 +155,73 @@ async fn a_host_name_is_a_name_on_shared_networks() {
     refused(&manager, addon("third", json!({"hostname": "cache"})), &["container `redis`"]).await;
     let named = addon("fourth", json!({"hostname": "cache", "networks": ["oakestra"]}));
     refused(&manager, named, &["container `redis`"]).await;
+    // The host name of somebody else's container is a name as well.
+    manager.engine.set_host_name(&foreign, "store");
+    refused(&manager, addon("sixth", json!({"hostname": "store"})), &["container `redis`"]).await;
+    let asks = addon("seventh", json!({"networks": {"oakestra": {"aliases": ["store"]}}}));
+    refused(&manager, asks, &["the name `store`", "container `redis`"]).await;
     // On networks of an addon's own it disturbs nobody.
     let mut own = addon("fifth", json!({"hostname": "db", "networks": ["lan"]}));
     own["networks"] = json!([{"name": "lan"}]);
     let own = manager.installed(own).await;
     manager.until(&own, "active").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_addon_only_uses_has_to_be_there() {
+    let manager = Manager::start().await;
+    let mut document = addon("first", json!({"networks": ["lan"], "volumes": ["films:/films"]}));
+    document["volumes"] = json!([{"name": "films", "external": true}]);
+    let release = manager.publish(document.clone()).await;
+    let body =
+        json!({"marketplace_id": release, "rights": ["external-network:lan", "external-volume:films"]});
+    let before = manager.engine.snapshot();
+    manager.install(body.clone()).await.refused(
+        409,
+        "conflict",
+        &[
+            "the network `lan`",
+            "docker network create lan",
+            "the volume `films`",
+            "docker volume create films",
+        ],
+    );
+    assert_eq!(manager.engine.snapshot(), before, "nothing was made");
+    manager.engine.foreign_network("lan", &[]);
+    manager.engine.foreign_volume("films", &[]);
+    let installed = manager.install(body).await;
+    assert_eq!(installed.status, 201, "{}", installed.text);
+    manager.until(&installed.id(), "active").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_database_has_left_has_a_way_on() {
+    let manager = Manager::start().await;
+    let release = manager.publish(addon("shop", json!({"volumes": ["data:/d"]}))).await;
+    let lost = [
+        ("oak.create", "n1"),
+        ("oak.installation.id", "6b00fc9223516c5e37bee27c"),
+        ("oak.addon", "shop"),
+        ("oak.manager.id", "another"),
+    ];
+    let container = manager.engine.foreign_container("shop-web", &lost, &[]);
+    let network = manager.engine.foreign_network("shop_default", &lost);
+    manager.engine.foreign_volume("shop_data", &lost);
+    let volume = manager.engine.snapshot().volumes[0].clone();
+    manager.install(json!({"marketplace_id": release})).await.refused(
+        409,
+        "conflict",
+        &["docker rm -f shop-web", "backup", "volumes", "kept", "6b00fc9223516c5e37bee27c"],
+    );
+    manager.engine.remove_by_hand(&container);
+    manager.engine.remove_network_by_hand(&network);
+    manager.install(json!({"marketplace_id": release})).await.refused(409, "conflict", &["shop_data"]);
+    let installed = manager.install(json!({"marketplace_id": release, "volumes": "kept"})).await;
+    assert_eq!(installed.status, 201, "{}", installed.text);
+    manager.until(&installed.id(), "active").await;
+    assert_eq!(manager.engine.snapshot().volumes, [volume], "the very same one");
+    let web = manager.engine.by_name("shop-web").unwrap();
+    assert_eq!(web.listed.mounts[0].volume.as_deref(), Some("shop_data"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
