@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::tree::{Kind, Member, Node, Positions};
 use crate::fields::{Presence, Table};
+use crate::opposites::are_opposite;
 use crate::rules;
 use crate::violation::{Invalid, Violation};
 

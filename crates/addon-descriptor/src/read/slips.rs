@@ -4,30 +4,76 @@
 //! Knows JSON, and nothing of what a descriptor is.
 
 use super::report::shown;
+use super::tree::Positions;
 
-/// Where the fault begins and what it is, for people, with what to write instead where that is plain. `offset` is where
-/// the parser stopped, in bytes.
-pub(super) fn explain(text: &str, offset: usize, fault: &serde_json::Error) -> (usize, String) {
+/// Where the fault of a text that is no JSON begins, in bytes, and what it is, for people, with what to write instead
+/// where that is plain.
+pub fn explain_syntax(text: &str, fault: &serde_json::Error) -> (usize, String) {
+    let offset = offset_of(text, fault);
     let message = fault.to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
     if text.trim().is_empty() {
-        return (offset, "the text is empty: a descriptor is a JSON object, `{...}`".to_owned());
+        return (offset, "the text is empty: JSON is needed, such as `{...}`".to_owned());
     }
     if fault.is_eof() {
-        return (offset, format!("{message}: the text ends too early, a `}}`, `]` or `\"` is missing"));
+        return (offset, format!("{message}: {}", unclosed(text)));
     }
     if message == "invalid escape" || message.contains("hex escape") {
         let slip = "behind a backslash stands one of `\"\\/bfnrt` or `uXXXX`; a backslash itself is `\\\\`";
         return (offset, format!("{message}: {slip}"));
     }
+    if message.starts_with("control character") {
+        let slip = "in a string a line break is written `\\n`, a tab `\\t`, any other one such as `\\u0007`";
+        return (offset, format!("a control character stands in a string: {slip}"));
+    }
     // The parser may have stopped in a word, or behind one that it knows only the beginning of.
     let is_in_word = text[offset..].starts_with(is_word) || message == "expected ident";
     let start = if is_in_word { text[..offset].trim_end_matches(is_word).len() } else { offset };
     let (before, rest) = (text[..start].trim_end(), &text[start..]);
+    // A bracket or a comment there is told as such.
+    if message == "trailing characters" && !rest.starts_with(['/', '#', '}', ']']) {
+        return (start, format!("{message}: the value before it is complete, and one text holds one value"));
+    }
     match slip(before, rest) {
         Some(slip) => (start, format!("{message}: {slip}")),
         None => (offset, message.to_owned()),
     }
+}
+
+/// Where the parser stopped, in bytes.
+fn offset_of(text: &str, fault: &serde_json::Error) -> usize {
+    // serde_json counts columns in bytes, from 1, and 0 stands for the end of the line before.
+    let start: usize = text.split_inclusive('\n').take(fault.line().saturating_sub(1)).map(str::len).sum();
+    let mut offset = (start + fault.column().saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+/// What is missing at the end of a text that ends too early.
+fn unclosed(text: &str) -> String {
+    let (mut open, mut string, mut escaped) = (Vec::new(), None, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match (byte, string) {
+            _ if escaped => escaped = false,
+            (b'\\', Some(_)) => escaped = true,
+            (b'"', Some(_)) => string = None,
+            (_, Some(_)) => (),
+            (b'"', None) => string = Some(at),
+            (b'{' | b'[', None) => open.push(at),
+            (b'}' | b']', None) => _ = open.pop(),
+            _ => (),
+        }
+    }
+    let Some(at) = string.or(open.pop()) else { return "the text ends too early".to_owned() };
+    let (line, column) = Positions::new(text).resolve(at);
+    let (opened, missing) = match text.as_bytes()[at] {
+        b'{' => ("{", "}"),
+        b'[' => ("[", "]"),
+        _ => ("\"", "\""),
+    };
+    format!("the text ends too early, a `{missing}` is missing: the `{opened}` of line {line}, column {column} is not closed")
 }
 
 /// The slip that begins with `rest`, behind what stands `before` it.
@@ -49,7 +95,7 @@ fn slip(before: &str, rest: &str) -> Option<String> {
         '"' | '{' | '[' if before.ends_with(['"', '}', ']']) => "a comma is missing before it",
         '+' => "a number has no `+` before it",
         '.' => "a number starts with a digit, such as `0.5`",
-        '-' if before.is_empty() => "a descriptor is JSON and starts with `{`; YAML is not read",
+        '-' if before.is_empty() => "JSON starts with `{`; YAML is not read",
         '-' => "a list stands in brackets, `[...]`, with commas between its entries",
         '=' => "a colon stands between a key and its value",
         '0'..='9' if word.bytes().all(|b| b.is_ascii_digit()) && word.starts_with('0') => {
@@ -62,7 +108,7 @@ fn slip(before: &str, rest: &str) -> Option<String> {
             ));
         }
         _ if word.is_empty() => return None,
-        _ if before.is_empty() => "a descriptor is JSON and starts with `{`; YAML is not read",
+        _ if before.is_empty() => "JSON starts with `{`; YAML is not read",
         _ if is_key => return Some(format!("keys stand in double quotes: `\"{}\"`", shown(word))),
         _ => {
             let meant = match word.to_lowercase().as_str() {
@@ -128,7 +174,14 @@ mod tests {
         check(r#"{"a": 1]"#, 8, "a `}` is missing");
         check(r#"{"a": 1;}"#, 8, "a comma");
         check(r#"{"a": }"#, 7, "a value is missing");
-        check(r#"{"a": [1"#, 8, "ends too early");
+        check(r#"{"a": [1"#, 8, "a `]` is missing: the `[` of line 1, column 7 is not closed");
+        check(r#"{"a": {"b": "}\"]"}"#, 19, "a `}` is missing: the `{` of line 1, column 1 is not closed");
+        check(r#"{"a": "b"#, 8, "a `\"` is missing: the `\"` of line 1, column 7 is not closed");
+        check(r#"{"a":"#, 5, "a `}` is missing");
+        check("nul", 3, "ends too early");
+        check("{} x", 4, "one text holds one value");
+        check(r#""a": 1"#, 4, "one text holds one value");
+        check("{}}", 3, "one too many");
         check("  ", 2, "empty");
     }
 }

@@ -204,17 +204,6 @@ fn unicode_escape(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// Where the parser stood.
-fn offset_of(text: &str, fault: &serde_json::Error) -> usize {
-    // serde_json counts columns in bytes, from 1, and 0 stands for the end of the line before.
-    let start: usize = text.split_inclusive('\n').take(fault.line().saturating_sub(1)).map(str::len).sum();
-    let mut offset = (start + fault.column().saturating_sub(1)).min(text.len());
-    while !text.is_char_boundary(offset) {
-        offset -= 1;
-    }
-    offset
-}
-
 fn malformed(text: &str, offset: usize, message: &str) -> Malformed {
     let (line, column) = Positions::new(text).resolve(offset);
     Malformed { line, column, message: message.to_owned() }
