@@ -73,7 +73,9 @@ fn unclosed(text: &str) -> String {
         b'[' => ("[", "]"),
         _ => ("\"", "\""),
     };
-    format!("the text ends too early, a `{missing}` is missing: the `{opened}` of line {line}, column {column} is not closed")
+    format!(
+        "the text ends too early, a `{missing}` is missing: the `{opened}` of line {line}, column {column} is not closed"
+    )
 }
 
 /// The slip that begins with `rest`, behind what stands `before` it.
