@@ -31,6 +31,14 @@ certificates=/etc/ssl/certs/ca-certificates.crt
     exit 1
 }
 
+# Before minutes of building: what takes the images at the end.
+if [ "$build" = yes ]; then
+    "$here/scripts/setup.sh" cli
+    found=$("$here/scripts/setup.sh" docker)
+    DOCKER_HOST=$(sed -n 1p <<<"$found")
+    export DOCKER_HOST
+fi
+
 if [ -z "$from" ]; then
     # With --target the flags reach these binaries only, not build scripts.
     host=$(rustc -vV | sed -n 's/^host: //p')
@@ -54,7 +62,15 @@ for service in marketplace addons-manager; do
 done
 
 [ "$build" = yes ] || exit 0
+# BuildKit where the command has it; else the classic builder, which every engine has, and which says each time that it
+# is the classic one.
+export DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-$(docker buildx version >/dev/null 2>&1 && echo 1 || echo 0)}
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
 for service in marketplace addons-manager; do
-    # The classic builder, which every engine has.
-    DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0} docker build --quiet -f "$here/deploy/$service.Dockerfile" -t "oak-$service" "$contexts/$service"
+    docker build --quiet -f "$here/deploy/$service.Dockerfile" -t "oak-$service" "$contexts/$service" >/dev/null 2>"$said" || {
+        cat "$said" >&2
+        exit 1
+    }
+    echo "images: oak-$service ($(docker image inspect --format '{{.Size}}' "oak-$service" | awk '{ printf "%.0f MB", $1 / 1000000 }')) on $DOCKER_HOST"
 done
