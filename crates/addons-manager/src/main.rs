@@ -9,7 +9,7 @@ use addons_manager::storage::Storage;
 use anyhow::Context as _;
 use clap::Parser;
 use service_kit::auth::TokenStore;
-use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, print};
+use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, parse, print};
 use service_kit::clock::SystemClock;
 use service_kit::config::{Environment, load, prepare_state_dir, show};
 use service_kit::telemetry;
@@ -26,7 +26,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    match run(parse(&AUTH)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Logging may not be set up yet, and whoever started this reads standard error.

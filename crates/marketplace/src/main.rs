@@ -7,7 +7,7 @@ use clap::Parser;
 use marketplace::app::{self, App};
 use marketplace::config::Config;
 use service_kit::auth::TokenStore;
-use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, print};
+use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, parse, print};
 use service_kit::clock::SystemClock;
 use service_kit::config::{Environment, show};
 use service_kit::telemetry;
@@ -24,7 +24,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    match run(parse(&app::AUTH)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Logging may not be set up yet, and whoever started this reads standard error.

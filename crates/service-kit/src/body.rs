@@ -16,6 +16,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
+use addon_descriptor::explain_syntax;
 use futures_util::StreamExt;
 use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::common::{Range, Ranged};
@@ -27,6 +28,8 @@ use crate::problem::{Finding, Problem};
 
 /// Most faults that are looked for.
 const MOST_FAULTS: usize = 50;
+/// Most characters of an unknown name that are shown.
+const MOST_SHOWN: usize = 100;
 
 /// How much of a body is read, and how long it may take to arrive.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +80,7 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for JsonOrDefault<T> {
         let bytes = collect(request, payload.take());
         Box::pin(async move {
             let bytes = bytes.await?;
-            if bytes.is_empty() {
+            if bytes.trim_ascii().is_empty() {
                 return Ok(Self(T::default()));
             }
             media_type?;
@@ -103,7 +106,8 @@ impl FromRequest for JsonBytes {
     }
 }
 
-/// The query, read. Of a name that is given twice the first counts; unknown names are ignored.
+/// The query, read. Of a name that is given twice the first counts. One that is not known is refused: ignored, it would
+/// be answered as something else than was asked.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -116,7 +120,92 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
+/// No query: a call that takes none refuses any, since what was meant by it would not happen.
+#[derive(Debug)]
+pub struct NoQuery;
+
+impl FromRequest for NoQuery {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(only_parameters(request.query_string(), &[]).map(|()| Self))
+    }
+}
+
+/// Refuses a query that has a parameter beside these.
+///
+/// # Errors
+/// 400 that names it, the nearest that there is, and all that there are.
+pub fn only_parameters(query: &str, known: &[&str]) -> Result<(), Problem> {
+    let mut findings = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (name, _) in url::form_urlencoded::parse(query.as_bytes()) {
+        // `?a&&b` and `?` have parameters without a name, which say nothing.
+        if name.is_empty() || known.contains(&name.as_ref()) || !seen.insert(name.clone()) {
+            continue;
+        }
+        let shown: String = name.chars().take(MOST_SHOWN).filter(|c| !c.is_control()).collect();
+        let suggestion = crate::nearest::nearest(&shown, known.iter().copied()).map(str::to_owned);
+        let meant = suggestion.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+        let all = if known.is_empty() {
+            "this call takes none".to_owned()
+        } else {
+            format!("there are {}", known.join(", "))
+        };
+        findings.push(Finding {
+            path: String::new(),
+            rule: "unknown-parameter".to_owned(),
+            message: format!("the query has no parameter {shown:?} here{meant} ({all})"),
+            suggestion,
+            line: None,
+            column: None,
+        });
+        if findings.len() == MOST_FAULTS {
+            break;
+        }
+    }
+    match findings.first() {
+        None => Ok(()),
+        Some(first) => Err(Problem::bad_request("bad-query", first.message.clone()).with_errors(findings)),
+    }
+}
+
+/// The names of the fields of a struct, as serde is asked for them.
+struct FieldsOf<'c>(&'c Cell<Option<&'static [&'static str]>>);
+
+impl<'de> Deserializer<'de> for FieldsOf<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("only names are asked for"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.set(Some(fields));
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    if !query.is_empty() {
+        let fields = Cell::new(None);
+        _ = T::deserialize(FieldsOf(&fields));
+        // Of a map every name is known.
+        if let Some(fields) = fields.get() {
+            only_parameters(query, fields)?;
+        }
+    }
     let mut seen = BTreeSet::new();
     let mut repeated = false;
     for (name, _) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -210,15 +299,17 @@ pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             return Err(malformed("the body is not UTF-8", line, column));
         }
     };
+    if text.trim().is_empty() {
+        return Err(empty());
+    }
+    if text.starts_with('\u{feff}') {
+        return Err(malformed("the text starts with a byte order mark", 1, 1));
+    }
     // The parser below takes a few things that are no JSON, as raw line breaks in strings.
     if let Err(fault) = serde_json::from_str::<IgnoredAny>(text) {
-        let what = fault.to_string();
-        let what = what.split(" at line ").next().unwrap_or_default();
-        // Serde counts columns in bytes.
-        let start: usize = text.split_inclusive('\n').take(fault.line() - 1).map(str::len).sum();
-        let (line, column) =
-            position(text, text.floor_char_boundary(start + fault.column().saturating_sub(1)));
-        return Err(malformed(what, line, column));
+        let (at, what) = explain_syntax(text, &fault);
+        let (line, column) = position(text, at);
+        return Err(malformed(&what, line, column));
     }
     let options = ParseOptions {
         allow_comments: false,
@@ -237,7 +328,7 @@ pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             return Err(malformed(&fault.kind().to_string(), line, column));
         }
     };
-    let tree = tree.ok_or_else(|| malformed("the body is empty", 1, 1))?;
+    let tree = tree.expect("a text that is JSON has a value");
     let reading =
         Reading { text, faults: RefCell::default(), known: RefCell::default(), has_more: Cell::new(false) };
     reading.repeated_keys(&tree, &mut String::new());
@@ -262,6 +353,20 @@ pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         faults => format!("the body has {more}{} faults: see errors", faults.len()),
     };
     Err(Problem::unprocessable("invalid-body", detail).with_errors(faults))
+}
+
+/// 400 for a body without anything in it.
+fn empty() -> Problem {
+    let message = "the body is empty: send JSON, such as {}".to_owned();
+    let finding = Finding {
+        path: String::new(),
+        rule: "malformed".to_owned(),
+        message: message.clone(),
+        suggestion: None,
+        line: Some(1),
+        column: Some(1),
+    };
+    Problem::bad_request("malformed-json", message).with_errors([finding])
 }
 
 fn malformed(what: &str, line: u32, column: u32) -> Problem {
@@ -431,7 +536,7 @@ impl de::Error for Fault {
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let mut fault =
             Self::new("unknown-value", format!("must be one of {}, not {variant:?}", expected.join(", ")));
-        fault.suggestion = crate::config::nearest(variant, expected.iter().copied()).map(str::to_owned);
+        fault.suggestion = crate::nearest::nearest(variant, expected.iter().copied()).map(str::to_owned);
         fault
     }
 
@@ -503,7 +608,7 @@ impl<'r, 't> Node<'r, 't> {
                 && !fields.contains(&name)
             {
                 let mut fault = Fault::new("unknown-field", format!("there is no field {name:?} here"));
-                fault.suggestion = crate::config::nearest(name, fields.iter().copied()).map(str::to_owned);
+                fault.suggestion = crate::nearest::nearest(name, fields.iter().copied()).map(str::to_owned);
                 self.reading.note(fault.at(&child.path, member.start()));
                 continue;
             }
@@ -814,9 +919,51 @@ mod tests {
         struct List {
             limit: Option<u32>,
         }
-        assert_eq!(read_query::<List>("limit=5&limit=x&unknown=1").unwrap().limit, Some(5));
+        assert_eq!(read_query::<List>("limit=5&limit=x").unwrap().limit, Some(5));
         assert_eq!(read_query::<List>("").unwrap().limit, None);
         let problem = read_query::<List>("limit=many").unwrap_err();
         assert_eq!((problem.status(), problem.code()), (StatusCode::BAD_REQUEST, "bad-query"));
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_with_the_nearest_that_there_is() {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct List {
+            #[serde(rename = "status")]
+            _status: Option<String>,
+            #[serde(rename = "limit")]
+            _limit: Option<u32>,
+        }
+        let problem = read_query::<List>("stat=rejected&limit=5&foo=1&foo=2").unwrap_err();
+        assert_eq!((problem.status(), problem.code()), (StatusCode::BAD_REQUEST, "bad-query"));
+        let suggested: Vec<_> = problem.errors().iter().map(|fault| fault.suggestion.as_deref()).collect();
+        assert_eq!(suggested, [Some("status"), None]);
+        let expected =
+            "the query has no parameter \"stat\" here; did you mean \"status\"? (there are status, limit)";
+        assert_eq!(problem.detail(), expected);
+        assert!(read_query::<List>("&status=&&=").is_ok());
+        let problem = only_parameters("force=true", &[]).unwrap_err();
+        assert_eq!(problem.detail(), "the query has no parameter \"force\" here (this call takes none)");
+        let many: String = (0..500).map(|n| format!("&p{n}\n=1")).collect();
+        assert_eq!(only_parameters(&many, &[]).unwrap_err().errors().len(), MOST_FAULTS);
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_in_words() {
+        for (text, part) in [
+            ("", "the body is empty"),
+            (" \n", "the body is empty"),
+            (r#"{"name":"x",}"#, "the comma before it is one too many at line 1, column 13"),
+            ("{'name': 1}", "double quotes, `\"` at line 1, column 2"),
+            ("{name: 1}", "keys stand in double quotes: `\"name\"` at line 1, column 2"),
+            ("{\n  // why\n}", "JSON has no comments at line 2, column 3"),
+            (r#"{"name": {"a": 1}"#, "a `}` is missing: the `{` of line 1, column 1 is not closed"),
+            ("\u{feff}{}", "byte order mark"),
+        ] {
+            let problem = read_json::<Order>(text.as_bytes()).unwrap_err();
+            assert_eq!((problem.status(), problem.code()), (StatusCode::BAD_REQUEST, "malformed-json"));
+            assert!(problem.detail().contains(part), "{text}: {problem}");
+        }
     }
 }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::auth::TokenCommand;
+use crate::auth::{AuthProfile, TokenCommand, with_scopes};
 use crate::config::ServerSettings;
 
 /// Longest time that a service may take to say whether it is ready.
@@ -35,6 +35,13 @@ pub enum CommonCommand {
     Token(TokenCommand),
     /// Ask the service that runs here whether it is ready, and end with 0 when it is: for an image's HEALTHCHECK.
     Healthcheck,
+}
+
+/// The command line of a service, whose help names the scopes of its tokens. What cannot be read, `--help` and
+/// `--version` end the process here, as clap's own `parse` does.
+pub fn parse<A: Parser>(profile: &AuthProfile) -> A {
+    let matches = with_scopes(A::command(), profile).get_matches();
+    A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Asks the service that runs with these settings on this host whether it is ready.

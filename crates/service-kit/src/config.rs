@@ -309,16 +309,10 @@ fn boolean(text: &str) -> Option<bool> {
 
 fn unknown(known: &Map<String, Value>, path: &[String], place: &str) -> ConfigError {
     let (key, section) = path.split_last().expect("a key has a name");
-    let nearest = nearest(key, known.keys().map(String::as_str));
+    let nearest = crate::nearest::nearest(key, known.keys().map(String::as_str));
     let nearest =
         nearest.map(|name| section.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join("."));
     ConfigError::Unknown { place: place.to_owned(), key: path.join("."), nearest }
-}
-
-/// The name that is nearest to `name`, where one is near enough to be meant.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let rated = known.map(|known| (strsim::jaro_winkler(&name.to_lowercase(), known), known));
-    rated.filter(|(likeness, _)| *likeness > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
 /// Which of the values it is that makes the settings unreadable.

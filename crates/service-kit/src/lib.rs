@@ -27,6 +27,7 @@ mod gate;
 mod guard;
 pub mod health;
 pub mod metrics;
+mod nearest;
 mod openapi;
 mod page;
 mod path;

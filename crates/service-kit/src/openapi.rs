@@ -91,7 +91,7 @@ pub(crate) fn document(
     });
     document["components"]["securitySchemes"] = json!({
         "token": {"type": "http", "scheme": "bearer",
-            "description": "The administrator's token is in a file of the state folder on the service's host; a 401 says in which."},
+            "description": "The administrator's token is in a file where the service runs; a 401 says in which."},
     });
     document["components"]["responses"]["Problem"] = json!({
         "description": "A problem",

@@ -8,7 +8,7 @@ use addon_client::{
 };
 use serde::Deserialize;
 use service_kit::auth::Principal;
-use service_kit::body::{Json, Query};
+use service_kit::body::{Json, NoQuery, Query};
 use service_kit::clock::Timestamp;
 use service_kit::problem::Problem;
 
@@ -77,6 +77,7 @@ pub(crate) async fn list(
 pub(crate) async fn install(
     api: web::Data<Api>,
     who: Principal,
+    _: NoQuery,
     body: Json<InstallRequest>,
 ) -> Result<HttpResponse, Problem> {
     let installation = api.installer.install(&body.into_inner(), &who).await.map_err(error::install)?;
@@ -105,6 +106,7 @@ pub(crate) async fn patch(
     api: web::Data<Api>,
     who: Principal,
     id: web::Path<String>,
+    _: NoQuery,
     body: Json<PatchInstallation>,
 ) -> Result<HttpResponse, Problem> {
     let installation = listed(&api, &id).await?;
@@ -171,6 +173,7 @@ pub(crate) async fn restart(
     api: web::Data<Api>,
     who: Principal,
     id: web::Path<String>,
+    _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use addon_client::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
-use service_kit::body::Json;
+use service_kit::body::{Json, NoQuery};
 use service_kit::problem::Problem;
 
 use super::{Api, error};
@@ -76,6 +76,7 @@ fn foreign(object: adopt::ForeignObject) -> ForeignObject {
 pub(crate) async fn adopt(
     api: web::Data<Api>,
     id: web::Path<String>,
+    _: NoQuery,
     body: Json<AdoptRequest>,
 ) -> Result<HttpResponse, Problem> {
     let installation = body.into_inner().installation;
@@ -95,6 +96,7 @@ pub(crate) async fn adopt(
 pub(crate) async fn delete_volume(
     api: web::Data<Api>,
     name: web::Path<String>,
+    _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
     host::delete_kept_volume(&api.storage, api.runtime.as_ref(), &name).await.map_err(error::kept_volume)?;
     Ok(HttpResponse::NoContent().finish())

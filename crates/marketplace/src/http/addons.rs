@@ -8,7 +8,7 @@ use addon_client::{
 };
 use addon_descriptor::{Reading, Right, Version, VersionReq, rights, risk};
 use service_kit::auth::{Principal, Scope};
-use service_kit::body::JsonBytes;
+use service_kit::body::{JsonBytes, NoQuery};
 use service_kit::problem::Problem;
 
 use super::cache::Rendered;
@@ -76,6 +76,7 @@ async fn list_page(
 pub(super) async fn publish(
     services: web::Data<Services>,
     principal: Principal,
+    _: NoQuery,
     JsonBytes(body): JsonBytes,
 ) -> Result<HttpResponse, Problem> {
     let reading = understood(body).await?;
@@ -126,6 +127,7 @@ pub(super) async fn delete(
     services: web::Data<Services>,
     principal: Principal,
     id: web::Path<String>,
+    _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
     let id = parse_id(&id)?;
     let allowed = |release: &Release| principal.require_name(&release.addon).map_err(Refusal::Problem);
@@ -256,7 +258,7 @@ pub(super) async fn by_version(
     (status = 200, description = "What is wrong with it, and what it comes to", body = ValidationAnswer),
     (status = 400, description = "No JSON", body = ProblemBody),
     (status = 413, description = "Longer than 256 KiB", body = ProblemBody)))]
-pub(super) async fn validate(JsonBytes(body): JsonBytes) -> Result<HttpResponse, Problem> {
+pub(super) async fn validate(_: NoQuery, JsonBytes(body): JsonBytes) -> Result<HttpResponse, Problem> {
     let reading = understood(body).await?;
     let mut answer = ValidationAnswer {
         valid: reading.descriptor.is_some(),
@@ -291,6 +293,9 @@ pub(super) async fn schema(request: HttpRequest) -> HttpResponse {
 
 /// Reads a document away from the threads that answer: a hostile one may take some tenths of a second.
 async fn understood(body: Bytes) -> Result<Reading, Problem> {
+    if body.trim_ascii().is_empty() {
+        return Err(error::empty());
+    }
     let reading = web::block(move || addon_descriptor::read(&body)).await.map_err(Problem::internal)?;
     reading.map_err(|fault| error::malformed(&fault))
 }

@@ -36,6 +36,13 @@ pub(super) fn malformed(error: &Malformed) -> Problem {
         .with_errors([finding])
 }
 
+/// There is nothing in the body.
+pub(super) fn empty() -> Problem {
+    let message = "the body is empty: send a descriptor as JSON";
+    let finding = Finding { line: Some(1), column: Some(1), ..finding("", "malformed", message, None) };
+    Problem::bad_request("malformed", message).with_errors([finding])
+}
+
 /// The document breaks rules.
 pub(super) fn violations(violations: &[Violation]) -> Problem {
     let detail = match violations {

@@ -95,8 +95,8 @@ impl Services {
         principal.account().ok_or_else(|| {
             let detail = format!(
                 "releases that are not approved are listed for their publisher and for reviewers: send \
-                 \"Authorization: Bearer <token>\"; the administrator's token is in the file {} on the service's host",
-                self.auth.token_file().display()
+                 \"Authorization: Bearer <token>\"; {}",
+                self.auth.whereabouts()
             );
             let challenge = HeaderValue::from_static("Bearer");
             Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, challenge)

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use addon_client::ReleaseStatus;
 use addon_descriptor::{Version, VersionReq};
+use service_kit::body::only_parameters;
 use service_kit::problem::Problem;
 use url::form_urlencoded;
 
@@ -16,6 +17,11 @@ pub(super) const MAX_LIMIT: u32 = 1000;
 
 /// Parameters of the search, which this version does not have: ignoring them would answer something else than was asked.
 const UNSUPPORTED: [&str; 5] = ["q", "category", "keyword", "platform", "sort"];
+
+/// Parameters of a list.
+const OF_LISTS: [&str; 5] = ["name", "status", "all_versions", "limit", "cursor"];
+/// Parameters of the releases of one addon.
+const OF_NAMES: [&str; 3] = ["version", "limit", "cursor"];
 
 /// A list's query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,7 @@ impl ListQuery {
         if let Some(name) = UNSUPPORTED.into_iter().find(|name| first(name).is_some()) {
             return Err(bad(name, "is not supported by this version; list by name, status, all_versions"));
         }
+        only_parameters(query, &OF_LISTS)?;
         let all_versions = match first("all_versions").as_deref() {
             None | Some("" | "false" | "0") => false,
             Some("true" | "1") => true,
@@ -100,6 +107,7 @@ impl NameQuery {
     /// # Errors
     /// 400 that names the parameter and what it can be.
     pub(super) fn read(query: &str) -> Result<Self, Problem> {
+        only_parameters(query, &OF_NAMES)?;
         // As for a list, a parameter without a value is none.
         let range = first(query, "version").filter(|range| !range.is_empty());
         let range = range.map(|range| {
@@ -172,7 +180,7 @@ mod tests {
     #[test]
     fn without_a_word_it_is_the_newest_approved_of_each() {
         let all = ListQuery { addon: None, status: None, after: 0, limit: MAX_LIMIT };
-        for query in ["", "status=", "status=approved", "limit=&cursor=", "all_versions=false", "unknown=1"] {
+        for query in ["", "status=", "status=approved", "limit=&cursor=", "all_versions=false", "&="] {
             assert_eq!(read(query), all, "{query}");
         }
         assert!(all.is_public());
@@ -202,6 +210,8 @@ mod tests {
             ("all_versions=perhaps", "all_versions"),
             ("q=mqtt", "q"),
             ("sort=name", "sort"),
+            ("stat=rejected", "did you mean \"status\"?"),
+            ("version=1", "\"version\""),
         ] {
             let problem = ListQuery::read(query).unwrap_err();
             assert!(problem.detail().contains(name), "{query}: {problem}");
@@ -212,7 +222,7 @@ mod tests {
     #[test]
     fn the_releases_of_a_name_are_read_alike() {
         let all = NameQuery { range: None, after: None, limit: MAX_LIMIT };
-        for query in ["", "version=&limit=&cursor=", "unknown=1"] {
+        for query in ["", "version=&limit=&cursor=", "&"] {
             assert_eq!(NameQuery::read(query).unwrap(), all, "{query}");
         }
         let read = |query| NameQuery::read(query).unwrap();
@@ -220,7 +230,7 @@ mod tests {
         assert_eq!(read("cursor=1.0.0-rc.1&limit=2").after, Some("1.0.0-rc.1".parse().unwrap()));
         assert_ne!(read("limit=2").key(), read("limit=3").key());
         assert_ne!(read("cursor=1.0.0").key(), read("version=1.0.0").key());
-        for (query, name) in [("version=newest", "version"), ("cursor=1", "cursor"), ("limit=0", "limit")] {
+        for (query, name) in [("version=newest", "version"), ("cursor=1", "cursor"), ("limit=0", "limit"), ("versoin=1", "\"version\"?")] {
             let problem = NameQuery::read(query).unwrap_err();
             assert!(problem.detail().contains(name) && problem.status() == 400, "{query}: {problem}");
         }

@@ -6,7 +6,7 @@ use addon_client::{
     Check, Problem as ProblemBody, Release as WireRelease, ReviewRequest, Verdict, VerificationReport,
 };
 use service_kit::auth::{Principal, Scope};
-use service_kit::body::JsonOrDefault;
+use service_kit::body::{JsonOrDefault, NoQuery};
 use service_kit::problem::Problem;
 
 use super::{Services, error, parse_id};
@@ -50,6 +50,7 @@ pub(super) async fn approve(
     services: web::Data<Services>,
     principal: Principal,
     id: web::Path<String>,
+    _: NoQuery,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (release, said) = heard(&services, &principal, &id, said).await?;
@@ -69,6 +70,7 @@ pub(super) async fn reject(
     services: web::Data<Services>,
     principal: Principal,
     id: web::Path<String>,
+    _: NoQuery,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (release, said) = heard(&services, &principal, &id, said).await?;
@@ -92,6 +94,7 @@ pub(super) async fn reverify(
     services: web::Data<Services>,
     principal: Principal,
     id: web::Path<String>,
+    _: NoQuery,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (release, said) = heard(&services, &principal, &id, said).await?;

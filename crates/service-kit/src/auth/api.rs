@@ -6,7 +6,7 @@ use addon_client::{CreatedToken, TokenRequest, TokenView};
 
 use super::store::FIRST_ACCOUNT;
 use super::{Auth, NamePattern, Principal, Scope, Scopes, StoredToken, Token};
-use crate::body::Json;
+use crate::body::{Json, NoQuery};
 use crate::clock::Timestamp;
 use crate::problem::{Finding, Problem};
 use crate::random;
@@ -41,6 +41,7 @@ pub(crate) async fn list(auth: web::Data<Auth>) -> Result<web::Json<Vec<TokenVie
 pub(crate) async fn create(
     auth: web::Data<Auth>,
     principal: Principal,
+    _: NoQuery,
     body: Json<TokenRequest>,
 ) -> Result<HttpResponse, Problem> {
     let now = auth.clock().now();
@@ -77,6 +78,7 @@ pub(crate) async fn revoke(
     auth: web::Data<Auth>,
     principal: Principal,
     id: web::Path<String>,
+    _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
     let id = id.into_inner();
     let missing = || Problem::not_found("there is no token with this id");
@@ -171,7 +173,7 @@ pub(super) fn make(
             Some(scope) => scopes.push(scope),
             None => {
                 let known: Vec<&str> = profile.scopes.iter().map(|scope| scope.as_str()).collect();
-                let nearest = crate::config::nearest(name, known.iter().copied()).map(str::to_owned);
+                let nearest = crate::nearest::nearest(name, known.iter().copied()).map(str::to_owned);
                 let message = format!("this service knows no scope {name:?}; it knows {}", known.join(", "));
                 fault(&format!("/scopes/{index}"), "unknown-scope", message, nearest);
             }

@@ -11,6 +11,7 @@ pub mod store;
 mod token;
 
 pub use command::TokenCommand;
+pub(crate) use command::with_scopes;
 pub(crate) use scope::missing_scope;
 pub use scope::{Access, NamePattern, Principal, Scope, Scopes};
 pub use store::{StoredToken, TokenStore, TokenStoreError};
@@ -310,12 +311,19 @@ impl Auth {
         self.unless_open(identity)
     }
 
+    /// Where the administrator's token is, as a part of a sentence. True in a container as well, whose files are not
+    /// those of its host.
+    pub fn whereabouts(&self) -> String {
+        let file = self.0.token_file.display();
+        format!("the administrator's token is in the file {file} of the machine or container that the service runs in")
+    }
+
     /// 401 that names both ways on: `what` is wrong, here is where the token is, and this is how to do without.
     pub fn unauthorized(&self, what: &str) -> Problem {
         let detail = format!(
-            "{what}. Send \"Authorization: Bearer <token>\"; the administrator's token is in the file {} on the \
-             service's host. A service that is to ask for no tokens is configured with auth.mode = \"open\"",
-            self.0.token_file.display()
+            "{what}. Send \"Authorization: Bearer <token>\"; {}. A service that is to ask for no tokens is configured \
+             with auth.mode = \"open\"",
+            self.whereabouts()
         );
         Problem::new(actix_web::http::StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(
             actix_web::http::header::WWW_AUTHENTICATE,
