@@ -163,7 +163,8 @@ pub(super) fn aliases(
 fn host_name(made: &ContainerInspectResponse) -> Option<String> {
     let id = made.id.as_deref().unwrap_or_default();
     let name = made.config.as_ref()?.hostname.as_deref()?;
-    (!name.is_empty() && !(name.len() == SHORT_ID && id.starts_with(name))).then(|| name.to_owned())
+    let by_default = name.is_empty() || (name.len() == SHORT_ID && id.starts_with(name));
+    (!by_default).then(|| name.to_owned())
 }
 
 /// Digits of the id that engines show and use as host name.

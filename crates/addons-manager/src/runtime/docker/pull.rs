@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::models::CreateImageInfo;
+use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -130,7 +130,9 @@ async fn fly(
     let found =
         inner.raw_image(&reference).await.map_err(|failure| failure.into_error(&operation, Asked::Read))?;
     match found {
-        Some(found) if compare::holds_pin(&found, &image.digest) => Ok(inspect::image(&found)),
+        Some(found) if compare::holds_pin(&found, &image.digest) => {
+            Ok(inspect::image(&remember(&inner, found)))
+        }
         _ => {
             let message = format!(
                 "the engine says it has pulled it, and has no image with the digest {}",
@@ -139,6 +141,15 @@ async fn fly(
             Err(RuntimeError::Retry { operation, message, after: None, engine_unreachable: false })
         }
     }
+}
+
+/// Keeps what an image says of itself for the containers that are made of it.
+fn remember(inner: &Inner, image: ImageInspect) -> Arc<ImageInspect> {
+    let image = Arc::new(image);
+    if let Some(id) = &image.id {
+        inner.images.insert(id.clone(), Arc::clone(&image));
+    }
+    image
 }
 
 /// What a tag stands for in its registry: the digest of the index where there is one, else of the manifest.
@@ -171,7 +182,7 @@ async fn present(
     let found =
         inner.raw_image(&reference).await.map_err(|failure| failure.into_error(operation, Asked::Read))?;
     let Some(found) = found.filter(|found| compare::holds_pin(found, &image.digest)) else { return Ok(None) };
-    let found = inspect::image(&found);
+    let found = inspect::image(&remember(inner, found));
     let facts = inner.facts().await.map_err(|failure| failure.into_error(operation, Asked::Read))?;
     // One digest may be an index of several platforms, of which the engine has one.
     Ok(platform_fits(image.platform.as_deref(), &facts.platform, &found.platform).then_some(found))
