@@ -168,13 +168,10 @@ fn containers_of_a_lost_database_are_adopted_only_where_they_are_what_is_meant()
         let image = world.registry.push(&Image::demo("hello", "1")).await?;
         let market = world.marketplace(Setup::default()).await?;
         let mut manager = world.manager(Setup::default()).await?;
-        manager
-            .installed(
-                &market
-                    .approved(&json!({"name": "hello", "services": [demo_service("web", &image.reference)]}))
-                    .await?,
-            )
-            .await?;
+        let mut web = demo_service("web", &image.reference);
+        web["volumes"] = json!(["data:/data"]);
+        let release = market.approved(&json!({"name": "hello", "services": [web]})).await?;
+        manager.installed(&release).await?;
         let before = world.snapshot(&["hello-web"], &[], &[]).await?;
         // A new database: nothing is known, and nothing is removed.
         manager.service.stop(Signal::Term).await?;
@@ -200,6 +197,28 @@ fn containers_of_a_lost_database_are_adopted_only_where_they_are_what_is_meant()
             "{foreign:?}"
         );
         world.snapshot(&["hello-web"], &[], &[]).await?.assert_is(&before, "not touched");
+
+        // Installed again it is in its own way, and the answer says how to go on without losing data.
+        let volume = world.volume_folder("hello_data").await?.join("mine");
+        std::fs::write(&volume, "kept")?;
+        let body = json!({"marketplace_id": release.id.to_string()});
+        let answer = manager.service.post("/api/v1/addons", &body).await?;
+        assert_eq!(answer.status, 409, "{}", answer.text);
+        for part in ["docker rm -f hello-web", "backup", "volumes", "kept"] {
+            assert!(answer.text.contains(part), "{part} in {}", answer.text);
+        }
+        let force = RemoveContainerOptionsBuilder::default().force(true).build();
+        world.docker.remove_container("hello-web", Some(force)).await?;
+        let body = json!({"marketplace_id": release.id.to_string(), "volumes": "kept"});
+        let answer = manager.service.post("/api/v1/addons", &body).await?;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        eventually("it runs again", LIMIT, async || {
+            world.running("hello-web").await?;
+            Ok(())
+        })
+        .await?;
+        assert_eq!(std::fs::read_to_string(&volume)?, "kept");
+        assert_eq!(world.volume_names().await?, ["hello_data"]);
         Ok(())
     });
 }

@@ -6,6 +6,7 @@ use addon_client::{InstallRequest, InstallationStatus};
 use anyhow::{Context, ensure};
 use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptionsBuilder};
 use serde_json::json;
+use service_kit::clock::{Clock as _, SystemClock};
 use system_tests::{Fault, Image, Proxy, Setup, Signal, World, demo_service, eventually};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -138,6 +139,7 @@ fn an_engine_that_hangs_does_not_hang_the_api() {
         let market = world.marketplace(Setup::default()).await?;
         let manager = world.manager(Setup::default()).await?;
         let installation = manager.installed(&market.approved(&document(&image.reference)).await?).await?;
+        let frozen = SystemClock.now();
         world.engine.freeze().await?;
         for path in ["/api/v1/addons", &format!("/api/v1/addons/{}", installation.id), "/healthz", "/metrics"]
         {
@@ -148,7 +150,25 @@ fn an_engine_that_hangs_does_not_hang_the_api() {
                 "{path}"
             );
         }
+        // It is said, and since when: not only after the longest of all deadlines.
+        let (since, took) =
+            eventually("the manager says that the engine is away", Duration::from_secs(30), async || {
+                let installation = manager.installation(installation.id).await?;
+                let condition =
+                    installation.conditions.iter().find(|condition| condition.kind == "engine_unreachable");
+                Ok(condition.context("no condition")?.since)
+            })
+            .await?;
+        crate::measured("a frozen engine is noticed", took);
+        let late = since.since(frozen);
+        assert!(late < Duration::from_secs(7), "since {since}, {late:?} after it was frozen at {frozen}");
         world.engine.resume().await?;
+        eventually("it is back", LIMIT, async || {
+            let installation = manager.installation(installation.id).await?;
+            ensure!(installation.conditions.is_empty(), "{:?}", installation.conditions);
+            Ok(())
+        })
+        .await?;
         manager.reaches(installation.id, InstallationStatus::Active).await?;
         serves(world).await
     });

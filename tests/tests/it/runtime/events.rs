@@ -206,6 +206,7 @@ fn an_engine_that_ends_or_hangs_is_lost_and_found() {
         settings.timeouts = DockerTimeouts {
             heartbeat: Duration::from_millis(200),
             read: Duration::from_millis(500),
+            ping: Duration::from_millis(500),
             ..DockerTimeouts::default()
         };
         let docker = DockerRuntime::new(settings);

@@ -38,6 +38,7 @@ pub(crate) fn settings(host: &str) -> DockerSettings {
         timeouts: DockerTimeouts::default(),
         pulls: PullSettings { disk_reserve_bytes: 1024 * 1024, ..PullSettings::default() },
         registries: BTreeMap::new(),
+        login_files: None,
     }
 }
 

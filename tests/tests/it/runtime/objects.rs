@@ -296,3 +296,66 @@ fn facts_of_the_engine_that_the_design_relies_on() {
         Ok(())
     });
 }
+
+#[test]
+fn labels_of_ours_that_an_image_brings_say_nothing() {
+    system_tests::run(async |world| {
+        let docker = docker(world);
+        let copied = Image::demo("copied", "1").labels(&[
+            ("oak.installation.id", "somebody's"),
+            ("oak.addon", "somebody's"),
+            ("com.docker.compose.version", "2.0"),
+            ("team", "x"),
+        ]);
+        let (specification, meant) = service(world, &docker, &copied, "copied").await?;
+        let id = docker.create_container(&specification, &meant).await?;
+        let made = docker.inspect_against(&id, &specification, &meant).await?.expect("it was made");
+        assert_eq!(made.differences, Vec::<String>::new());
+        let labels = made.listed.labels;
+        assert_eq!(labels["oak.installation.id"], meant.labels["oak.installation.id"]);
+        assert_eq!((labels["oak.addon"].as_str(), labels["com.docker.compose.version"].as_str()), ("", ""));
+        assert_eq!(labels["team"], "x", "the rest is the image's own affair");
+
+        for label in ["oak.addon.id", "com.docker.compose.config-hash"] {
+            let name = label.replace(['.', '_'], "-");
+            let image = Image::demo(&name, "1").labels(&[(label, "x")]);
+            let (specification, meant) = service(world, &docker, &image, &name).await?;
+            let refused = docker.create_container(&specification, &meant).await;
+            let words = refused.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            assert!(matches!(refused, Err(RuntimeError::Never { .. })), "{refused:?}");
+            assert!(words.contains(label) && words.contains("build the image without"), "{words}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_host_name_is_a_name_on_every_network_and_is_told() {
+    system_tests::run(async |world| {
+        let docker = docker(world);
+        let (mut specification, mut meant) = demo(world, &docker).await?;
+        let network = docker.create_network("lan", &network_on(&["10.209.9.0/26"]), &labels("n")).await?;
+        meant.network_ids.insert("lan".to_owned(), network);
+        specification.network = NetworkMode::Networks(vec![attachment("lan", &[])]);
+        specification.settings.hostname = Some("box".to_owned());
+        let id = run(&docker, &specification, &meant).await?;
+        let found = look(&docker, &id, "demo").await?;
+        assert_eq!((found.host_name.as_deref(), found.aliases["lan"].len()), (Some("box"), 0));
+        // What is said of it is so: the engine itself shows it among the names.
+        let raw = world.container("demo").await?.network_settings.and_then(|settings| settings.networks);
+        let names = raw.and_then(|networks| networks.get("lan")?.aliases.clone()).unwrap_or_default();
+        assert!(names.contains(&"box".to_owned()), "{names:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_volume_is_looked_at_by_its_name() {
+    system_tests::run(async |world| {
+        let docker = docker(world);
+        assert_eq!(docker.inspect_volume("data").await?, None);
+        let made = docker.create_volume("data", &local_volume(), &labels("v")).await?;
+        assert_eq!(docker.inspect_volume("data").await?, Some(made));
+        Ok(())
+    });
+}
