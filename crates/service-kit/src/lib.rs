@@ -16,6 +16,7 @@
 //! Handlers take [`auth::Principal`], [`body::Json`], [`body::JsonBytes`], [`body::Query`], `web::Path`, `web::Data`,
 //! and return `Result<impl Responder, `[`problem::Problem`]`>`.
 
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cli;

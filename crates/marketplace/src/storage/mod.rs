@@ -3,6 +3,7 @@
 //! Texts of SQL are written once for SQLite and PostgreSQL; the few that differ are in `dialect`. A state change is
 //! conditional and says whether it hit. Full text search will be `search.rs`, owners `owners.rs`.
 
+pub mod audit;
 mod dialect;
 mod epochs;
 mod publish;
