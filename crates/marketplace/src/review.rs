@@ -33,7 +33,8 @@ pub enum ReviewError {
     Illegal(#[from] IllegalMove),
     /// Its checks are not green.
     #[error(
-        "a release that is {} cannot be {} while its checks are {}: see its verification report; deleting it needs no checks",
+        "a release that is {} cannot be {} while its checks are {}: GET \u{2026}/verification says what they wait for, and when they are \
+         made again by themselves; deleting it needs no checks",
         Status::UnderReview, action.past(), words(*verdict)
     )]
     NotGreen {

@@ -191,12 +191,28 @@ impl Action {
 
 /// A move that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a release that is {status} cannot be {}", action.past())]
+#[error("a release that is {status} cannot be {}{}", action.past(), self.way_out())]
 pub struct IllegalMove {
     /// Where the release stands.
     pub status: Status,
     /// What was asked for.
     pub action: Action,
+}
+
+impl IllegalMove {
+    /// What helps where that is known, as the end of a sentence.
+    fn way_out(self) -> &'static str {
+        match (self.status, self.action) {
+            (Status::VerificationFailed, action) if action.takes_green_checks() => {
+                ": once what its checks found is mended, have them made again with POST \u{2026}/reverify, or publish the same document again"
+            }
+            (Status::UnderReview, Action::Reverify) => {
+                ": its checks are made, again and again until each has an answer"
+            }
+            (Status::Rejected, Action::Reverify | Action::Approve) => ": publish the next version",
+            _ => "",
+        }
+    }
 }
 
 /// Where a release stands after `action`: the whole table of the moves there are; what some of them take beside the status
@@ -283,6 +299,22 @@ mod tests {
                     (found, expected) => panic!("{status} {action:?}: {found:?}, expected {expected:?}"),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_move_that_there_is_not_names_the_one_that_helps() {
+        for (status, action, part) in [
+            (Status::VerificationFailed, Action::Approve, "/reverify"),
+            (Status::VerificationFailed, Action::Reject, "/reverify"),
+            (Status::UnderReview, Action::Reverify, "until each has an answer"),
+            (Status::Rejected, Action::Approve, "the next version"),
+        ] {
+            let said = after(status, action).unwrap_err().to_string();
+            assert!(said.contains(part), "{said}");
+            let Some(next) = part.strip_prefix('/') else { continue };
+            let named = Action::ALL.into_iter().find(|action| action.as_str() == next).unwrap();
+            assert!(after(status, named).is_ok(), "{said}");
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use addon_client::{Check, Verdict};
+use addon_client::{Check, Timestamp, Verdict};
 use addon_descriptor::{Level, Right};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,29 @@ pub fn decide(checks: &[Check], held: &[String], mode: Mode) -> Decision {
         Verdict::Pass if mode == Mode::Manual || !held.is_empty() => Decision::AwaitReviewer,
         Verdict::Pass => Decision::Approve,
     }
+}
+
+/// Most texts that [`why_open`] names.
+const MOST_NAMED: usize = 3;
+
+/// Why there is no verdict yet, in a sentence: who gives no answer, and when it is asked for again.
+pub fn why_open(checks: &[Check], next: Timestamp) -> String {
+    let open = |check: &&Check| matches!(check.verdict, Verdict::NoAnswer | Verdict::Pending);
+    // Of an image that is not known its platforms are not either: once is enough.
+    let of_images = |check: &&Check| check.check == "image-exists";
+    let mut messages: Vec<&str> = Vec::new();
+    for check in checks.iter().filter(open).filter(of_images) {
+        if !messages.contains(&check.message.as_str()) {
+            messages.push(&check.message);
+        }
+    }
+    if messages.is_empty() {
+        messages.extend(checks.iter().find(open).map(|check| check.message.as_str()));
+    }
+    let more = messages.len().saturating_sub(MOST_NAMED);
+    messages.truncate(MOST_NAMED);
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    format!("no verdict yet: {}{more}; tried again at {next}", messages.join("; "))
 }
 
 /// The rights that a reviewer has to decide about: those of a held level that the addon's last approved release did not
@@ -134,6 +157,29 @@ mod tests {
     fn every_failure_is_in_the_reason() {
         let checks = [check(Verdict::Fail), check(Verdict::Pass), check(Verdict::Fail)];
         assert_eq!(decide(&checks, &[], Mode::Automatic), Decision::Fail("Fail; Fail".to_owned()));
+    }
+
+    #[test]
+    fn who_gives_no_answer_is_named_once_and_when_it_is_asked_again() {
+        let check = |kind: &str, verdict, message: &str| Check {
+            check: kind.to_owned(),
+            message: message.to_owned(),
+            ..check(verdict)
+        };
+        let next = Timestamp::from_millis(0);
+        let mut checks = vec![
+            check("name-allowed", Verdict::Pass, "fine"),
+            check("image-exists", Verdict::NoAnswer, "a:1: x gives no answer"),
+            check("platforms-fit", Verdict::NoAnswer, "the platforms of a:1 are not known"),
+            check("image-exists", Verdict::NoAnswer, "a:1: x gives no answer"),
+        ];
+        let expected = format!("no verdict yet: a:1: x gives no answer; tried again at {next}");
+        assert_eq!(why_open(&checks, next), expected);
+        checks.extend((0..9).map(|n| check("image-exists", Verdict::NoAnswer, &format!("b:{n}"))));
+        let expected =
+            format!("no verdict yet: a:1: x gives no answer; b:0; b:1; and 7 more; tried again at {next}");
+        assert_eq!(why_open(&checks, next), expected);
+        assert!(why_open(&checks[2..3], next).contains("platforms of a:1"));
     }
 
     #[test]

@@ -394,7 +394,7 @@ async fn a_job_without_answer_goes_with_the_queue(storage: &Storage) {
         assert_eq!(job.release.addon, format!("paul-{n}"));
         assert!(storage.record_verdict(&job, &verdicted(Status::Approved), at(2)).await.unwrap());
     }
-    assert!(storage.postpone(&stuck, &[], at(2), at(600)).await.unwrap());
+    assert!(storage.postpone(&stuck, &[], "away", at(2), at(600)).await.unwrap());
     // Were its turn the first still, these would all go before those who have waited longer.
     flood(storage, "mary", 3, 3).await;
     let mut order = Vec::new();
@@ -437,7 +437,7 @@ async fn a_lost_lease_records_nothing(storage: &Storage) {
     let lost = storage.claim("slow", at(0), LEASE, None).await.unwrap().unwrap();
     let held = storage.claim("quick", at(61), LEASE, None).await.unwrap().unwrap();
     assert!(!storage.record_verdict(&lost, &verdicted(Status::Approved), at(62)).await.unwrap());
-    assert!(!storage.postpone(&lost, &[], at(62), at(99)).await.unwrap());
+    assert!(!storage.postpone(&lost, &[], "away", at(62), at(99)).await.unwrap());
     assert_eq!(storage.release(lost.release.id).await.unwrap().unwrap().status, Status::UnderReview);
     assert!(storage.record_verdict(&held, &verdicted(Status::Approved), at(62)).await.unwrap());
     assert_eq!(storage.queue_depth().await.unwrap(), 0);
@@ -460,9 +460,10 @@ async fn a_verdict_counts_only_under_review(storage: &Storage) {
 async fn a_job_without_answer_comes_back_when_due(storage: &Storage) {
     let release = publish(storage, "probe", "x", None).await;
     let job = storage.claim("worker", at(0), LEASE, None).await.unwrap().unwrap();
-    assert!(storage.postpone(&job, &[], at(1), at(30)).await.unwrap());
+    assert!(storage.postpone(&job, &[], "away", at(1), at(30)).await.unwrap());
     let now = storage.release(release.id).await.unwrap().unwrap();
     assert_eq!((now.status, now.verdict), (Status::UnderReview, Verdict::NoAnswer));
+    assert_eq!(now.reason.as_deref(), Some("away"));
     let report = storage.report(release.id).await.unwrap();
     assert_eq!((report.attempts, report.checked_at, report.next_attempt_at), (1, Some(at(1)), Some(at(30))));
     assert!(storage.claim("worker", at(29), LEASE, None).await.unwrap().is_none());
@@ -471,6 +472,7 @@ async fn a_job_without_answer_comes_back_when_due(storage: &Storage) {
     assert_eq!(again.attempts, 2);
     assert!(storage.record_verdict(&again, &verdicted(Status::Approved), at(31)).await.unwrap());
     assert_eq!(storage.report(release.id).await.unwrap().next_attempt_at, None);
+    assert_eq!(storage.release(release.id).await.unwrap().unwrap().reason, None, "it went with the verdict");
 }
 
 async fn a_recheck_leaves_the_status(storage: &Storage) {

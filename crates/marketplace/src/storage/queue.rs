@@ -331,7 +331,7 @@ impl Storage {
     }
 
     /// Gives a job back because there was no answer: it is due again at `next`. Until then the report shows what is
-    /// known. `false` when the lease was lost.
+    /// known, and a release under review the reason. `false` when the lease was lost.
     ///
     /// # Errors
     /// The database.
@@ -339,6 +339,7 @@ impl Storage {
         &self,
         job: &Job,
         checks: &[Check],
+        reason: &str,
         now: Timestamp,
         next: Timestamp,
     ) -> Result<bool, StorageError> {
@@ -348,7 +349,7 @@ impl Storage {
                        turn = COALESCE((SELECT MIN(waiting.turn) FROM verification_jobs AS waiting
                            WHERE waiting.due_at_ms <= $5 AND waiting.turn > verification_jobs.turn), turn)
                    WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3";
-        Ok(write_tx!(&self.db, |tx| {
+        let done = write_tx!(&self.db, |tx| {
             let done = sqlx::query(sql)
                 .bind(&id)
                 .bind(&job.owner)
@@ -358,9 +359,9 @@ impl Storage {
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 && job.purpose == Purpose::Review {
-                let sql =
-                    "UPDATE releases SET verdict = 'no_answer' WHERE id = $1 AND status = 'under_review'";
-                sqlx::query(sql).bind(&id).execute(&mut *tx).await?;
+                let sql = "UPDATE releases SET verdict = 'no_answer', reason = $2
+                           WHERE id = $1 AND status = 'under_review'";
+                sqlx::query(sql).bind(&id).bind(reason).execute(&mut *tx).await?;
                 sqlx::query(REPORT)
                     .bind(&id)
                     .bind(json(&checks))
@@ -371,7 +372,9 @@ impl Storage {
                     .await?;
             }
             done.rows_affected() == 1
-        }))
+        });
+        self.changed(job.release.id, false);
+        Ok(done)
     }
 
     /// What is known about the checks of a release: the last run, and when the next is due.

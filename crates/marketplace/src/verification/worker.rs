@@ -20,7 +20,7 @@ use super::checks::{Context, judge, missing_images, skeleton};
 use super::facts::{Facts, gather, gather_pinned};
 use super::registry::{RegistryClient, RegistryError, Wait};
 use crate::domain::release::Status;
-use crate::domain::verification::{Backoff, Decision, Mode, decide, held};
+use crate::domain::verification::{Backoff, Decision, Mode, decide, held, why_open};
 use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted};
 
 /// Longest sleep: work of other replicas and releases whose lease ran out are found by then, and readiness knows that
@@ -260,7 +260,7 @@ impl Worker {
             release.id = %job.release.id, addon.name = job.release.addon, attempts = job.attempts,
             next_attempt_at = %next, "no verdict yet: a registry gives no answer"
         );
-        self.storage.postpone(job, &checks, now, next).await
+        self.storage.postpone(job, &checks, &why_open(&checks, next), now, next).await
     }
 }
 

@@ -228,3 +228,26 @@ async fn validating_stores_nothing() {
     market.finish(market.request(Method::POST, path).body("{}")).await.problem(415, "unsupported-media-type");
     market.get("/api/v1/marketplace/by-name/probe").await.problem(404, "not-found");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_json_is_told_in_words_and_a_query_is_refused() {
+    let market = Market::start(|_| ()).await;
+    let token = market.token("ci", &["publish"], None).await;
+    for (body, part) in [
+        ("", "the body is empty: send a descriptor as JSON"),
+        (" \n", "the body is empty"),
+        (r#"{"name":"x",}"#, "the comma before it is one too many at line 1, column 13"),
+        (r#"{"name": {"a": 1}"#, "the `{` of line 1, column 1 is not closed"),
+    ] {
+        let answer = market.send(Method::POST, ADDONS, Some(&token), Some(body.as_bytes().to_vec())).await;
+        let problem = answer.problem(400, "malformed");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
+    }
+    let path = format!("{ADDONS}?dry_run=true");
+    let body = serde_json::to_vec(&document("probe", NOWHERE)).unwrap();
+    let answer = market.send(Method::POST, &path, Some(&token), Some(body)).await;
+    assert!(answer.problem(400, "bad-query")["detail"].as_str().unwrap().contains("dry_run"));
+    let problem = market.get(&format!("{ADDONS}?stat=rejected")).await.problem(400, "bad-query");
+    assert_eq!(problem["errors"][0]["suggestion"], "status");
+    assert_eq!(market.get(ADDONS).await.text, "[]", "nothing was published");
+}

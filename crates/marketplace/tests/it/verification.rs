@@ -32,7 +32,10 @@ async fn failed(market: &Market, image: &str) -> String {
 async fn unanswered(market: &Market, image: &str) -> (String, VerificationReport) {
     let id = market.published(&document("probe", image)).await;
     let report = market.until_report(&id, "no answer", |report| report.verdict == Verdict::NoAnswer).await;
-    assert_eq!(market.release(&id).await["status"], "under_review");
+    let release = market.release(&id).await;
+    assert_eq!(release["status"], "under_review");
+    let reason = release["reason"].as_str().unwrap();
+    assert!(reason.contains("gives no answer") && reason.contains("; tried again at 2"), "{reason}");
     assert!(report.next_attempt_at.is_some() && report.checked_at.is_some());
     let check = image_check(&report);
     assert_eq!(check.verdict, Verdict::NoAnswer);
@@ -175,7 +178,8 @@ async fn a_registrys_retry_after_is_waited_out() {
     assert_eq!(market.report(&id).await.attempts, 1);
     clock.advance(Duration::from_secs(1));
     market.published(&document("a-third", &registry.image("missing:1"))).await;
-    market.until(&id, "approved").await;
+    let release = market.until(&id, "approved").await;
+    assert_eq!(release.get("reason"), None, "there is a verdict");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +187,10 @@ async fn a_host_that_is_not_there_is_no_answer() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let host = format!("127.0.0.1:{port}");
     let market = Market::start(|config| _ = config.registries.insert(host.clone(), insecure())).await;
-    let (_, report) = unanswered(&market, &format!("{host}/a:1")).await;
+    let (id, report) = unanswered(&market, &format!("{host}/a:1")).await;
+    let listed = market.get_as_admin(&format!("{ADDONS}?status=under_review")).await.json();
+    assert_eq!(listed[0]["_id"], id);
+    assert!(listed[0]["reason"].as_str().unwrap().contains("cannot be reached"), "{listed}");
     assert!(image_check(&report).message.contains("cannot be reached"), "{report:?}");
 }
 
