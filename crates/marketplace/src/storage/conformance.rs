@@ -1,4 +1,7 @@
-//! What storage does, on every database: one suite, run by one line for each of them.
+//! What storage does, on every database: one suite, run by one line for each of them. Parts that have a file of their own
+//! are in the folder beside this.
+
+mod leases;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,6 +11,11 @@ use addon_descriptor::AddonDescriptor;
 
 use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, Source, Storage, Verdicted};
 use crate::domain::release::{Release, Status};
+
+use self::leases::{
+    a_lease_goes_to_one_of_many_who_ask_at_once, a_lease_is_one_holders_until_its_end,
+    a_lease_that_is_given_back_is_free,
+};
 
 /// Runs every test on a database of its own, made by `$open`: an async function that gives a [`Storage`] and what must
 /// be kept while it is used.
@@ -41,6 +49,9 @@ macro_rules! suite {
                 rights_are_those_of_the_last_approved,
                 versions_of_an_addon_come_in_parts,
                 writes_end_the_epochs_of_what_they_change,
+                a_lease_is_one_holders_until_its_end,
+                a_lease_that_is_given_back_is_free,
+                a_lease_goes_to_one_of_many_who_ask_at_once,
             );
         }
     };

@@ -6,6 +6,7 @@
 pub mod audit;
 mod dialect;
 mod epochs;
+mod leases;
 mod publish;
 mod queue;
 mod releases;
@@ -38,6 +39,8 @@ pub struct Storage {
     epochs: Arc<Epochs>,
     /// On SQLite: documents that share a commit.
     publications: Option<Publications>,
+    /// This process's name among those at the database.
+    replica: Arc<str>,
 }
 
 /// What the database could not do.
@@ -79,7 +82,7 @@ impl Storage {
             Db::Sqlite { writer, .. } => Some(Publications::start(writer.clone())),
             Db::Postgres(_) => None,
         };
-        Ok(Self { db, epochs: Arc::default(), publications })
+        Ok(Self { db, epochs: Arc::default(), publications, replica: replica() })
     }
 
     /// Connects to a PostgreSQL server.
@@ -88,7 +91,8 @@ impl Storage {
     /// See [`OpenError`].
     #[cfg(feature = "postgres")]
     pub async fn open_postgres(url: &secrecy::SecretString) -> Result<Self, OpenError> {
-        Ok(Self { db: Db::open_postgres(url, &POSTGRES).await?, epochs: Arc::default(), publications: None })
+        let db = Db::open_postgres(url, &POSTGRES).await?;
+        Ok(Self { db, epochs: Arc::default(), publications: None, replica: replica() })
     }
 
     /// The pools, for what the services share (tokens).
@@ -108,4 +112,10 @@ impl Storage {
             self.epochs.end(Source::Approved);
         }
     }
+}
+
+/// A name that no other process has.
+fn replica() -> Arc<str> {
+    let name: String = service_kit::random::bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+    name.into()
 }
