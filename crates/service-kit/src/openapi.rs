@@ -51,21 +51,17 @@ impl Intro<'_> {
              ```json\n{problem}\n```\n\n\
              A trailing slash makes no difference. Every answer has an `X-Request-Id`, which stands in the service's log too.",
             purpose = self.purpose,
-            problem = serde_json::to_string_pretty(&problem_example()).expect("it is JSON"),
+            problem = PROBLEM_EXAMPLE,
         )
     }
 }
 
-fn problem_example() -> Value {
-    json!({
-        "type": "about:blank",
-        "title": "Unprocessable Entity",
-        "status": 422,
-        "detail": "/scopes/0: this service knows no scope \"red\"",
-        "code": "bad-token",
-        "errors": [{"path": "/scopes/0", "rule": "unknown-scope", "message": "this service knows no scope \"red\"", "suggestion": "read"}],
-    })
-}
+/// A problem document, as an example; written so that people can read it.
+const PROBLEM_EXAMPLE: &str = r#"{
+  "type": "about:blank", "title": "Unprocessable Entity", "status": 422, "code": "bad-token",
+  "detail": "the token cannot be made as asked",
+  "errors": [{"path": "/scopes/0", "rule": "unknown-scope", "message": "this service knows no scope \"red\"", "suggestion": "read"}]
+}"#;
 
 /// Heading of other names of calls in the document.
 const ALIASES: &str = "other names";
@@ -93,9 +89,10 @@ pub(crate) fn document(
         "token": {"type": "http", "scheme": "bearer",
             "description": "The administrator's token is in a file where the service runs; a 401 says in which."},
     });
+    let example: Value = serde_json::from_str(PROBLEM_EXAMPLE).expect("the example is JSON");
     document["components"]["responses"]["Problem"] = json!({
         "description": "A problem",
-        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem_example()}},
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
     });
     if let Some(tags) = document["tags"].as_array_mut()
         && table.paths.iter().any(|entry| !entry.hidden && entry.alias_of.is_some())

@@ -37,9 +37,9 @@ impl Home<'_> {
         let mut rows = String::new();
         for check in &self.status.checks {
             let (class, word) = match (check.ok, check.informative) {
-                (true, _) => ("good", "answers"),
-                (false, true) => ("warn", "does not answer"),
-                (false, false) => ("bad", "does not answer"),
+                (true, _) => ("good", "works"),
+                (false, true) => ("warn", "does not work"),
+                (false, false) => ("bad", "does not work"),
             };
             let said = check.message.as_deref().map_or_else(|| word.to_owned(), escaped);
             let _ = writeln!(
@@ -106,7 +106,7 @@ mod tests {
             "<h1>Things</h1>",
             "Serves &lt;things&gt;.",
             "<section id=\"state\" class=\"ready\"",
-            "<li class=\"good\"><b>database</b> <span>answers</span></li>",
+            "<li class=\"good\"><b>database</b> <span>works</span></li>",
             "<li class=\"warn\"><b>engine</b> <span>&lt;none&gt; at x</span></li>",
             "<li><b>3</b> <span>things</span></li>",
             "/var/lib/&lt;x&gt;/admin-token",
