@@ -201,6 +201,16 @@ fn an_engine_that_stops_and_starts_again_finds_everything_as_it_was() {
             .await?;
             crate::measured(&format!("whole after an engine that ended with {signal}"), took);
         }
+        // Its events were those of a `docker stop`, and there was nobody.
+        let database = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(manager.service.state().join("addons-manager.db"))
+            .read_only(true);
+        let database = sqlx::SqlitePool::connect_with(database).await?;
+        let ended: Vec<String> =
+            sqlx::query_scalar("SELECT ended_by FROM attempts WHERE ended_at_ms IS NOT NULL")
+                .fetch_all(&database)
+                .await?;
+        assert!(ended.len() >= 6 && ended.iter().all(|by| by == "engine"), "{ended:?}");
         Ok(())
     });
 }

@@ -11,7 +11,7 @@ use service_kit::clock::Timestamp;
 
 use super::blocked::{Change, changed};
 use super::record::Outage;
-use super::state::ErrorKind;
+use super::state::{EndedBy, ErrorKind};
 use super::{PassError, Shared, lock};
 use crate::runtime::{ContainerState, EventMessage, EventObject, RuntimeEvent};
 
@@ -48,7 +48,13 @@ impl Shared {
                 {
                     let mut outages = lock(&self.outages);
                     if let Some(from) = outages.0.take() {
-                        outages.1.push(Outage { from, until: self.clock.now() });
+                        let outage = Outage { from, until: self.clock.now() };
+                        if let Some(away) = &mut *lock(&self.last_away)
+                            && away.from == from
+                        {
+                            *away = outage;
+                        }
+                        outages.1.push(outage);
                         let surplus = outages.1.len().saturating_sub(OUTAGES);
                         outages.1.drain(..surplus);
                     }
@@ -105,12 +111,12 @@ impl Shared {
             "kill" => {
                 let signal = event.attributes.get("signal").map_or("15", String::as_str);
                 if !HARMLESS_SIGNALS.contains(&signal) {
-                    self.storage.run_ends_by_person(id, at, false).await?;
+                    self.storage.run_ends_by(id, self.who_ends_at(at), at, false).await?;
                 }
                 return Ok(());
             }
             "oom" => return Ok(self.storage.run_out_of_memory(id).await?),
-            "stop" => self.storage.run_ends_by_person(id, at, true).await?,
+            "stop" => self.storage.run_ends_by(id, self.who_ends_at(at), at, true).await?,
             "die" => {
                 let exit_code = event.attributes.get("exitCode").and_then(|code| code.parse().ok());
                 self.storage.run_died(id, at, exit_code).await?;
@@ -147,6 +153,14 @@ impl Shared {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Who asked for the end of a container at that time. An engine that comes back after it was killed ends what it finds running, with the
+    /// events of a `docker kill`, before it answers anybody.
+    fn who_ends_at(&self, at: Timestamp) -> EndedBy {
+        let away = *lock(&self.last_away);
+        let in_it = away.is_some_and(|away| at + ENGINE_STOP >= away.from && at <= away.until);
+        if in_it { EndedBy::Engine } else { EndedBy::Person }
     }
 
     /// What an event of somebody else's container may have changed, as far as the last listing tells.

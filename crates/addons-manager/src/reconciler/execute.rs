@@ -67,6 +67,13 @@ enum StepError {
     Refused { kind: ErrorKind, message: String },
 }
 
+impl StepError {
+    /// The engine itself did not answer.
+    fn is_away(&self) -> bool {
+        matches!(self, Self::Runtime(RuntimeError::Retry { engine_unreachable: true, .. }))
+    }
+}
+
 /// What steps of one plan have made, for those that come after them.
 #[derive(Default)]
 struct Made {
@@ -196,8 +203,11 @@ impl Execution<'_> {
                     }
                 }
                 Err(error) => {
-                    let result = self.told_error(planned, &error.to_string());
-                    told.push(Told { step, operation: planned.step.describe(), result });
+                    // An engine that is away says nothing of the step: that it is, is shown.
+                    if !error.is_away() {
+                        let result = self.told_error(planned, &error.to_string());
+                        told.push(Told { step, operation: planned.step.describe(), result });
+                    }
                     if let Some(failure) = self.failed(plan, step, planned, error, &mut outcome) {
                         running.push(work(Work::Write(failure)));
                     }

@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     unreachable_since: Mutex<Option<Timestamp>>,
     /// Times without the event stream; an open one has no end yet.
     outages: Mutex<(Option<Timestamp>, Vec<Outage>)>,
+    /// The last of them in which the engine itself was away.
+    last_away: Mutex<Option<Outage>>,
     /// Containers and networks of ours, for events: a wake for whom.
     owners: Mutex<HashMap<String, InstallationId>>,
     /// When each container was last inspected.
@@ -172,6 +174,7 @@ impl Reconciler {
             sequence: AtomicU64::new(1),
             unreachable_since: Mutex::new(None),
             outages: Mutex::default(),
+            last_away: Mutex::default(),
             owners: Mutex::default(),
             inspected: Mutex::default(),
             blocked: Mutex::default(),
@@ -274,6 +277,9 @@ impl Shared {
     }
 
     fn unreached(&self, why: &str) {
+        if let Some(from) = lock(&self.outages).0 {
+            *lock(&self.last_away) = Some(Outage { from, until: self.clock.now() });
+        }
         let mut since = lock(&self.unreachable_since);
         if since.is_none() {
             tracing::warn!(error = why, "the engine does not answer; nothing is concluded from that");

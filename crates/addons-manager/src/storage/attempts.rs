@@ -102,24 +102,26 @@ impl Storage {
         Ok(())
     }
 
-    /// An event: somebody asked the engine to end the container. Whoever is known to do so already stays the one. `after` is true for what
-    /// also tells of a run that is over: a stop between two restarts.
+    /// An event: a person, or the engine for itself, asked for the end of the container. Whoever is known to do so already stays the one.
+    /// `after` is true for what also tells of a run that is over: a stop between two restarts.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub(crate) async fn run_ends_by_person(
+    pub(crate) async fn run_ends_by(
         &self,
         engine_id: &str,
+        by: EndedBy,
         at: Timestamp,
         after: bool,
     ) -> Result<(), StorageError> {
-        let sql = "UPDATE attempts SET ended_by = 'person'
+        let sql = "UPDATE attempts SET ended_by = $4
                    WHERE id = (SELECT MAX(id) FROM attempts WHERE engine_id = $1) AND started_at_ms <= $3
                      AND ((ended_at_ms IS NULL AND ended_by IS NULL) OR ($2 AND ended_by = 'itself'))";
         sqlx::query(sql)
             .bind(engine_id)
             .bind(after)
             .bind(at.millis())
+            .bind(by.as_str())
             .execute(self.writer())
             .await
             .map_err(StorageError::query("write end of run"))?;

@@ -50,6 +50,30 @@ async fn what_a_stopping_engine_ended_was_ended_by_it() {
 }
 
 #[tokio::test]
+async fn what_an_engine_ends_when_it_comes_back_was_ended_by_it() {
+    let mut bench = Bench::new().await;
+    let id = bench.install("shop", revision(vec![service("shop", "web")])).await;
+    bench.runtime.tell(&EventMessage::Lost);
+    bench.runtime.set_away(true);
+    bench.settle().await;
+    bench.clock.advance(std::time::Duration::from_secs(5));
+    bench.runtime.set_away(false);
+    bench.runtime.tell(&EventMessage::Connected);
+    // It was killed, and finds the container running: events of that time come now.
+    bench.runtime.kill(&bench.runtime.id_of("shop-web"));
+    bench.settle().await;
+    assert!(
+        bench.why(id).await.contains("start web because the engine stopped it"),
+        "{}",
+        bench.why(id).await
+    );
+    bench.clock.advance(std::time::Duration::from_secs(5));
+    bench.runtime.kill(&bench.runtime.id_of("shop-web"));
+    bench.settle().await;
+    assert!(bench.why(id).await.contains("start web because somebody stopped it"), "{}", bench.why(id).await);
+}
+
+#[tokio::test]
 async fn what_somebody_stopped_right_before_a_stream_was_cut_was_stopped_by_somebody() {
     let mut bench = Bench::new().await;
     let id = bench.install("shop", revision(vec![service("shop", "db"), service("shop", "web")])).await;
