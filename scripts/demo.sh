@@ -249,11 +249,15 @@ free_port() {
     [ "$port" = "$2" ] || note "port $2 is taken: $3 takes $port"
     remember "$1" "$port"
 }
-# others WHAT: what the other demos that run have remembered of it, a line each.
+# others WHAT WHERE: what the other demos that run have remembered of it, a line each; of those that have remembered the
+# same WHERE: of another engine or another network nothing follows.
 others() {
-    local file
+    local file same
+    same=$(grep "^$2=" "$scratch/demo.env")
     for file in /tmp/oak-demo-*/demo.env; do
-        [ "$file" = "$scratch/demo.env" ] || sed -n "s/^$1=//p" "$file" 2>/dev/null || true
+        [ "$file" != "$scratch/demo.env" ] && grep -qsxF "$same" "$file" || continue
+        kill -0 "$(sed -n 's/^demo_pid=//p' "$file")" 2>/dev/null || kill -0 "$(sed -n 's/^manager_pid=//p' "$file")" 2>/dev/null || continue
+        sed -n "s/^$1=//p" "$file"
     done
 }
 # await WHAT SECONDS COMMAND...: until the command succeeds
@@ -296,10 +300,12 @@ mkdir "$scratch/logs"
 
 step "Docker Engine and registry: found, or installed and started"
 # Of another demo that has started an engine here, its traces are not what was there before.
+remember demo_pid $$
+remember host_network "$(readlink /proc/self/ns/net)"
 bridge=$(ip link show docker0 >/dev/null 2>&1 && echo yes || echo no)
-if others bridge_was_there | grep -qx no; then bridge=no; fi
+if others bridge_was_there host_network | grep -qx no; then bridge=no; fi
 remember bridge_was_there "$bridge"
-remember forward_policy "$(others forward_policy | head -n 1 | grep . || iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' || true)"
+remember forward_policy "$(others forward_policy host_network | head -n 1 | grep . || iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' || true)"
 found=$(OAK_ENGINE_FOLDER="$scratch/engine" "$here/scripts/setup.sh" docker)
 remember DOCKER_HOST "$(sed -n 1p <<<"$found")"
 remember engine_pid "$(sed -n 's/^started //p' <<<"$found")"
@@ -368,7 +374,7 @@ took "ready: $marketplace_url and $manager_url"
 
 step "Building the addon's image (FROM scratch, one static binary) and pushing it"
 network=$(engine GET /networks/oakestra -o /dev/null 2>/dev/null && echo yes || echo no)
-if others network_was_there | grep -qx no; then network=no; fi
+if others network_was_there DOCKER_HOST | grep -qx no; then network=no; fi
 remember network_was_there "$network"
 remember tags_before "$(tags || true)"
 remember image "127.0.0.1:$registry_port/$addon:latest"
