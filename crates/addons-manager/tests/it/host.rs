@@ -21,7 +21,14 @@ async fn the_host_is_shown_also_while_its_engine_is_away() {
     manager.engine.set_away(true);
     let away = manager.get("/api/v1/host").await;
     assert_eq!((away.status, &away.json()["engine"]["reachable"]), (200, &json!(false)), "{}", away.text);
-    assert_eq!(manager.get("/readyz").await.status, 200, "the manager does its own work");
+    let ready = manager.get("/readyz").await;
+    assert_eq!(ready.status, 200, "the manager does its own work");
+    let engine = &ready.json()["checks"][1];
+    assert_eq!(
+        (&engine["name"], &engine["ok"], &engine["informative"]),
+        (&json!("engine"), &json!(false), &json!(true))
+    );
+    assert!(engine["message"].as_str().unwrap().contains("docker.host"), "{}", ready.text);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

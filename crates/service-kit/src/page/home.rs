@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::about::{About, Count};
+use super::about::{About, Count, Other};
 use crate::health::Status;
 
 /// What the page shows of a service.
@@ -71,15 +71,19 @@ impl Home<'_> {
     }
 
     fn other(&self) -> String {
-        let Some(other) = &self.about.other else { return String::new() };
-        let link = other.url.as_deref().map(escaped);
-        let link = link.map(|url| format!(" <a href=\"{url}\">{url}</a>")).unwrap_or_default();
-        format!("<p>{}{link}</p>", escaped(&other.text))
+        self.about.other.as_ref().map(|one| format!("<p>{}</p>", other(one))).unwrap_or_default()
     }
 }
 
+/// What is said of the other service, with a link to it where its place is known.
+pub(super) fn other(other: &Other) -> String {
+    let link = other.url.as_deref().map(escaped);
+    let link = link.map(|url| format!(" <a href=\"{url}\">{url}</a>")).unwrap_or_default();
+    format!("<span>{}{link}</span>", escaped(&other.text))
+}
+
 /// Text as it stands in HTML, between tags and in quoted attributes.
-pub(super) fn escaped(text: &str) -> String {
+fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -14,7 +14,7 @@ use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub use self::about::{About, Count};
-use self::home::{Home, escaped};
+use self::home::Home;
 use crate::auth::Access;
 use crate::health::Health;
 use crate::problem::Problem;
@@ -64,8 +64,7 @@ impl Pages {
 
     /// The page of the documentation.
     fn docs(&self) -> String {
-        let link = self.about.other.as_ref().and_then(|other| other.url.as_deref()).map(escaped);
-        let link = link.map(|url| format!("<a href=\"{url}\">{url} →</a>")).unwrap_or_default();
+        let link = self.about.other.as_ref().map(home::other).unwrap_or_default();
         let page = include_str!("docs.html").replace("{{title}}", self.title);
         page.replace("{{warning}}", self.warning()).replace("{{other}}", &link)
     }
