@@ -63,9 +63,9 @@ pub(crate) async fn list(
 /// Install a release.
 #[utoipa::path(post, path = "/api/v1/addons", tag = "addons",
     request_body(content = InstallRequest, examples(
-        ("by name" = (summary = "The newest release of an addon", value = json!({"addon": "hello"}))),
-        ("granting rights" = (summary = "An addon that asks for dangerous rights", value = json!({"addon": "hello", "rights": ["host-pid"]}))),
-        ("by id" = (summary = "A release, under a name of its own", value = json!({"marketplace_id": "6b017a0f089f44785d84421a", "name": "hello-2"}))))),
+        ("addon" = (summary = "The newest release of an addon", value = json!({"addon": "hello"}))),
+        ("addon, granting rights" = (summary = "An addon that asks for dangerous rights", value = json!({"addon": "hello", "rights": ["host-pid"]}))),
+        ("release" = (summary = "A release, under a name of its own", value = json!({"marketplace_id": "6b017a0f089f44785d84421a", "name": "hello-2"}))))),
     responses(
         (status = 201, description = "It is being installed", body = Wire),
         (status = 403, description = "Dangerous rights are not named in `rights`: `errors` lists them", body = addon_client::Problem),
