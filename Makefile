@@ -17,11 +17,11 @@ demo: ## everything on this machine: publish an addon, verify it, install it, ki
 lint: ## formatting, clippy and rustdoc, with warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy --package marketplace --features postgres --locked -- -D warnings
+	cargo clippy --package service-kit --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 test: ## unit, property, conformance, HTTP and system tests; the last against Docker Engines of their own (takes root)
-	scripts/setup.sh engine registry faketime compose nextest
+	scripts/setup.sh engine registry postgres faketime compose nextest
 	scripts/demo-addon.sh
 	cargo build --locked --bin marketplace --bin addons-manager
 ifeq ($(NEXTEST),yes)

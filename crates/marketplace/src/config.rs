@@ -12,6 +12,7 @@ use service_kit::config::{
     Alias, ConfigError, ConfigProfile, Environment, Registries, Secret, ServerSettings, default_state_dir,
     load,
 };
+use service_kit::db::PostgresSettings;
 use service_kit::telemetry::LogSettings;
 use url::Url;
 
@@ -43,6 +44,8 @@ pub struct Config {
     /// Folder of the database and of the first token. Default `$XDG_DATA_HOME/marketplace`, else
     /// `~/.local/share/marketplace`, else `/var/lib/marketplace`.
     pub state_dir: Option<PathBuf>,
+    /// Where releases are kept.
+    pub database: DatabaseConfig,
     /// Where and how to listen.
     pub server: ServerSettings,
     /// Who may do what.
@@ -67,6 +70,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             state_dir: None,
+            database: DatabaseConfig::default(),
             server: ServerSettings::on_port(PORT),
             auth: AuthSettings::default(),
             log: LogSettings::default(),
@@ -77,6 +81,27 @@ impl Default for Config {
             docker: DockerConfig::default(),
             proxy: ProxyConfig::default(),
         }
+    }
+}
+
+/// `[database]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// Address of a PostgreSQL server, as `postgres://user:password@host:5432/name`; several replicas may use one. Without
+    /// it, releases are in a SQLite file in the state folder.
+    pub url: Option<Secret>,
+    /// File that holds the address instead.
+    pub url_file: Option<PathBuf>,
+    /// Most connections of this replica to the server, 4 to 500.
+    pub connections: u32,
+    /// How long a server that gives no answer is waited for at the start, in milliseconds.
+    pub patience_ms: u64,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { url: None, url_file: None, connections: 16, patience_ms: 30_000 }
     }
 }
 
@@ -213,6 +238,31 @@ impl Config {
     /// Where the database and the first token are.
     pub fn state_dir(&self) -> PathBuf {
         self.state_dir.clone().unwrap_or_else(|| default_state_dir("marketplace", &Environment::default()))
+    }
+
+    /// The PostgreSQL server, where one is to be used. Reads the file that holds its address.
+    ///
+    /// # Errors
+    /// Values out of their ranges, or the file.
+    pub fn postgres(&self) -> Result<Option<PostgresSettings>, SettingsError> {
+        let DatabaseConfig { url, url_file, connections, patience_ms } = &self.database;
+        if !(4..=500).contains(connections) {
+            return Err(invalid("database.connections", "it is from 4 to 500"));
+        }
+        let url = match (url, url_file) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                return Err(invalid("database.url_file", "database.url is set as well: leave one of them out"));
+            }
+            (Some(url), None) => url.inner().clone(),
+            (None, Some(path)) => read_file("database.url_file", path)?.trim().to_owned().into(),
+        };
+        Ok(Some(PostgresSettings {
+            url,
+            connections: *connections,
+            patience: millis(*patience_ms),
+            application: "marketplace".to_owned(),
+        }))
     }
 
     /// The rules of the verification.

@@ -10,10 +10,13 @@
 //! ```
 //! `write_tx!` stands in a function whose error is made from [`sqlx::Error`]: `?` in its body rolls back.
 
+#[cfg(feature = "postgres")]
+mod postgres;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -24,9 +27,8 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 /// Connections that only read, beside the one that writes.
 const SQLITE_READERS: u32 = 4;
 
-/// Longest use of PostgreSQL by one replica.
 #[cfg(feature = "postgres")]
-const POSTGRES_CONNECTIONS: u32 = 16;
+pub use self::postgres::PostgresSettings;
 
 /// The connections to a PostgreSQL server.
 #[cfg(feature = "postgres")]
@@ -63,12 +65,111 @@ pub enum OpenError {
         /// Why.
         source: sqlx::Error,
     },
-    /// The server's address is not one, or the server does not answer. The address is a secret, so it is not shown.
-    #[error("the PostgreSQL server that database.url names cannot be reached")]
-    Server(#[source] sqlx::Error),
-    /// The tables cannot be brought to this version's form; a newer version may have been here.
+    /// The address of a server is none. It is a secret, so it is not shown.
+    #[error("database.url is no address of a PostgreSQL server, as postgres://user:password@host:5432/name: {reason}")]
+    Address {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server gives no answer.
+    #[error(
+        "the PostgreSQL server {place} that database.url names gave no answer within {} s (database.patience_ms): is it \
+         running, and does this machine reach it?",
+        waited.as_secs_f64()
+    )]
+    Unreachable {
+        /// Host and port.
+        place: String,
+        /// How long it was waited for.
+        waited: Duration,
+        /// The last answer.
+        source: sqlx::Error,
+    },
+    /// The server does not know the user, or the password is wrong.
+    #[error("the PostgreSQL server {place} does not let {user} in: check user and password in database.url")]
+    Login {
+        /// Host and port.
+        place: String,
+        /// The user.
+        user: String,
+        /// In the server's words.
+        source: sqlx::Error,
+    },
+    /// There is no such database.
+    #[error("the PostgreSQL server {place} has no database {database}: make it, as with `createdb --owner {user} {database}`")]
+    NoDatabase {
+        /// Host and port.
+        place: String,
+        /// The user.
+        user: String,
+        /// The database.
+        database: String,
+    },
+    /// The user may not make tables.
+    #[error(
+        "{user} may not make tables in the database {database} of {place}: let it own the database, or grant CREATE on its \
+         schema public"
+    )]
+    Rights {
+        /// Host and port.
+        place: String,
+        /// The user.
+        user: String,
+        /// The database.
+        database: String,
+    },
+    /// The server refuses for another reason, as that it speaks no TLS.
+    #[error("the PostgreSQL server {place} that database.url names cannot be used")]
+    Refused {
+        /// Host and port.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The server is too old.
+    #[error("the PostgreSQL server {place} is of version {version}: it takes {oldest} or later")]
+    TooOld {
+        /// Host and port.
+        place: String,
+        /// Its version.
+        version: String,
+        /// The oldest major version that will do.
+        oldest: i32,
+    },
+    /// The database keeps texts in another encoding.
+    #[error("the database {database} keeps its texts as {encoding}: make one with `createdb --encoding UTF8 --template template0`")]
+    Encoding {
+        /// The database.
+        database: String,
+        /// Its encoding.
+        encoding: String,
+    },
+    /// The server only copies another one.
+    #[error("the PostgreSQL server {place} is a standby that takes no writes: name the primary one in database.url")]
+    Standby {
+        /// Host and port.
+        place: String,
+    },
+    /// A later version of this program has been here.
+    #[error(
+        "the database is of a later version of this program (its step {step} is not known here): run that version or a later \
+         one, or restore a backup from before"
+    )]
+    Newer {
+        /// The first step that is not known.
+        step: i64,
+    },
+    /// The tables cannot be brought to this version's form.
     #[error("the database cannot be brought to the form that this version needs")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
+}
+
+/// Why tables did not come to this version's form.
+fn migration_failed(fault: MigrateError) -> OpenError {
+    match fault {
+        MigrateError::VersionMissing(step) => OpenError::Newer { step },
+        other => OpenError::Migrate(other),
+    }
 }
 
 impl Db {
@@ -88,7 +189,7 @@ impl Db {
             .connect_with(options.clone().create_if_missing(true))
             .await
             .map_err(file)?;
-        migrations.run(&writer).await.map_err(OpenError::Migrate)?;
+        migrations.run(&writer).await.map_err(migration_failed)?;
         let reader = SqlitePoolOptions::new()
             .max_connections(SQLITE_READERS)
             .acquire_timeout(ACQUIRE)
@@ -96,28 +197,6 @@ impl Db {
             .await
             .map_err(file)?;
         Ok(Self::Sqlite { writer, reader })
-    }
-
-    /// Connects to a PostgreSQL server, and brings its tables to this version's form.
-    #[cfg(feature = "postgres")]
-    pub async fn open_postgres(
-        url: &secrecy::SecretString,
-        migrations: &Migrator,
-    ) -> Result<Self, OpenError> {
-        use std::str::FromStr as _;
-
-        use secrecy::ExposeSecret as _;
-        use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-
-        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(OpenError::Server)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(POSTGRES_CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .connect_with(options)
-            .await
-            .map_err(OpenError::Server)?;
-        migrations.run(&pool).await.map_err(OpenError::Migrate)?;
-        Ok(Self::Postgres(pool))
     }
 
     /// Whether it answers.
@@ -230,18 +309,49 @@ pub fn is_foreign_key_violation(fault: &sqlx::Error) -> bool {
 pub fn is_unavailable(fault: &sqlx::Error) -> bool {
     match fault {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(fault) => fault.code().is_some_and(|code| match code.parse::<u32>() {
-            // SQLITE_BUSY and SQLITE_LOCKED stand in the low byte. PostgreSQL's codes have five characters.
-            Ok(code) if code < 10_000 => matches!(code & 0xff, 5 | 6),
-            _ => ["40001", "40P01", "53300", "57P01", "57P03"].contains(&code.as_ref()),
-        }),
+        sqlx::Error::Database(fault) => fault.code().is_some_and(|code| code_is_unavailable(&code)),
         _ => false,
     }
+}
+
+/// Whether waiting may help after this code of a database. PostgreSQL's have five characters:
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn code_is_unavailable(code: &str) -> bool {
+    if code.len() == 5 {
+        // No connection; a write on what has become a standby; deadlocks; no room; a lock or statement that took too long;
+        // a server that stops or starts.
+        let known = ["25006", "25P03", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03"];
+        return code.starts_with("08") || known.contains(&code);
+    }
+    // SQLITE_BUSY and SQLITE_LOCKED stand in the low byte.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_that_waiting_helps_with() {
+        for code in ["5", "517", "6", "08006", "08001", "57P01", "57P03", "40P01", "25006", "53300"] {
+            assert!(code_is_unavailable(code), "{code}");
+        }
+        for code in ["1", "2067", "787", "23505", "42P01", "28P01", "22P02", "8"] {
+            assert!(!code_is_unavailable(code), "{code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_of_a_later_version_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).await.close().await;
+        let empty = folder.path().join("none");
+        std::fs::create_dir(&empty).unwrap();
+        let older = Migrator::new(empty).await.unwrap();
+        let fault = Db::open_sqlite(&folder.path().join("test.db"), &older).await.unwrap_err();
+        assert!(matches!(fault, OpenError::Newer { step: 1 }), "{fault:?}");
+        assert!(fault.to_string().contains("later version"), "{fault}");
+    }
 
     async fn open(folder: &Path) -> Db {
         let sql =

@@ -2,7 +2,7 @@
 //!
 //! Whoever keeps an answer notes the epoch *before* it reads, and uses the answer only while the epoch is the same. A
 //! write moves the epoch after its commit and before its caller is told, so nobody is shown what was before their own
-//! write. (With several replicas at one PostgreSQL, a notification will move the epochs of the others.)
+//! write. What other replicas write moves the epochs here as soon as it is heard of (`notify.rs`).
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,8 @@ const SLOTS: usize = 1024;
 /// The epochs of everything that answers are made of.
 #[derive(Debug)]
 pub struct Epochs {
+    /// Counts up when nothing that is kept holds any longer.
+    everything: AtomicU64,
     lists: AtomicU64,
     releases: Box<[AtomicU64]>,
 }
@@ -28,21 +30,42 @@ pub enum Source {
     Approved,
 }
 
+impl Source {
+    /// A source as other replicas name it.
+    pub(super) fn parse(topic: &str, subject: &str) -> Option<Self> {
+        match topic {
+            "release" => Some(Self::Release(subject.parse().ok()?)),
+            "approved" => Some(Self::Approved),
+            _ => None,
+        }
+    }
+}
+
 impl Default for Epochs {
     fn default() -> Self {
-        Self { lists: AtomicU64::new(0), releases: (0..SLOTS).map(|_| AtomicU64::new(0)).collect() }
+        Self {
+            everything: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
+            releases: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 }
 
 impl Epochs {
     /// The epoch of a source now.
     pub fn of(&self, source: Source) -> u64 {
-        self.slot(source).load(Ordering::Acquire)
+        // Both only ever grow, so their sum tells when either did.
+        self.slot(source).load(Ordering::Acquire) + self.everything.load(Ordering::Acquire)
     }
 
     /// Answers made of this source hold no longer.
     pub(super) fn end(&self, source: Source) {
         self.slot(source).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// No answer holds any longer.
+    pub(super) fn end_all(&self) {
+        self.everything.fetch_add(1, Ordering::AcqRel);
     }
 
     fn slot(&self, source: Source) -> &AtomicU64 {
@@ -72,5 +95,24 @@ mod tests {
         assert_eq!(epochs.of(Source::Approved), lists);
         epochs.end(Source::Approved);
         assert_ne!(epochs.of(Source::Approved), lists);
+    }
+
+    #[test]
+    fn everything_can_end_at_once() {
+        let epochs = Epochs::default();
+        let sources = [Source::Release(ReleaseId::new(1, [2; 8])), Source::Approved];
+        let before = sources.map(|source| epochs.of(source));
+        epochs.end_all();
+        for (source, before) in sources.into_iter().zip(before) {
+            assert_ne!(epochs.of(source), before, "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_of_a_later_version_is_none_here() {
+        let id = ReleaseId::new(1, [2; 8]);
+        assert!(matches!(Source::parse("release", &id.to_string()), Some(Source::Release(of)) if of == id));
+        assert!(matches!(Source::parse("approved", ""), Some(Source::Approved)));
+        assert!(Source::parse("release", "none").is_none() && Source::parse("weather", "").is_none());
     }
 }
