@@ -158,7 +158,7 @@ fn complete(item: &mut Map<String, Value>, entry: &PathEntry) {
             Access::Probe => follows.clear(),
             Access::Public => (),
             Access::PublicRead => {
-                follows.push("401 a token that is not valid, or none where `auth.public_read` is off")
+                follows.push("401 a token that is not valid, or none where `auth.public_read` is off");
             }
             Access::Scope(_) => {
                 follows.push("401 no valid token");
