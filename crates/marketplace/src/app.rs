@@ -40,6 +40,7 @@ const LOCK: &str = "lock";
 pub struct App {
     running: Running,
     worker: JoinHandle<()>,
+    follower: JoinHandle<()>,
     storage: Storage,
     /// Held while this runs, for a second one on the same state.
     lock: File,
@@ -119,7 +120,7 @@ impl App {
         let state_dir = config.state_dir();
         let lock = lock(&state_dir)?;
         let storage = open(config).await?;
-        let tokens = TokenStore::new(storage.db().clone());
+        let tokens = TokenStore::audited(storage.db().clone());
         let address = config.server.address;
         let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;
 
@@ -141,9 +142,11 @@ impl App {
             .with_check(worker_check(&pulse, &clock))
             .start(&config.server)?;
         let client = Arc::new(client);
+        let ring = bell.clone();
+        let follower = tokio::spawn(storage.clone().follow(move || ring.ring(), shutdown.clone()));
         let worker = Worker { storage: storage.clone(), client, rules, clock, bell, pulse };
         let worker = tokio::spawn(worker.run(shutdown));
-        Ok(Self { running, worker, storage, lock })
+        Ok(Self { running, worker, follower, storage, lock })
     }
 
     /// What answers.
@@ -158,24 +161,24 @@ impl App {
 
     /// Runs until a signal, then stops in order: requests, verification, database.
     pub async fn run_until_signal(self) {
-        let Self { running, worker, storage, lock } = self;
+        let Self { running, worker, follower, storage, lock } = self;
         running.run_until_signal().await;
-        finish(worker, &storage).await;
+        finish(worker, follower, &storage).await;
         drop(lock);
     }
 
     /// Stops in the same order.
     pub async fn stop(self) {
-        let Self { running, worker, storage, lock } = self;
+        let Self { running, worker, follower, storage, lock } = self;
         running.stop().await;
-        finish(worker, &storage).await;
+        finish(worker, follower, &storage).await;
         drop(lock);
     }
 }
 
 /// Takes the lock of the state folder, which is given back when the file is dropped or the process ends in whatever way:
 /// kept answers and leases hold only while one process writes.
-fn lock(folder: &Path) -> Result<File, BuildError> {
+pub(crate) fn lock(folder: &Path) -> Result<File, BuildError> {
     let unusable = |source| BuildError::StateDir { path: folder.to_owned(), source };
     prepare_state_dir(folder).map_err(unusable)?;
     let mode = std::fs::metadata(folder).map_err(unusable)?.permissions().mode();
@@ -194,14 +197,18 @@ fn lock(folder: &Path) -> Result<File, BuildError> {
     }
 }
 
-/// Opens the database in the state folder, which is made where it is missing.
+/// Opens the database: that of `database.url`, or a file in the state folder, which is made where it is missing.
 ///
 /// # Errors
-/// The folder, or the database.
+/// The settings, the folder, or the database.
 pub async fn open(config: &Config) -> Result<Storage, BuildError> {
+    let postgres = config.postgres()?;
     let path = config.state_dir();
     prepare_state_dir(&path).map_err(|source| BuildError::StateDir { path: path.clone(), source })?;
-    Ok(Storage::open_sqlite(&path.join(DATABASE)).await?)
+    Ok(match postgres {
+        Some(settings) => Storage::open_postgres(&settings).await?,
+        None => Storage::open_sqlite(&path.join(DATABASE)).await?,
+    })
 }
 
 /// What the marketplace says of itself.
@@ -229,9 +236,15 @@ fn about(storage: &Storage) -> About {
     })
 }
 
-async fn finish(worker: JoinHandle<()>, storage: &Storage) {
+async fn finish(worker: JoinHandle<()>, follower: JoinHandle<()>, storage: &Storage) {
     if let Err(error) = worker.await {
         tracing::error!(%error, "the verification ended badly");
+    }
+    if let Err(error) = follower.await {
+        tracing::error!(%error, "following other replicas ended badly");
+    }
+    if let Err(error) = storage.give_back(storage.replica()).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "leases were not given back; they run out");
     }
     storage.db().close().await;
 }

@@ -5,6 +5,8 @@
 //! (revocations, a signed index) will be `feed.rs`, web pages `pages/`.
 
 pub mod app;
+pub mod backup;
+pub mod chain;
 pub mod config;
 pub mod domain;
 pub mod http;

@@ -1,10 +1,12 @@
 //! The marketplace's binary: configuration, logs, [`App::build`], run until a signal.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use marketplace::app::{self, App};
+use marketplace::backup::{backup, restore};
 use marketplace::config::Config;
 use service_kit::auth::TokenStore;
 use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, parse, print};
@@ -19,7 +21,23 @@ struct Arguments {
     #[command(flatten)]
     common: CommonArgs,
     #[command(subcommand)]
-    command: Option<CommonCommand>,
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Common(CommonCommand),
+    /// Write the SQLite database to a file that is not there yet. The service may be running.
+    Backup {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Make a backup the database of a state folder that has none. The service must not be running.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
 }
 
 #[tokio::main]
@@ -40,15 +58,25 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         print(&show(&config))?;
         return Ok(());
     }
-    if let Some(CommonCommand::Healthcheck) = arguments.command {
-        return healthcheck(&config.server).await;
-    }
     let clock = SystemClock::shared();
-    if let Some(CommonCommand::Token(command)) = arguments.command {
-        let storage = app::open(&config).await?;
-        print(&command.run(&app::AUTH, &TokenStore::new(storage.db().clone()), &clock).await?)?;
-        storage.db().close().await;
-        return Ok(());
+    match arguments.command {
+        None => (),
+        Some(Command::Common(CommonCommand::Healthcheck)) => return healthcheck(&config.server).await,
+        Some(Command::Common(CommonCommand::Token(command))) => {
+            let storage = app::open(&config).await?;
+            let tokens = TokenStore::audited(storage.db().clone());
+            print(&command.run(&app::AUTH, &tokens, &clock).await?)?;
+            storage.db().close().await;
+            return Ok(());
+        }
+        Some(Command::Backup { file }) => {
+            let bytes = backup(&config, &file).await?;
+            return Ok(print(&format!("{bytes} bytes in {}", file.display()))?);
+        }
+        Some(Command::Restore { file }) => {
+            let bytes = restore(&config, &file).await?;
+            return Ok(print(&format!("{bytes} bytes restored from {}", file.display()))?);
+        }
     }
     telemetry::init(&config.log)?;
     App::build(&config, clock).await?.run_until_signal().await;
