@@ -169,7 +169,7 @@ pub struct ServiceState {
     /// Its published ports.
     #[serde(default)]
     pub ports: Vec<PortBinding>,
-    /// How often it was restarted after a failure.
+    /// Starts after the first one since install or enable, whoever began them: the engine, the manager, a person.
     #[serde(default)]
     pub restarts: u32,
     /// Since when it is in this state.

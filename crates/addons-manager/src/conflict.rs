@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use addon_client::{Timestamp, VolumesChoice};
+use addon_descriptor::AddonDescriptor;
+use addon_descriptor::descriptor::{HostPort, PortMapping};
 use ipnet::IpNet;
 
-use crate::domain::claim::{Claim, addresses_overlap, subnets_overlap};
+use crate::domain::claim::{Claim, addresses_overlap, protocol_name, subnets_overlap};
 use crate::domain::installation::{Desired, InstallationId, KeptVolume, VolumeOrigin};
 use crate::domain::specification::{RevisionSpecification, SharedNetwork, VolumeSpecification};
 use crate::reconciler::state::NONCE_LABEL;
@@ -75,6 +77,34 @@ pub enum Holder {
 impl Conflict {
     /// The conflict and what to do about it, in a sentence.
     pub fn message(&self) -> String {
+        match (&self.wanted, &self.holder) {
+            (_, Holder::Installation { going: true, .. }) => self.finding(),
+            (Claim::HostPort { .. }, _) => format!(
+                "{}: free it, or publish a release of this addon with another host port, or with none (then a free one is chosen)",
+                self.finding()
+            ),
+            _ => self.finding(),
+        }
+    }
+
+    /// Where the descriptor asks for it, as a JSON Pointer; empty where no single value of it does.
+    pub fn place(&self, descriptor: &AddonDescriptor) -> String {
+        let Claim::HostPort { port: wanted, protocol: over, .. } = &self.wanted else { return String::new() };
+        for (index, service) in descriptor.services.iter().enumerate() {
+            for port in &service.ports {
+                let PortMapping { host, protocol, .. } = port;
+                if let HostPort::Fixed(range) = host
+                    && (range.first..=range.last).contains(wanted)
+                    && protocol.as_str() == protocol_name(*over)
+                {
+                    return format!("/services/{index}/ports/{}", port.container_text().replace('/', "~1"));
+                }
+            }
+        }
+        String::new()
+    }
+
+    fn finding(&self) -> String {
         let what = self.wanted.describe();
         match &self.holder {
             Holder::Installation { id, name, going: true, .. } => {

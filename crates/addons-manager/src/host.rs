@@ -27,6 +27,16 @@ pub enum KeptVolumeError {
         /// The name of that one.
         name: String,
     },
+    /// Its installation is being removed, and leaves it.
+    #[error(
+        "the volume `{volume}` still belongs to installation `{name}`, which is being removed: try again in a moment"
+    )]
+    Leaving {
+        /// The volume.
+        volume: String,
+        /// The name of its installation.
+        name: String,
+    },
     /// Somebody uses it.
     #[error("the volume `{volume}` is in use by container `{container}`")]
     InUse {
@@ -43,6 +53,33 @@ pub enum KeptVolumeError {
     Storage(#[from] StorageError),
 }
 
+/// The volumes that outlived their installation, by name; those of an installation whose removal is under way too, which will.
+///
+/// # Errors
+/// [`StorageError`]. While the engine does not answer, what is in the ledger counts as there.
+pub async fn kept_volumes(
+    storage: &Storage,
+    runtime: &dyn ContainerRuntime,
+) -> Result<Vec<KeptVolume>, StorageError> {
+    // In this order: what is kept between the two reads is in both, and in no case in none.
+    let mut staying = storage.volumes_that_stay().await?;
+    let mut kept = storage.kept_volumes().await?;
+    staying.retain(|volume| kept.iter().all(|kept| kept.name != volume.name));
+    if staying.is_empty() {
+        return Ok(kept);
+    }
+    if let Ok(listing) = runtime.list().await {
+        let is_there = |volume: &KeptVolume| {
+            let listed = listing.volumes.iter().find(|listed| listed.name == volume.name);
+            listed.is_some_and(|listed| listed.labels.get(NONCE_LABEL) == Some(&volume.nonce))
+        };
+        staying.retain(is_there);
+    }
+    kept.append(&mut staying);
+    kept.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(kept)
+}
+
 /// Deletes it. The row goes first, so that no installation can be given a volume that is about to be deleted; it comes back when the engine
 /// refuses.
 ///
@@ -56,7 +93,8 @@ pub async fn delete_kept_volume(
     let not_found = || KeptVolumeError::NotFound(name.to_owned());
     let Some(kept) = storage.kept_volume(name).await? else {
         return Err(match storage.volume_owner(name).await? {
-            Some((id, owner)) => KeptVolumeError::Owned { volume: name.to_owned(), id, name: owner },
+            Some((_, owner, true)) => KeptVolumeError::Leaving { volume: name.to_owned(), name: owner },
+            Some((id, owner, false)) => KeptVolumeError::Owned { volume: name.to_owned(), id, name: owner },
             None => not_found(),
         });
     };

@@ -100,8 +100,13 @@ pub enum InstallError {
         same_addon: bool,
     },
     /// Somebody else has what is asked for.
-    #[error("{}", .0.iter().map(Conflict::message).collect::<Vec<_>>().join("; "))]
-    Conflicts(Vec<Conflict>),
+    #[error("{}", .conflicts.iter().map(Conflict::message).collect::<Vec<_>>().join("; "))]
+    Conflicts {
+        /// What, and who.
+        conflicts: Vec<Conflict>,
+        /// Where the descriptor asks for each, as a JSON Pointer.
+        places: Vec<String>,
+    },
     /// What the engine has cannot be known now.
     #[error("the engine does not answer")]
     Engine(#[source] RuntimeError),
@@ -196,7 +201,8 @@ impl Installer {
                     .filter(|found| !in_the_way.contains(&found.wanted)),
             );
             if !conflicts.is_empty() {
-                return Err(InstallError::Conflicts(conflicts));
+                let places = conflicts.iter().map(|conflict| conflict.place(descriptor)).collect();
+                return Err(InstallError::Conflicts { conflicts, places });
             }
             // Volumes that are taken back belong to it also where this revision does not mount them: they go when it does.
             let taken = kept.taken_back.iter().map(|volume| Claim::Volume(volume.name.clone()));

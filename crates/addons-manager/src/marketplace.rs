@@ -61,6 +61,9 @@ pub enum MarketplaceError {
     /// The marketplace has no such release.
     #[error("the marketplace has no release {0}")]
     NotFound(String),
+    /// It has some of that name, and none is approved: what it says of the newest.
+    #[error("{0}")]
+    NoneApproved(String),
     /// It has, and it must not be installed.
     #[error("release {id} is {status}{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     NotApproved {
@@ -185,8 +188,10 @@ impl Marketplace {
                     Ok(exact) => format!("={exact}"),
                     Err(_) => version.clone(),
                 });
-                match self.client.resolve(addon, range.as_deref()).await {
-                    Ok(release) => release.ok_or_else(|| MarketplaceError::NotFound(named())),
+                match self.client.resolve_or_why(addon, range.as_deref()).await {
+                    Ok(Ok(release)) => Ok(release),
+                    Ok(Err(Some(why))) => Err(MarketplaceError::NoneApproved(why)),
+                    Ok(Err(None)) => Err(MarketplaceError::NotFound(named())),
                     // The range, or the name, is none: that is the request's fault.
                     Err(ClientError::Problem { status: 400 | 422, .. }) => {
                         Err(MarketplaceError::NotFound(named()))

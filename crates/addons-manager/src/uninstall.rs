@@ -13,8 +13,9 @@ use crate::storage::{Storage, StorageError};
 pub struct Removal {
     /// At once, whether or not it is disabled, and though others require it.
     pub force: bool,
-    /// Its volumes go with it; else they are kept for the next installation of that addon under that name.
-    pub delete_volumes: bool,
+    /// Whether its volumes go with it, or are kept for the next installation of that addon under that name. Said at either step, it counts until
+    /// the other is said or the installation is enabled again; never said, they are kept.
+    pub delete_volumes: Option<bool>,
 }
 
 /// What came of it.
@@ -64,11 +65,11 @@ pub async fn remove(
     let is_disabled =
         installation.desired == Desired::Disabled && installation.status == InstallationStatus::Disabled;
     if (how.force || is_disabled) && storage.uninstall(id, how.force, how.delete_volumes, now).await? {
-        tracing::info!(installation.id = %id, addon.name = %installation.addon, volumes.delete = how.delete_volumes, account = by, "uninstalling");
+        tracing::info!(installation.id = %id, addon.name = %installation.addon, volumes.delete = how.delete_volumes.unwrap_or(installation.delete_volumes), account = by, "uninstalling");
         return Ok(Removed::Gone);
     }
     // Not disabled, or enabled by somebody in between: the first step.
-    if !storage.disable(id, by, now).await? {
+    if !storage.begin_removal(id, how.delete_volumes, by, now).await? {
         return Err(RemoveError::NotFound);
     }
     match storage.installation(id).await? {

@@ -15,6 +15,9 @@ use crate::{
 const ADDONS: [&str; 4] = ["api", "v1", "marketplace", "addons"];
 const BY_NAME: [&str; 4] = ["api", "v1", "marketplace", "by-name"];
 
+/// The rule of the finding by which a 404 tells of a release that is not approved.
+const NOT_APPROVED: &str = "release-not-approved";
+
 /// Most parts that are asked for of one addon's releases: of a usual size, that is 100,000 releases.
 const MOST_PARTS: u32 = 100;
 
@@ -113,9 +116,25 @@ impl MarketplaceClient {
 
     /// The release that an addon's version or range resolves to; the newest without one.
     pub async fn resolve(&self, name: &str, version: Option<&str>) -> Result<Option<Release>, ClientError> {
+        Ok(self.resolve_or_why(name, version).await?.ok())
+    }
+
+    /// As [`resolve`](Self::resolve), and where there is none what the marketplace says of one that is not approved.
+    pub async fn resolve_or_why(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Result<Release, Option<String>>, ClientError> {
         let mut url = self.transport.url_of(&BY_NAME, name, &[]);
         url.query_pairs_mut().append_pair("version", version.unwrap_or("*"));
-        self.transport.find(url).await
+        match self.transport.json(self.transport.request(Method::GET, url)).await {
+            Ok(release) => Ok(Ok(release)),
+            Err(ClientError::Problem { status: 404, problem, .. }) => {
+                let of_others = problem.errors.into_iter().find(|finding| finding.rule == NOT_APPROVED);
+                Ok(Err(of_others.map(|finding| finding.message)))
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Approves a release that waits for a reviewer.

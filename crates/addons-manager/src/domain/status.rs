@@ -22,9 +22,12 @@ pub struct ServiceReport {
     /// Name of its container, while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Runs that followed a failed one, since install, enable or `/restart`.
+    /// Starts after the first one since install or enable, whoever began them: the engine, this manager, a person.
     #[serde(default)]
     pub restarts: u32,
+    /// The row of the newest run that `restarts` counts; 0 before the first.
+    #[serde(default)]
+    pub last_run: i64,
     /// Since when it is in this phase and health.
     pub since: Timestamp,
     /// How its last run ended, while it does not run.
@@ -109,6 +112,7 @@ mod tests {
             health: None,
             container: None,
             restarts: 0,
+            last_run: 0,
             since: Timestamp::from_millis(0),
             exit_code: None,
             waiting: None,

@@ -132,7 +132,8 @@ pub(crate) struct RemoveQuery {
     /// `true`: at once, whatever its status, and though others require it.
     #[serde(default)]
     force: Option<String>,
-    /// `delete`: its volumes go with it; else they are kept.
+    /// `delete`: its volumes go with it; else they are kept. Said at the call that disables, it counts for the one that removes, until `keep` is
+    /// said or the installation is enabled.
     #[serde(default)]
     volumes: Option<String>,
 }
@@ -298,13 +299,12 @@ fn removal(query: &RemoveQuery) -> Result<Removal, Problem> {
         Some(_) => return Err(Problem::unprocessable("invalid-request", "`force` is true or false")),
     };
     let delete_volumes = match query.volumes.as_deref() {
-        None | Some("keep") => false,
-        Some("delete") => true,
+        None => None,
+        Some("keep") => Some(false),
+        Some("delete") => Some(true),
         Some(_) => {
-            return Err(Problem::unprocessable(
-                "invalid-request",
-                "`volumes` is `delete`, or left out to keep them",
-            ));
+            let detail = "`volumes` is `delete` or `keep`; left out, they are kept unless an earlier call said `delete`";
+            return Err(Problem::unprocessable("invalid-request", detail));
         }
     };
     Ok(Removal { force, delete_volumes })

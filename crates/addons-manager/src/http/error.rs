@@ -139,12 +139,12 @@ pub(super) fn install(error: InstallError) -> Problem {
             let problem = Problem::conflict(code, &message).with_header(header::LOCATION, location);
             problem.with_errors([finding("/name", "installation-name", message)])
         }
-        InstallError::Conflicts(conflicts) => {
+        InstallError::Conflicts { conflicts, places } => {
             let messages: Vec<String> = conflicts.iter().map(crate::conflict::Conflict::message).collect();
-            let errors = conflicts
-                .iter()
-                .zip(&messages)
-                .map(|(conflict, message)| finding("", conflict.wanted.kind(), message.clone()));
+            let errors =
+                conflicts.iter().zip(&messages).zip(&places).map(|((conflict, message), place)| {
+                    finding(place, conflict.wanted.kind(), message.clone())
+                });
             let problem =
                 Problem::conflict("conflict", messages.join("; ")).with_errors(errors.collect::<Vec<_>>());
             if only_waiting_helps(&conflicts) { problem.with_retry_after(REMOVAL_RETRY) } else { problem }
@@ -158,6 +158,10 @@ fn marketplace(error: MarketplaceError) -> Problem {
     match error {
         MarketplaceError::NotFound(what) => {
             Problem::not_found(format!("the marketplace has no approved release {what}"))
+        }
+        MarketplaceError::NoneApproved(what) => {
+            let detail = format!("{what}; only approved releases are installed");
+            Problem::conflict("release-not-approved", detail)
         }
         MarketplaceError::NotApproved { status, .. } => {
             let code = match status {
@@ -246,6 +250,9 @@ pub(super) fn kept_volume(error: KeptVolumeError) -> Problem {
         KeptVolumeError::NotFound(_) => Problem::not_found(error.to_string()),
         KeptVolumeError::NotOurs(_) => Problem::conflict("not-ours", error.to_string()),
         KeptVolumeError::Owned { .. } => Problem::conflict("in-use", error.to_string()),
+        KeptVolumeError::Leaving { .. } => {
+            Problem::conflict("being-removed", error.to_string()).with_retry_after(REMOVAL_RETRY)
+        }
         KeptVolumeError::InUse { .. } => Problem::conflict("in-use", error.to_string()),
         KeptVolumeError::Engine(error) => engine(error),
         KeptVolumeError::Storage(error) => storage(error),

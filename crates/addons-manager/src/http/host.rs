@@ -15,7 +15,7 @@ use crate::reconciler::adopt::AdoptError;
     responses((status = 200, description = "The host; also while the engine is away", body = HostView)))]
 pub(crate) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let facts = api.runtime.engine().await.ok();
-    let kept = api.storage.kept_volumes().await.map_err(error::storage)?;
+    let kept = host::kept_volumes(&api.storage, api.runtime.as_ref()).await.map_err(error::storage)?;
     let foreign = match api.reconciler.foreign().await {
         Ok(objects) => objects.into_iter().map(foreign).collect(),
         // What is on an engine that is away is not known; the rest of the host is.

@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::domain::claim::protocol_name;
 use crate::domain::installation::{Desired, Installation, InstallationId, Revision};
 use crate::domain::specification::ServiceSpecification;
-use crate::domain::status::ServiceReport;
+use crate::domain::status::{Condition, ServiceReport};
+use crate::reconciler::report::{VOLUMES_GO, volumes_go};
 use crate::storage::{Storage, StorageError};
 
 /// Revisions whose parts are remembered: a revision never changes, and reading a descriptor anew for each answer would cost most of it.
@@ -81,7 +82,7 @@ impl Answers {
                 .iter()
                 .map(|report| service_state(report, &parts))
                 .collect(),
-            conditions: installation.conditions.clone(),
+            conditions: conditions(&installation),
             progress,
             update_available: None,
             created_at: installation.created_at,
@@ -141,6 +142,21 @@ impl Parts {
     }
 }
 
+/// As the last pass left them, and what has been asked for since.
+fn conditions(installation: &Installation) -> Vec<Condition> {
+    let mut conditions = installation.conditions.clone();
+    let Installation { delete_volumes, desired, updated_at, .. } = *installation;
+    let said = volumes_go(delete_volumes, desired, updated_at);
+    // One that was taken back may still be stored.
+    conditions.retain(|stored| stored.kind != VOLUMES_GO || said.is_some());
+    if let Some(said) = said
+        && conditions.iter().all(|stored| stored.kind != said.kind)
+    {
+        conditions.push(said);
+    }
+    conditions
+}
+
 fn ports(service: &ServiceSpecification) -> Vec<PortBinding> {
     let binding = |port: &crate::domain::specification::PublishedPort| PortBinding {
         container: format!("{}/{}", port.container_port, protocol_name(port.protocol)),
@@ -193,6 +209,7 @@ mod tests {
             health: None,
             container: container.map(str::to_owned),
             restarts: 0,
+            last_run: 0,
             since: Timestamp::from_millis(0),
             exit_code: Some(1),
             waiting: None,

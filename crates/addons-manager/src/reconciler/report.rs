@@ -2,9 +2,8 @@
 
 use service_kit::clock::Timestamp;
 
-use super::backoff;
 use super::plan::graph::{Plan, Step};
-use super::state::{DesiredState, ObservedState, StartedBy};
+use super::state::{Attempt, DesiredState, ObservedState, StartedBy};
 use crate::domain::installation::Desired;
 use crate::domain::specification::ServiceSpecification;
 use crate::domain::status::{Condition, Facts, Health, ServicePhase, ServiceReport, Waiting, derive};
@@ -72,6 +71,11 @@ fn conditions(desired: &DesiredState, plan: &Plan, now: Timestamp) -> Vec<Condit
             since: now,
         })
         .collect();
+    if let Some(condition) =
+        volumes_go(desired.installation.delete_volumes, desired.installation.desired, now)
+    {
+        conditions.push(condition);
+    }
     // What holds back the installation as a whole, as a network that cannot be removed.
     if let Some(wait) = plan.waiting.get("") {
         conditions.push(Condition {
@@ -90,6 +94,21 @@ fn conditions(desired: &DesiredState, plan: &Plan, now: Timestamp) -> Vec<Condit
         }
     }
     conditions
+}
+
+/// The kind of the condition [`volumes_go`].
+pub const VOLUMES_GO: &str = "volumes_go";
+
+/// What whoever removes it next has to know: its volumes go then.
+pub fn volumes_go(delete_volumes: bool, desired: Desired, now: Timestamp) -> Option<Condition> {
+    (delete_volumes && desired == Desired::Disabled).then(|| Condition {
+        kind: VOLUMES_GO.to_owned(),
+        service_name: None,
+        message: "its volumes are deleted when it is removed, as ?volumes=delete asked for: ?volumes=keep takes that back, and so does enabling \
+                  it"
+            .to_owned(),
+        since: now,
+    })
 }
 
 fn service_report(
@@ -123,12 +142,14 @@ fn service_report(
             history.iter().find(|attempt| attempt.logs.is_some()).and_then(|attempt| attempt.logs.clone())
         })
         .flatten();
+    let (restarts, last_run) = restarts(before, history);
     ServiceReport {
         service_name: name.to_owned(),
         phase,
         health,
         container: container.map(|container| container.listed.name.clone()),
-        restarts: restarts(desired, service),
+        restarts,
+        last_run,
         since,
         exit_code,
         waiting: plan.waiting.get(name).filter(|_| phase != ServicePhase::Completed).map(|wait| wait.shown()),
@@ -176,12 +197,114 @@ fn phase(
     }
 }
 
-/// Runs that followed a failed one.
-fn restarts(desired: &DesiredState, service: &ServiceSpecification) -> u32 {
-    let runs: Vec<_> =
-        desired.history(&service.service_name).iter().filter(|attempt| attempt.engine_id.is_some()).collect();
-    let after_failure = runs.windows(2).filter(|pair| {
-        pair[0].started_by == StartedBy::Engine || backoff::is_failure(pair[1], service.restart.is_job())
-    });
-    u32::try_from(after_failure.count()).unwrap_or(u32::MAX)
+/// Starts after the first one since install or enable, whoever began them, and the newest run that is counted. What was counted stays counted
+/// when its rows are gone.
+fn restarts(before: Option<&ServiceReport>, history: &[Attempt]) -> (u32, i64) {
+    let (counted, last_run) = before.map_or((0, 0), |before| (before.restarts, before.last_run));
+    // Where a stop and a start of ours fall into one millisecond, the late event of the stop ends the new run, and that of the start has a row
+    // of its own, as somebody's.
+    let is_told_before = |run: &Attempt| {
+        run.started_by == StartedBy::Person
+            && history.iter().any(|other| {
+                let same_start = other.engine_id == run.engine_id && other.started_at == run.started_at;
+                other.row < run.row && same_start && other.ended_at == Some(other.started_at)
+            })
+    };
+    let runs = history.iter().filter(|attempt| attempt.engine_id.is_some() && attempt.row > last_run);
+    let new = runs.filter(|run| !is_told_before(run));
+    let (mut starts, mut newest) = (0_u32, last_run);
+    for run in new {
+        starts = starts.saturating_add(1);
+        newest = newest.max(run.row);
+    }
+    // The first of all is no restart.
+    let first = u32::from(last_run == 0);
+    (counted.saturating_add(starts.saturating_sub(first)), newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(row: i64, by: StartedBy) -> Attempt {
+        Attempt {
+            row,
+            engine_id: Some("c".into()),
+            started_by: by,
+            started_at: Timestamp::from_millis(row),
+            unhealthy_at: None,
+            ended_at: None,
+            exit_code: None,
+            oom: false,
+            ended_by: None,
+            watched: true,
+            error: None,
+            not_before: None,
+            logs: None,
+        }
+    }
+
+    /// Another row of the start that this one tells of.
+    fn twice(run: Attempt, of: i64) -> Attempt {
+        Attempt { started_at: Timestamp::from_millis(of), ..run }
+    }
+
+    fn ended_at_once(row: i64) -> Attempt {
+        Attempt { ended_at: Some(Timestamp::from_millis(row)), ..run(row, StartedBy::Manager) }
+    }
+
+    fn failed_operation(row: i64) -> Attempt {
+        Attempt { engine_id: None, ..run(row, StartedBy::Manager) }
+    }
+
+    fn counted(restarts: u32, last_run: i64) -> ServiceReport {
+        ServiceReport {
+            service_name: "web".to_owned(),
+            phase: ServicePhase::Running,
+            health: None,
+            container: None,
+            restarts,
+            last_run,
+            since: Timestamp::from_millis(0),
+            exit_code: None,
+            waiting: None,
+            logs: None,
+        }
+    }
+
+    #[test]
+    fn every_start_after_the_first_is_counted_once_whoever_began_it() {
+        use StartedBy::{Engine, Manager, Person};
+        for (before, history, expected) in [
+            (None, vec![], (0, 0)),
+            (None, vec![failed_operation(1)], (0, 0)),
+            (None, vec![run(2, Manager), failed_operation(1)], (0, 2)),
+            (None, vec![run(4, Person), run(3, Engine), run(2, Manager)], (2, 4)),
+            (None, vec![twice(run(4, Person), 3), ended_at_once(3), run(2, Manager)], (1, 3)),
+            (Some(counted(1, 3)), vec![twice(run(4, Person), 3), ended_at_once(3)], (1, 3)),
+            (Some(counted(0, 0)), vec![run(7, Manager)], (0, 7)),
+            (Some(counted(2, 4)), vec![run(4, Person), run(3, Engine)], (2, 4)),
+            (
+                Some(counted(2, 4)),
+                vec![run(9, Engine), failed_operation(8), run(5, Manager), run(4, Person)],
+                (4, 9),
+            ),
+            // Rows that were counted are deleted some time.
+            (Some(counted(250, 400)), vec![], (250, 400)),
+            (Some(counted(u32::MAX, 4)), vec![run(5, Engine)], (u32::MAX, 5)),
+        ] {
+            assert_eq!(restarts(before.as_ref(), &history), expected, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn that_volumes_go_is_said_while_it_can_be_taken_back() {
+        let now = Timestamp::from_millis(0);
+        assert!(volumes_go(true, Desired::Disabled, now).unwrap().message.contains("volumes=keep"));
+        for (delete, desired) in
+            [(false, Desired::Disabled), (true, Desired::Active), (true, Desired::Absent)]
+        {
+            assert_eq!(volumes_go(delete, desired, now), None);
+        }
+    }
 }

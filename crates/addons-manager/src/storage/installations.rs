@@ -231,14 +231,15 @@ impl Storage {
         Ok(Ok(new.installation))
     }
 
-    /// Wants an installation to run, as `by` asked for; `false` when it is not listed. One that is wanted already is left as it is.
+    /// Wants an installation to run, as `by` asked for; `false` when it is not listed. One that is wanted already is left as it is. Its volumes
+    /// are no longer to go with it: it is in use again.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn enable(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
-                   SET desired = 'active', status = 'installing', status_since_ms = $2, generation = generation + 1, epoch = epoch + 1,
-                       been_up = '[]', conditions = '[]', service_states = '[]', updated_at_ms = $2
+                   SET desired = 'active', delete_volumes = 0, status = 'installing', status_since_ms = $2, generation = generation + 1,
+                       epoch = epoch + 1, been_up = '[]', conditions = '[]', service_states = '[]', updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND desired = 'disabled'";
         self.change_listed(id, sql, by, now, "enable").await
     }
@@ -248,10 +249,36 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn disable(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
-        let sql = "UPDATE installations
-                   SET desired = 'disabled', status = 'disabling', status_since_ms = $2, generation = generation + 1, updated_at_ms = $2
-                   WHERE id = $1 AND listed = 1 AND desired = 'active'";
-        self.change_listed(id, sql, by, now, "disable").await
+        self.change_listed(id, DISABLE, by, now, "disable").await
+    }
+
+    /// The first step of a removal: as [`disable`](Self::disable), and what is to become of the volumes at the second is remembered, where that
+    /// was said; both or neither.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn begin_removal(
+        &self,
+        id: InstallationId,
+        delete_volumes: Option<bool>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.begin().await?;
+        let mut changed = change(&mut tx, id, DISABLE, by, now, "disable").await?;
+        if let Some(delete) = delete_volumes {
+            let (sql, operation) = if delete {
+                (MARK_VOLUMES, "delete volumes with it")
+            } else {
+                (KEEP_VOLUMES, "keep volumes")
+            };
+            changed |= change(&mut tx, id, sql, by, now, operation).await?;
+        }
+        let listed = is_listed(&mut tx, id).await?;
+        if changed {
+            tx.commit().await.map_err(StorageError::query("begin removal"))?;
+        }
+        Ok(listed)
     }
 
     /// Wants every service of an active installation to be started afresh, completed jobs too, as `by` asked for; `false` when it is not
@@ -280,26 +307,16 @@ impl Storage {
         operation: &'static str,
     ) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
-        let done = sqlx::query(sql)
-            .bind(id.to_string())
-            .bind(now.millis())
-            .execute(&mut *tx)
-            .await
-            .map_err(StorageError::query(operation))?;
-        let listed: Option<i64> =
-            sqlx::query_scalar("SELECT 1 FROM installations WHERE id = $1 AND listed = 1")
-                .bind(id.to_string())
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(StorageError::query(operation))?;
-        if done.rows_affected() == 1 {
-            note(&mut tx, id, by, operation, now).await?;
+        let changed = change(&mut tx, id, sql, by, now, operation).await?;
+        let listed = is_listed(&mut tx, id).await?;
+        if changed {
             tx.commit().await.map_err(StorageError::query(operation))?;
         }
-        Ok(listed.is_some())
+        Ok(listed)
     }
 
-    /// Wants nothing of an installation to be left and hides it; `false` when it is not listed, or (without `force`) not disabled.
+    /// Wants nothing of an installation to be left and hides it; `false` when it is not listed, or (without `force`) not disabled. Where nothing
+    /// is said of its volumes, what was said at the first step counts.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
@@ -307,11 +324,11 @@ impl Storage {
         &self,
         id: InstallationId,
         force: bool,
-        delete_volumes: bool,
+        delete_volumes: Option<bool>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
-                   SET desired = 'absent', listed = 0, delete_volumes = $3, status = 'disabling', status_since_ms = $2,
+                   SET desired = 'absent', listed = 0, delete_volumes = COALESCE($3, delete_volumes), status = 'disabling', status_since_ms = $2,
                        generation = generation + 1, updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND ($4 OR (desired = 'disabled' AND status = 'disabled'))";
         let done = sqlx::query(sql)
@@ -365,6 +382,47 @@ impl Storage {
         tx.commit().await.map_err(failed())?;
         Ok(true)
     }
+}
+
+const DISABLE: &str = "UPDATE installations
+     SET desired = 'disabled', status = 'disabling', status_since_ms = $2, generation = generation + 1, updated_at_ms = $2
+     WHERE id = $1 AND listed = 1 AND desired = 'active'";
+const MARK_VOLUMES: &str =
+    "UPDATE installations SET delete_volumes = 1, generation = generation + 1, updated_at_ms = $2
+     WHERE id = $1 AND listed = 1 AND desired = 'disabled' AND delete_volumes = 0";
+const KEEP_VOLUMES: &str =
+    "UPDATE installations SET delete_volumes = 0, generation = generation + 1, updated_at_ms = $2
+     WHERE id = $1 AND listed = 1 AND desired = 'disabled' AND delete_volumes = 1";
+
+/// Changes an installation that is listed; whether it did is noted in its why-log.
+async fn change(
+    connection: &mut SqliteConnection,
+    id: InstallationId,
+    sql: &'static str,
+    by: &str,
+    now: Timestamp,
+    operation: &'static str,
+) -> Result<bool, StorageError> {
+    let done = sqlx::query(sql)
+        .bind(id.to_string())
+        .bind(now.millis())
+        .execute(&mut *connection)
+        .await
+        .map_err(StorageError::query(operation))?;
+    let changed = done.rows_affected() == 1;
+    if changed {
+        note(connection, id, by, operation, now).await?;
+    }
+    Ok(changed)
+}
+
+async fn is_listed(connection: &mut SqliteConnection, id: InstallationId) -> Result<bool, StorageError> {
+    let listed: Option<i64> = sqlx::query_scalar("SELECT 1 FROM installations WHERE id = $1 AND listed = 1")
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await
+        .map_err(StorageError::query("read installation"))?;
+    Ok(listed.is_some())
 }
 
 /// An entry of the why-log, in the transaction of the change: who asked for it.

@@ -62,20 +62,39 @@ impl Storage {
         row.map(KeptVolume::try_from).transpose()
     }
 
-    /// The installation that a volume was made for, or given back to: id and name.
+    /// Volumes of installations that are being removed and leave them, by name: kept as soon as that is done.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or a row makes no sense.
+    pub async fn volumes_that_stay(&self) -> Result<Vec<KeptVolume>, StorageError> {
+        let sql = "SELECT v.name, v.nonce, i.addon, i.name AS installation_name, v.origin, v.service, v.specification,
+                       i.status_since_ms AS kept_at_ms
+                   FROM volumes v JOIN installations i ON i.id = v.installation_id
+                   WHERE i.desired = 'absent' AND i.delete_volumes = 0 ORDER BY v.name";
+        let rows: Vec<Row> = sqlx::query_as(sql)
+            .fetch_all(self.reader())
+            .await
+            .map_err(StorageError::query("list volumes that stay"))?;
+        rows.into_iter().map(KeptVolume::try_from).collect()
+    }
+
+    /// The installation that a volume was made for, or given back to: id, name, and whether it is being removed.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer or the row makes no sense.
-    pub async fn volume_owner(&self, name: &str) -> Result<Option<(InstallationId, String)>, StorageError> {
-        let sql = "SELECT i.id, i.name FROM installations i WHERE i.id IN
+    pub async fn volume_owner(
+        &self,
+        name: &str,
+    ) -> Result<Option<(InstallationId, String, bool)>, StorageError> {
+        let sql = "SELECT i.id, i.name, i.desired = 'absent' FROM installations i WHERE i.id IN
                        (SELECT installation_id FROM volumes WHERE name = $1
                         UNION SELECT installation_id FROM claims WHERE kind = 'volume' AND value = $1)";
-        let row: Option<(String, String)> = sqlx::query_as(sql)
+        let row: Option<(String, String, bool)> = sqlx::query_as(sql)
             .bind(name)
             .fetch_optional(self.reader())
             .await
             .map_err(StorageError::query("read owner of a volume"))?;
-        row.map(|(id, owner)| Ok((parsed("installations", &id, "id", &id)?, owner))).transpose()
+        row.map(|(id, owner, going)| Ok((parsed("installations", &id, "id", &id)?, owner, going))).transpose()
     }
 
     /// Forgets a kept volume that is gone from the engine; `false` when an installation has taken it back, or somebody else was faster.

@@ -214,8 +214,8 @@ async fn uninstalling_waits_for_disabled_unless_it_is_forced_and_hides_the_row()
     let (storage, _folder) = storage().await;
     let shop = installation(1, "shop");
     install(&storage, new(&shop, vec![Claim::InstallationName("shop".into())])).await;
-    assert!(!storage.uninstall(shop.id, false, false, at(10)).await.unwrap());
-    assert!(storage.uninstall(shop.id, true, true, at(11)).await.unwrap());
+    assert!(!storage.uninstall(shop.id, false, None, at(10)).await.unwrap());
+    assert!(storage.uninstall(shop.id, true, Some(true), at(11)).await.unwrap());
     let gone = storage.installation(shop.id).await.unwrap().unwrap();
     assert_eq!((gone.desired, gone.listed, gone.delete_volumes), (Desired::Absent, false, true));
     assert!(storage.installations(&ListFilter::default()).await.unwrap().is_empty());
@@ -228,7 +228,7 @@ async fn uninstalling_waits_for_disabled_unless_it_is_forced_and_hides_the_row()
     {
         assert!(!change.unwrap());
     }
-    assert!(!storage.uninstall(shop.id, true, false, at(13)).await.unwrap(), "once is enough");
+    assert!(!storage.uninstall(shop.id, true, None, at(13)).await.unwrap(), "once is enough");
 }
 
 fn kept(name: &str) -> KeptVolume {

@@ -39,6 +39,13 @@ async fn ports_of_other_addons_and_containers() {
         &["host port 8080/tcp", "`first`", &first],
     )
     .await;
+    let release = manager.publish(addon("a", json!({"ports": {"443": "8443", "80": "8080"}}))).await;
+    let problem = manager.install(json!({"marketplace_id": release})).await.json();
+    assert_eq!(problem["errors"][0]["path"], "/services/0/ports/80", "{problem}");
+    assert!(
+        problem["errors"][0]["message"].as_str().unwrap().contains("another host port, or with none"),
+        "{problem}"
+    );
     refused(&manager, addon("b", json!({"ports": {"80": "192.168.0.1:8081"}})), &["`first`"]).await;
     refused(&manager, addon("c", json!({"ports": {"80": "9000"}})), &["container `somebody`"]).await;
     // Another address, another transport.

@@ -55,6 +55,13 @@ async fn a_release_is_named_by_its_addon_and_a_range() {
         assert_eq!(version, sent, "a plain version is that version, not a range");
     }
     manager.install(json!({"addon": "nobody"})).await.refused(404, "not-found", &["nobody"]);
+    // One that waits for a reviewer is told as by its id.
+    let waiting = "held 1.0.0 is under_review: a reviewer decides";
+    let problem = json!({"status": 404, "code": "not-found", "detail": "there is none",
+        "errors": [{"path": "", "rule": "release-not-approved", "message": waiting}]});
+    let answer = ResponseTemplate::new(404).set_body_json(problem);
+    manager.serve("/api/v1/marketplace/by-name/held", answer).await;
+    manager.install(json!({"addon": "held"})).await.refused(409, "release-not-approved", &[waiting]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -48,6 +48,19 @@ async fn anything_else_cannot_be_patched() {
     for status in ["installing", "disabling", "failed", "partially_active", "", "Active"] {
         assert_eq!(patch(&manager, &id, json!({"status": status})).await.status, 422, "{status}");
     }
+    for (status, meant) in [
+        ("enabled", "active"),
+        ("enable", "active"),
+        ("on", "active"),
+        ("running", "active"),
+        ("start", "active"),
+        ("stopped", "disabled"),
+        ("off", "disabled"),
+        ("disable", "disabled"),
+    ] {
+        let problem = patch(&manager, &id, json!({"status": status})).await.json();
+        assert_eq!(problem["errors"][0]["suggestion"], meant, "{status}: {problem}");
+    }
     for body in [json!({}), json!({"status": null}), json!({"status": 1}), json!({"name": "x"}), json!([])] {
         assert_eq!(patch(&manager, &id, body.clone()).await.status, 422, "{body}");
     }
@@ -154,6 +167,85 @@ async fn volumes_go_where_that_is_asked_for() {
     manager.until_gone(&id).await;
     assert!(manager.engine.snapshot().volumes.is_empty());
     assert_eq!(manager.get("/api/v1/host").await.json()["kept_volumes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_of_volumes_at_the_first_delete_counts_at_the_second() {
+    let manager = Manager::start().await;
+    let release = manager.publish(addon("shop", json!({"volumes": ["data:/d"]}))).await;
+    let marked = |shown: &Value| {
+        let conditions = shown["conditions"].as_array().unwrap();
+        conditions.iter().filter(|condition| condition["type"] == "volumes_go").count()
+    };
+    // (what is said of the volumes at each call, whether they are kept)
+    for (first, second, kept) in [
+        ("?volumes=delete", "", false),
+        ("", "?volumes=delete", false),
+        ("?volumes=delete", "?volumes=keep", true),
+        ("", "", true),
+    ] {
+        let id = manager.install(json!({"marketplace_id": release})).await.id();
+        manager.until(&id, "active").await;
+        let answer = delete(&manager, &id, first).await;
+        assert_eq!(
+            (answer.status, marked(&answer.json())),
+            (200, usize::from(!first.is_empty())),
+            "{}",
+            answer.text
+        );
+        let disabled = manager.until(&id, "disabled").await;
+        assert_eq!(marked(&disabled), usize::from(!first.is_empty()), "{disabled}");
+        assert_eq!(delete(&manager, &id, second).await.status, 204);
+        let names = |host: Value| host["kept_volumes"].as_array().unwrap().len();
+        assert_eq!(names(manager.get("/api/v1/host").await.json()), usize::from(kept), "at once");
+        manager.until_gone(&id).await;
+        assert_eq!(names(manager.get("/api/v1/host").await.json()), usize::from(kept), "{first} {second}");
+        assert_eq!(manager.engine.snapshot().volumes.len(), usize::from(kept), "{first} {second}");
+    }
+    // Enabled again, it is in use: what was said before counts no more.
+    let id = manager.install(json!({"marketplace_id": release})).await.id();
+    manager.until(&id, "active").await;
+    assert_eq!(delete(&manager, &id, "?volumes=delete").await.status, 200);
+    manager.until(&id, "disabled").await;
+    assert_eq!(marked(&patch(&manager, &id, json!({"status": "active"})).await.json()), 0);
+    manager.until(&id, "active").await;
+    assert_eq!(delete(&manager, &id, "").await.status, 200);
+    assert_eq!(marked(&manager.until(&id, "disabled").await), 0);
+    assert_eq!(delete(&manager, &id, "").await.status, 204);
+    manager.until_gone(&id).await;
+    assert_eq!(manager.engine.snapshot().volumes.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn volumes_that_will_stay_are_listed_at_once_and_not_deleted_before() {
+    let manager = Manager::start().await;
+    let id = manager.installed(addon("shop", json!({"volumes": ["data:/d"]}))).await;
+    manager.until(&id, "active").await;
+    manager.engine.set_away(true);
+    assert_eq!(delete(&manager, &id, "?force=true").await.status, 204);
+    let kept = manager.get("/api/v1/host").await.json()["kept_volumes"].clone();
+    assert_eq!((&kept[0]["name"], &kept[0]["addon"]), (&json!("shop_data"), &json!("shop")), "{kept}");
+    let early = manager.send(Method::DELETE, "/api/v1/host/volumes/shop_data", None).await;
+    early.refused(409, "being-removed", &["shop_data", "try again"]);
+    manager.engine.set_away(false);
+    manager.until_gone(&id).await;
+    assert_eq!(manager.get("/api/v1/host").await.json()["kept_volumes"].as_array().unwrap().len(), 1);
+    assert_eq!(manager.send(Method::DELETE, "/api/v1/host/volumes/shop_data", None).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_a_call_does_not_take_is_refused() {
+    let manager = Manager::start().await;
+    let id = manager.installed(addon("shop", json!({}))).await;
+    let path = format!("/api/v1/addons/{id}");
+    manager.send(Method::POST, &format!("{path}/restart?service=web"), None).await.refused(
+        400,
+        "bad-query",
+        &["service"],
+    );
+    delete(&manager, &id, "?volume=delete").await.refused(400, "bad-query", &["did you mean", "volumes"]);
+    manager.get("/api/v1/addons?stat=failed").await.refused(400, "bad-query", &["did you mean", "status"]);
+    assert_eq!(manager.get(&path).await.json()["desired"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

