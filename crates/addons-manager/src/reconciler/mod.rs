@@ -2,7 +2,7 @@
 //!
 //! Level-triggered. A wake (an API change, an event of the engine, a due retry, the periodic resync) says which installation to look at and
 //! nothing else; a pass reads what is wanted, looks at the engine, writes down what it learned (`record.rs`), plans (`plan/`), executes
-//! (`execute.rs`) and looks again, until its plan is empty. One pass at a time for each installation, several installations side by side.
+//! (`execute/`) and looks again, until its plan is empty. One pass at a time for each installation, several installations side by side.
 //! If the engine or the database does not answer, nothing is concluded from that. Stopping the reconciler stops no addon.
 
 pub mod adopt;
