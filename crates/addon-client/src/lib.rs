@@ -4,13 +4,16 @@
 //! neither a database nor an engine, and no service's internals: only what stands on the wire. The document itself,
 //! its rules and its digest are the `addon-descriptor` crate.
 //!
-//! Features: `http` (default) for [`MarketplaceClient`] and [`ManagerClient`]; `openapi` for the schemas that the
-//! services' OpenAPI documents use.
+//! Features: `http` (default) for [`MarketplaceClient`] and [`ManagerClient`]; `trust` for what a marketplace signs and how a
+//! host checks it; `openapi` for the schemas that the services' OpenAPI documents use.
 
+mod audit;
+mod diff;
 mod history;
 mod host;
 mod ids;
 mod installation;
+mod owners;
 mod problem;
 mod release;
 mod timestamp;
@@ -19,7 +22,11 @@ mod verification;
 
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "trust")]
+pub mod trust;
 
+pub use audit::{AuditEntry, AuditReport, AuditSubject, ListAudit};
+pub use diff::{DiffBase, FieldChange, ImageChange, ImageState, ReleaseDiff};
 pub use history::{RevisionView, WhyEntry};
 pub use host::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
 pub use ids::{InstallationId, InvalidId, ReleaseId};
@@ -28,6 +35,7 @@ pub use installation::{
     ListInstallations, PatchInstallation, PatchStatus, PortBinding, Progress, ServicePhase, ServiceState,
     StatusDetails, VolumesChoice, Waiting,
 };
+pub use owners::{InvitationView, InviteRequest, OwnerView, OwnersView};
 pub use problem::{Finding, Problem};
 pub use release::{
     ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest, RightLevel, RightView,

@@ -2,9 +2,11 @@
 
 use addon_client::Finding;
 use addon_descriptor::{AddonDescriptor, Digest, Violation};
+use service_kit::audit::Actor;
 use service_kit::clock::SharedClock;
 use service_kit::random;
 
+use crate::domain::limits::Limited;
 use crate::storage::{InsertError, NewRelease, Published, Storage, StorageError};
 use crate::verification::checks::skeleton;
 use crate::verification::worker::Bell;
@@ -42,6 +44,18 @@ pub enum PublishError {
         /// The version.
         version: String,
     },
+    /// The name belongs to others.
+    #[error(
+        "{name} belongs to other accounts (GET /api/v1/marketplace/by-name/{name}/owners): have one of them invite yours, or \
+         publish under another name"
+    )]
+    NotOwner {
+        /// The addon.
+        name: String,
+    },
+    /// Too much at once.
+    #[error(transparent)]
+    Limited(Limited),
     /// The highest version is the highest there can be.
     #[error("{name} has no version left after its highest; say one in the document")]
     NoVersionLeft {
@@ -72,13 +86,13 @@ impl Publisher<'_> {
         &self,
         descriptor: &AddonDescriptor,
         warnings: &[Violation],
-        account: &str,
+        by: &Actor,
     ) -> Result<Published, PublishError> {
         let now = self.clock.now();
         let findings: Vec<Finding> = warnings.iter().map(Finding::from).collect();
         let id = addon_client::ReleaseId::new(now.seconds(), random::bytes());
         let skeleton = skeleton(&descriptor.name.folded());
-        let new = NewRelease::new(id, descriptor.clone(), skeleton, findings, account.to_owned(), now);
+        let new = NewRelease::new(id, descriptor.clone(), skeleton, findings, by.clone(), now);
         let published = self.storage.publish(new).await.map_err(|error| refusal(descriptor, error))?;
         let (outcome, release) = match &published {
             Published::New(release) => ("new", release),
@@ -89,7 +103,7 @@ impl Publisher<'_> {
         if outcome != "existing" {
             tracing::info!(
                 addon.name = descriptor.name.as_str(), addon.version = %release.version, release.id = %release.id,
-                account.name = account, outcome, "published"
+                account.name = by.account(), outcome, "published"
             );
             self.bell.ring();
         }
@@ -104,6 +118,8 @@ fn refusal(descriptor: &AddonDescriptor, error: InsertError) -> PublishError {
         InsertError::NameTaken { existing } => PublishError::NameTaken { name, existing },
         InsertError::VersionTaken { deleted: true, .. } => PublishError::VersionDeleted { name, version },
         InsertError::VersionTaken { digest, .. } => PublishError::VersionTaken { name, version, digest },
+        InsertError::NotOwner => PublishError::NotOwner { name },
+        InsertError::Limited(limited) => PublishError::Limited(limited),
         InsertError::NoVersionLeft => PublishError::NoVersionLeft { name },
         InsertError::Storage(error) => PublishError::Storage(error),
     }

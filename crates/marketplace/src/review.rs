@@ -1,12 +1,15 @@
-//! Use case: what people decide about releases. One function a row of the table in `domain/release.rs`; yank, unyank and
-//! revoke as calls of their own will stand here too.
+//! Use case: what people decide about releases. One function a row of the table in `domain/transition.rs`; revoking, which
+//! reaches those who have a release already, is beside the feed that tells them.
 
 use addon_client::{ReleaseId, Verdict};
 use addon_descriptor::Digest;
+use service_kit::audit::Actor;
 use service_kit::auth::{Scope, TokenStore, TokenStoreError};
 use service_kit::clock::SharedClock;
 
-use crate::domain::release::{Action, Deletion, IllegalMove, Release, Status, Undeletable, after, deletion};
+use crate::domain::limits::{Kind, Limited};
+use crate::domain::release::{Release, Status};
+use crate::domain::transition::{Action, Deletion, IllegalMove, Undeletable, after, deletion};
 use crate::domain::verification::may_decide;
 use crate::storage::{Decision, Storage, StorageError};
 use crate::verification::worker::Bell;
@@ -15,7 +18,7 @@ use crate::verification::worker::Bell;
 #[derive(Debug, Clone, Copy)]
 pub struct Word<'a> {
     /// Who says it.
-    pub account: &'a str,
+    pub by: &'a Actor,
     /// Why.
     pub reason: Option<&'a str>,
     /// What was reviewed.
@@ -47,8 +50,14 @@ pub enum ReviewError {
     #[error("the release has the digest {0}, not the one that was reviewed")]
     OtherDigest(Digest),
     /// Nobody approves their own.
-    #[error("the release was published by {0}: another account that may review has to approve it")]
-    OwnRelease(String),
+    #[error("{account} published the release or owns its name: another account that may review has to approve it")]
+    OwnRelease {
+        /// Who asked.
+        account: String,
+    },
+    /// Too much at once.
+    #[error(transparent)]
+    Limited(Limited),
     /// Revoked ones stay.
     #[error(transparent)]
     Undeletable(#[from] Undeletable),
@@ -81,6 +90,8 @@ pub struct Reviewer<'a> {
     pub clock: &'a SharedClock,
     /// Wakes the verification.
     pub bell: &'a Bell,
+    /// Everybody is one account: then what is whose means nothing.
+    pub open: bool,
 }
 
 impl Reviewer<'_> {
@@ -91,12 +102,13 @@ impl Reviewer<'_> {
     pub async fn approve(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
         let release = self.find(id).await?;
         may(&release, Action::Approve, word)?;
-        if !may_decide(word.account, &release.publisher, self.others_review(word.account).await?) {
-            return Err(ReviewError::OwnRelease(release.publisher));
+        let is_own = !self.open && self.is_own(&release, word.by.account()).await?;
+        if is_own && !may_decide(is_own, self.others_review(&release).await?) {
+            return Err(ReviewError::OwnRelease { account: word.by.account().to_owned() });
         }
         let now = self.clock.now();
         let digest = word.digest.unwrap_or(release.digest);
-        let done = self.storage.approve(&release, digest, word.account, word.reason, now).await?;
+        let done = self.storage.approve(&release, digest, word.by, word.reason, now).await?;
         self.finish(&release, Action::Approve, word, done).await
     }
 
@@ -107,8 +119,32 @@ impl Reviewer<'_> {
     pub async fn reject(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
         let release = self.find(id).await?;
         let to = may(&release, Action::Reject, word)?;
-        let done = self.decide(&release, to, word.account, word.reason).await?;
+        let done = self.decide(&release, to, Action::Reject, word.by, word.reason).await?;
         self.finish(&release, Action::Reject, word, done).await
+    }
+
+    /// Takes an approved release out of the lists; those who have it keep it.
+    ///
+    /// # Errors
+    /// See [`ReviewError`].
+    pub async fn yank(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
+        self.withdraw(id, Action::Yank, word).await
+    }
+
+    /// Takes a yank back.
+    ///
+    /// # Errors
+    /// See [`ReviewError`].
+    pub async fn unyank(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
+        self.withdraw(id, Action::Unyank, word).await
+    }
+
+    async fn withdraw(&self, id: ReleaseId, action: Action, word: Word<'_>) -> Result<Release, ReviewError> {
+        let release = self.find(id).await?;
+        let to = may(&release, action, word)?;
+        self.take(word.by, Kind::Withdrawal).await?;
+        let done = self.decide(&release, to, action, word.by, word.reason).await?;
+        self.finish(&release, action, word, done).await
     }
 
     /// Has the checks made again.
@@ -118,41 +154,36 @@ impl Reviewer<'_> {
     pub async fn reverify(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
         let release = self.find(id).await?;
         let to = may(&release, Action::Reverify, word)?;
-        let done = self.storage.reverify(&release, to, word.reason, self.clock.now()).await?;
+        self.take(word.by, Kind::NewVersion).await?;
+        let done = self.storage.reverify(&release, to, word.reason, word.by, self.clock.now()).await?;
         self.bell.ring();
         self.finish(&release, Action::Reverify, word, done).await
     }
 
-    /// Deletes a release, or yanks it where others may rely on it. `allowed` says whether the caller may, once it is known
-    /// what the release is.
+    /// Deletes a release, or yanks it where others may rely on it.
     ///
     /// # Errors
-    /// See [`ReviewError`], and what `allowed` says.
-    pub async fn delete<E: From<ReviewError>>(
-        &self,
-        id: ReleaseId,
-        account: &str,
-        allowed: impl FnOnce(&Release) -> Result<(), E>,
-    ) -> Result<Deletion, E> {
-        let release = self.find(id).await?;
-        allowed(&release)?;
+    /// See [`ReviewError`].
+    pub async fn delete(&self, release: &Release, by: &Actor) -> Result<Deletion, ReviewError> {
         let now = self.clock.now();
-        let what = deletion(release.status, release.approved_at.map(|at| at.millis()), now.millis());
-        let what = what.map_err(ReviewError::from)?;
+        let what = deletion(release.status, release.approved_at.map(|at| at.millis()), now.millis())?;
+        if what != Deletion::Keep {
+            self.take(by, Kind::Withdrawal).await?;
+        }
         let done = match what {
             Deletion::Keep => true,
-            Deletion::Remove => {
-                self.storage.delete(&release, account, now).await.map_err(ReviewError::from)?
-            }
+            Deletion::Remove => self.storage.delete(release, by, now).await?,
             Deletion::Yank => {
-                let reason = format!("withdrawn by {account}");
-                self.decide(&release, Status::Yanked, account, Some(&reason)).await?
+                let reason = format!("withdrawn by {}", by.account());
+                self.decide(release, Status::Yanked, Action::Yank, by, Some(&reason)).await?
             }
         };
         if !done {
-            return Err(ReviewError::Changed(self.find(id).await?.status).into());
+            return Err(ReviewError::Changed(self.find(release.id).await?.status));
         }
-        tracing::info!(release.id = %id, addon.name = release.addon, account.name = account, ?what, "deleted");
+        tracing::info!(
+            release.id = %release.id, addon.name = release.addon, account.name = by.account(), ?what, "deleted"
+        );
         Ok(what)
     }
 
@@ -160,11 +191,19 @@ impl Reviewer<'_> {
         &self,
         release: &Release,
         to: Status,
-        by: &str,
+        action: Action,
+        by: &Actor,
         reason: Option<&str>,
     ) -> Result<bool, ReviewError> {
-        let decision = Decision { from: release.status, to, reason, by, now: self.clock.now() };
+        let decision = Decision { from: release.status, to, action, reason, by, now: self.clock.now() };
         Ok(self.storage.decide(release, decision).await?)
+    }
+
+    async fn take(&self, by: &Actor, kind: Kind) -> Result<(), ReviewError> {
+        match self.storage.take(by, kind, self.clock.now()).await? {
+            None => Ok(()),
+            Some(limited) => Err(ReviewError::Limited(limited)),
+        }
     }
 
     async fn find(&self, id: ReleaseId) -> Result<Release, ReviewError> {
@@ -185,17 +224,29 @@ impl Reviewer<'_> {
             return Err(ReviewError::Changed(now.status));
         }
         tracing::info!(
-            release.id = %before.id, addon.name = before.addon, account.name = word.account,
+            release.id = %before.id, addon.name = before.addon, account.name = word.by.account(),
             action = action.as_str(), "reviewed"
         );
         self.find(before.id).await
     }
 
-    async fn others_review(&self, account: &str) -> Result<bool, ReviewError> {
+    /// Whether an account published the release, or owns its name.
+    async fn is_own(&self, release: &Release, account: &str) -> Result<bool, ReviewError> {
+        Ok(release.publisher == account || self.storage.owns(&release.addon, account).await?)
+    }
+
+    /// Whether somebody may review this release whose it is not.
+    async fn others_review(&self, release: &Release) -> Result<bool, ReviewError> {
         let now = self.clock.now();
+        let owners = self.storage.owners(&release.addon).await?;
+        let is_own = |account: &str| account == release.publisher || owners.iter().any(|owner| owner.account == account);
         let tokens = self.tokens.list().await?;
-        let good = tokens.iter().filter(|token| token.expires_at.is_none_or(|end| end > now));
-        Ok(good.filter(|token| token.account != account).any(|token| token.scopes.allows(Scope::Review)))
+        Ok(tokens.iter().any(|token| {
+            token.expires_at.is_none_or(|end| end > now)
+                && token.scopes.allows(Scope::Review)
+                && token.names.as_ref().is_none_or(|names| names.matches(&release.addon))
+                && !is_own(&token.account)
+        }))
     }
 }
 

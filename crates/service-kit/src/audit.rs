@@ -10,6 +10,7 @@
 //! ```
 
 use std::future::{Future, Ready, ready};
+use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
@@ -118,10 +119,13 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// A row on its way.
+pub type Writing<'a> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'a>>;
+
 /// A connection in a transaction, of either database.
 pub trait Ledger {
     /// Writes the row.
-    fn write(&mut self, entry: &Entry<'_>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn write<'a>(&'a mut self, entry: &'a Entry<'_>) -> Writing<'a>;
 }
 
 /// Writes a row of the audit log in the transaction of what it records: `audit::record(&mut *tx, &entry)`.
@@ -151,16 +155,16 @@ macro_rules! insert {
 }
 
 impl Ledger for sqlx::SqliteConnection {
-    async fn write(&mut self, entry: &Entry<'_>) -> Result<(), sqlx::Error> {
+    fn write<'a>(&'a mut self, entry: &'a Entry<'_>) -> Writing<'a> {
         let sql = "INSERT INTO audit (at_ms, account, token_id, action, subject_kind, subject_id, reason, detail, request_id)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        insert!(self, entry, sql)
+        Box::pin(async move { insert!(self, entry, sql) })
     }
 }
 
 #[cfg(feature = "postgres")]
 impl Ledger for sqlx::PgConnection {
-    async fn write(&mut self, entry: &Entry<'_>) -> Result<(), sqlx::Error> {
+    fn write<'a>(&'a mut self, entry: &'a Entry<'_>) -> Writing<'a> {
         // Writers share a lock until they commit; whoever chains rows takes it alone for an instant, and then knows that no
         // row below the highest number is still to come. The lock is a condition of the row, so it is taken before the row's
         // number is.
@@ -168,7 +172,7 @@ impl Ledger for sqlx::PgConnection {
                    SELECT $1::BIGINT, $2::TEXT, $3::TEXT, $4::TEXT, $5::TEXT, $6::TEXT, $7::TEXT, $8::TEXT, $9::TEXT
                    FROM (SELECT pg_advisory_xact_lock_shared(7020384529) IS NOT NULL AS held OFFSET 0) AS gate
                    WHERE gate.held";
-        insert!(self, entry, sql)
+        Box::pin(async move { insert!(self, entry, sql) })
     }
 }
 

@@ -37,6 +37,8 @@ CREATE TABLE audit_head (
     hash     TEXT NOT NULL
 );
 
+INSERT INTO audit_head (id, position, seq, hash) VALUES (1, 0, 0, '');
+
 CREATE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the audit log only grows';

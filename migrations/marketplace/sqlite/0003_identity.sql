@@ -37,6 +37,8 @@ CREATE TABLE audit_head (
     hash     TEXT NOT NULL
 ) STRICT;
 
+INSERT INTO audit_head (id, position, seq, hash) VALUES (1, 0, 0, '');
+
 CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END;
 CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit

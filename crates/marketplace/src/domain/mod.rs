@@ -1,5 +1,8 @@
 //! The nouns of the marketplace and the legal moves between their states. Pure: no SQL, no HTTP, no clock.
 
 pub mod addon;
+pub mod diff;
+pub mod limits;
 pub mod release;
+pub mod transition;
 pub mod verification;

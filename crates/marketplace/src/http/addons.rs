@@ -4,21 +4,23 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use addon_client::{
-    Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, RightView, ValidationAnswer,
+    Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, ReleaseStatus, RightView,
+    ValidationAnswer,
 };
 use addon_descriptor::{Reading, Right, Version, VersionReq, rights, risk};
+use service_kit::audit::Actor;
 use service_kit::auth::{Principal, Scope};
 use service_kit::body::{JsonBytes, NoQuery};
 use service_kit::problem::Problem;
 
 use super::cache::Rendered;
 use super::error;
-use super::query::{ListQuery, NameQuery, fold, next_query};
+use super::query::{ListQuery, MAX_LIMIT, NameQuery, fold, next_query};
 use super::{ADDONS, Services, parse_id};
-use crate::domain::addon::{identity, resolve};
+use crate::domain::addon::{identity, rank_key, resolve};
 use crate::domain::release::Release;
 use crate::publish::Publisher;
-use crate::storage::{Published, Source};
+use crate::storage::{Filter, Published, Source};
 
 /// Releases: the newest approved one of each addon, oldest first.
 #[utoipa::path(get, path = "/api/v1/marketplace/addons", tag = "addons", params(ListReleases), responses(
@@ -70,12 +72,15 @@ async fn list_page(
     (status = 201, description = "The release, under review", body = WireRelease),
     (status = 200, description = "The release that was there already", body = WireRelease),
     (status = 400, description = "No JSON", body = ProblemBody),
+    (status = 403, description = "The name belongs to other accounts", body = ProblemBody),
     (status = 409, description = "Name or version belong to another document", body = ProblemBody),
     (status = 413, description = "Longer than 256 KiB", body = ProblemBody),
-    (status = 422, description = "Every rule that the document breaks", body = ProblemBody)))]
+    (status = 422, description = "Every rule that the document breaks", body = ProblemBody),
+    (status = 429, description = "Too many names or releases at once; `Retry-After`", body = ProblemBody)))]
 pub(super) async fn publish(
     services: web::Data<Services>,
     principal: Principal,
+    actor: Actor,
     _: NoQuery,
     JsonBytes(body): JsonBytes,
 ) -> Result<HttpResponse, Problem> {
@@ -85,7 +90,7 @@ pub(super) async fn publish(
     let Services { storage, clock, bell, .. } = services.get_ref();
     let publisher = Publisher { storage, clock, bell };
     let published = publisher
-        .publish(&descriptor, &reading.warnings, principal.account_or_anonymous())
+        .publish(&descriptor, &reading.warnings, &actor)
         .await
         .map_err(error::publish)?;
     let (mut response, release) = match published {
@@ -121,35 +126,22 @@ pub(super) async fn read(
 #[utoipa::path(delete, path = "/api/v1/marketplace/addons/{id}", tag = "addons",
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 204, description = "Deleted, or yanked"),
+    (status = 403, description = "The addon is somebody else's", body = ProblemBody),
     (status = 404, description = "There is none", body = ProblemBody),
-    (status = 409, description = "It is revoked", body = ProblemBody)))]
+    (status = 409, description = "It is revoked", body = ProblemBody),
+    (status = 429, description = "Too many at once; `Retry-After`", body = ProblemBody)))]
 pub(super) async fn delete(
     services: web::Data<Services>,
     principal: Principal,
+    actor: Actor,
     id: web::Path<String>,
     _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
     let id = parse_id(&id)?;
-    let allowed = |release: &Release| principal.require_name(&release.addon).map_err(Refusal::Problem);
-    let account = principal.account_or_anonymous();
-    let deleted = services.reviewer().delete(id, account, allowed).await;
-    deleted.map_err(|refusal| match refusal {
-        Refusal::Problem(problem) => problem,
-        Refusal::Review(fault) => error::review(fault),
-    })?;
+    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    services.require_owner(&principal, &release.addon).await?;
+    services.reviewer().delete(&release, &actor).await.map_err(error::review)?;
     Ok(HttpResponse::NoContent().insert_header((header::CONTENT_TYPE, "application/json")).finish())
-}
-
-/// Why something was not deleted.
-enum Refusal {
-    Problem(Problem),
-    Review(crate::review::ReviewError),
-}
-
-impl From<crate::review::ReviewError> for Refusal {
-    fn from(error: crate::review::ReviewError) -> Self {
-        Self::Review(error)
-    }
 }
 
 /// The canonical bytes of a release's document, whose SHA-256 is its `digest`.
@@ -206,7 +198,7 @@ async fn versions_page(
     let releases = services.storage.approved_of(addon, query.after.as_ref(), query.limit + 1).await;
     let mut releases = releases.map_err(error::storage)?;
     if releases.is_empty() && query.after.is_none() {
-        return Err(no_approved(addon));
+        return Err(none_approved(services, addon, &VersionReq::STAR).await);
     }
     let more = releases.len() > limit;
     releases.truncate(limit);
@@ -220,7 +212,9 @@ async fn versions_page(
 async fn resolved(services: &Services, addon: &str, range: &VersionReq) -> Result<Rendered, Problem> {
     let versions = services.storage.approved_versions(addon).await.map_err(error::storage)?;
     let (ids, versions): (Vec<_>, Vec<_>) = versions.into_iter().unzip();
-    let id = resolve(range, &versions).map(|at| ids[at]).ok_or_else(|| no_approved(addon))?;
+    let Some(id) = resolve(range, &versions).map(|at| ids[at]) else {
+        return Err(none_approved(services, addon, range).await);
+    };
     let release = services.storage.release(id).await.map_err(error::storage)?;
     Ok(Rendered::json(&release.ok_or_else(|| no_approved(addon))?.into_wire(), None))
 }
@@ -243,8 +237,12 @@ pub(super) async fn by_version(
     let url = format!("name/{addon}/{version}");
     let render = || async {
         let found = services.storage.release_of_version(&addon, &version).await.map_err(error::storage)?;
-        let approved = found.filter(|release| release.status == addon_client::ReleaseStatus::Approved);
-        Ok(Rendered::json(&approved.ok_or_else(|| no_approved(&addon))?.into_wire(), None))
+        match found {
+            Some(release) if release.status == ReleaseStatus::Approved => {
+                Ok(Rendered::json(&release.into_wire(), None))
+            }
+            other => Err(with_standing(no_approved(&addon), other.as_ref())),
+        }
     };
     let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
     Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
@@ -298,6 +296,35 @@ async fn understood(body: Bytes) -> Result<Reading, Problem> {
     }
     let reading = web::block(move || addon_descriptor::read(&body)).await.map_err(Problem::internal)?;
     reading.map_err(|fault| error::malformed(&fault))
+}
+
+/// 404, with what is known of the newest release that would be meant if it were approved.
+async fn none_approved(services: &Services, addon: &str, range: &VersionReq) -> Problem {
+    let mut others = Vec::new();
+    for status in ReleaseStatus::ALL.into_iter().filter(|status| *status != ReleaseStatus::Approved) {
+        let filter =
+            Filter { addon: Some(addon), status: Some(status), publisher: None, after: 0, limit: MAX_LIMIT };
+        match services.storage.list(filter).await {
+            Ok(releases) => others.extend(releases),
+            Err(fault) => return error::storage(fault),
+        }
+    }
+    others.sort_by_key(|release| std::cmp::Reverse(rank_key(&release.version)));
+    let versions: Vec<Version> = others.iter().map(|release| release.version.clone()).collect();
+    let meant = resolve(range, &versions).map(|at| &others[at]);
+    with_standing(no_approved(addon), meant)
+}
+
+fn with_standing(problem: Problem, release: Option<&Release>) -> Problem {
+    let finding = release.map(|release| Finding {
+        path: String::new(),
+        rule: "release-not-approved".to_owned(),
+        message: release.standing(),
+        suggestion: None,
+        line: None,
+        column: None,
+    });
+    problem.with_errors(finding)
 }
 
 fn no_approved(addon: &str) -> Problem {

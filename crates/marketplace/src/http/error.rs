@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use addon_client::Finding;
 use addon_descriptor::{Malformed, Violation};
 use service_kit::problem::Problem;
 
+use crate::domain::limits::{Limited, seconds};
 use crate::publish::PublishError;
 use crate::review::ReviewError;
 use crate::storage::StorageError;
@@ -72,6 +74,11 @@ pub(super) fn publish(error: PublishError) -> Problem {
             let finding = finding("/version", "version-deleted", &detail, None);
             Problem::conflict("version-deleted", detail).with_errors([finding])
         }
+        PublishError::NotOwner { .. } => {
+            let finding = finding("/name", "not-owner", &detail, None);
+            Problem::forbidden("not-owner", detail).with_errors([finding])
+        }
+        PublishError::Limited(bound) => limited(bound),
         PublishError::NoVersionLeft { .. } => Problem::conflict("no-version-left", detail),
         PublishError::Storage(error) => storage(error),
     }
@@ -85,12 +92,25 @@ pub(super) fn review(error: ReviewError) -> Problem {
         ReviewError::Illegal(_) => Problem::conflict("wrong-status", detail),
         ReviewError::NotGreen { .. } => Problem::conflict("checks-not-green", detail),
         ReviewError::OtherDigest(_) => Problem::conflict("digest-mismatch", detail),
-        ReviewError::OwnRelease(_) => Problem::forbidden("own-release", detail),
+        ReviewError::OwnRelease { .. } => Problem::forbidden("own-release", detail),
+        ReviewError::Limited(bound) => limited(bound),
         ReviewError::Undeletable(_) => Problem::conflict("wrong-status", detail),
         ReviewError::Changed(_) => Problem::conflict("changed-meanwhile", detail),
         ReviewError::Storage(error) => storage(error),
         ReviewError::Tokens(error) => Problem::internal(error),
     }
+}
+
+/// Too much at once.
+pub(super) fn limited(bound: Limited) -> Problem {
+    let wait = Duration::from_secs(seconds(bound.wait).max(1));
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", bound.to_string()).with_retry_after(wait)
+}
+
+/// The addon is somebody else's.
+pub(super) fn not_owner(addon: &str) -> Problem {
+    let detail = format!("this is for the owners of {addon} and for administrators");
+    Problem::forbidden("not-owner", detail)
 }
 
 /// There is no such release, or the id is none. Oakestra's clients know the sentence.

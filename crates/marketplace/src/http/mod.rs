@@ -4,10 +4,13 @@
 //! Later there will be `feeds.rs` (revocations, index, events), `tokens.rs` for owners, and `pages/` for browsers.
 
 mod addons;
+mod audit;
 pub mod cache;
 mod error;
+mod owners;
 mod query;
 mod review;
+mod trust;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, WWW_AUTHENTICATE};
@@ -19,6 +22,7 @@ use service_kit::routes::RouteTable;
 use utoipa::OpenApi;
 
 use self::cache::Answers;
+use crate::domain::release::Release;
 use crate::review::Reviewer;
 use crate::storage::Storage;
 use crate::verification::worker::Bell;
@@ -38,9 +42,26 @@ pub fn routes() -> RouteTable {
         .post("/api/v1/marketplace/addons/{id}/approve", Scope::Review, review::approve)
         .post("/api/v1/marketplace/addons/{id}/reject", Scope::Review, review::reject)
         .post("/api/v1/marketplace/addons/{id}/reverify", Scope::Read, review::reverify)
+        .post("/api/v1/marketplace/addons/{id}/yank", Scope::Publish, review::yank)
+        .post("/api/v1/marketplace/addons/{id}/unyank", Scope::Publish, review::unyank)
+        .get("/api/v1/marketplace/addons/{id}/diff", Scope::Read, review::diff)
+        .post("/api/v1/marketplace/addons/{id}/revoke", Scope::Review, trust::revoke)
         .get("/api/v1/marketplace/by-name/{name}", Access::PublicRead, addons::by_name)
         .get("/api/v1/marketplace/by-name/{name}/{version}", Access::PublicRead, addons::by_version)
+        .get("/api/v1/marketplace/by-name/{name}/owners", Access::PublicRead, owners::list)
+        .post("/api/v1/marketplace/by-name/{name}/owners", Scope::Publish, owners::invite)
+        .delete("/api/v1/marketplace/by-name/{name}/owners/{account}", Scope::Publish, owners::remove)
+        .get("/api/v1/marketplace/invitations", Scope::Read, owners::invitations)
+        .post("/api/v1/marketplace/invitations/{name}/accept", Scope::Publish, owners::accept)
+        .delete("/api/v1/marketplace/invitations/{name}", Scope::Publish, owners::decline)
+        .get(audit::AUDIT, Scope::Admin, audit::list)
+        .get("/api/v1/audit/verify", Scope::Admin, audit::verify)
         .post("/api/v1/marketplace/validate", Access::PublicRead, addons::validate)
+        .get("/api/v1/marketplace/keys", Access::PublicRead, trust::keys)
+        .get("/api/v1/marketplace/keys/{version}", Access::PublicRead, trust::keys_of_version)
+        .get("/api/v1/marketplace/index", Access::PublicRead, trust::index)
+        .get("/api/v1/marketplace/index/{shard}", Access::PublicRead, trust::shard)
+        .get("/api/v1/marketplace/revocations", Access::PublicRead, trust::revocations)
         .get("/api/v1/marketplace/schema", Access::PublicRead, addons::schema)
         .alias("/api/addons", ADDONS)
         .alias("/api/addons/{id}", ADDON)
@@ -59,14 +80,34 @@ pub fn routes() -> RouteTable {
         addons::by_version,
         addons::validate,
         addons::schema,
+        trust::keys,
+        trust::keys_of_version,
+        trust::index,
+        trust::shard,
+        trust::revocations,
+        trust::revoke,
         review::report,
         review::approve,
         review::reject,
         review::reverify,
+        review::yank,
+        review::unyank,
+        review::diff,
+        owners::list,
+        owners::invite,
+        owners::remove,
+        owners::invitations,
+        owners::accept,
+        owners::decline,
+        audit::list,
+        audit::verify,
     ),
     tags(
         (name = "addons", description = "Releases of addons"),
+        (name = "trust", description = "What is signed: keys, the index of releases, revocations"),
         (name = "review", description = "What is checked and decided before a release is listed"),
+        (name = "owners", description = "Who may publish under a name, and withdraw"),
+        (name = "audit", description = "Who did what"),
     )
 )]
 pub struct ApiDoc;
@@ -87,14 +128,41 @@ pub struct Services {
 
 impl Services {
     fn reviewer(&self) -> Reviewer<'_> {
-        Reviewer { storage: &self.storage, tokens: self.auth.store(), clock: &self.clock, bell: &self.bell }
+        let Self { storage, clock, bell, auth, .. } = self;
+        Reviewer { storage, tokens: auth.store(), clock, bell, open: auth.is_open() }
+    }
+
+    /// Whether the caller's account owns an addon.
+    async fn owns(&self, principal: &Principal, addon: &str) -> Result<bool, Problem> {
+        match principal.account() {
+            None => Ok(false),
+            Some(account) => self.storage.owns(addon, account).await.map_err(error::storage),
+        }
+    }
+
+    /// Refuses whoever neither owns an addon nor is an administrator, and a token for other names.
+    async fn require_owner(&self, principal: &Principal, addon: &str) -> Result<(), Problem> {
+        principal.require_name(addon)?;
+        if principal.allows(Scope::Admin) || self.owns(principal, addon).await? {
+            return Ok(());
+        }
+        Err(error::not_owner(addon))
+    }
+
+    /// Refuses whoever neither owns a release's addon nor reviews, and a token for other names.
+    async fn require_owner_or_reviewer(&self, principal: &Principal, release: &Release) -> Result<(), Problem> {
+        principal.require_name(&release.addon)?;
+        if principal.allows(Scope::Review) || self.owns(principal, &release.addon).await? {
+            return Ok(());
+        }
+        principal.require(Scope::Review)
     }
 
     /// The account of somebody who showed a token.
     fn account<'a>(&self, principal: &'a Principal) -> Result<&'a str, Problem> {
         principal.account().ok_or_else(|| {
             let detail = format!(
-                "releases that are not approved are listed for their publisher and for reviewers: send \
+                "releases that are not approved are listed for their owners and for reviewers: send \
                  \"Authorization: Bearer <token>\"; {}",
                 self.auth.whereabouts()
             );

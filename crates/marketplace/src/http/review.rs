@@ -1,15 +1,18 @@
-//! What reviewers do: see the report, approve, reject, have it checked again. Yank, unyank and revoke as calls come with
-//! the feeds.
+//! What is decided about releases: the report, the difference to the last approved one, approve, reject, checking again,
+//! yanking. Revoking is beside the feed that tells of it.
 
 use actix_web::{HttpResponse, web};
 use addon_client::{
-    Check, Problem as ProblemBody, Release as WireRelease, ReviewRequest, Verdict, VerificationReport,
+    Check, Problem as ProblemBody, Release as WireRelease, ReleaseDiff, ReleaseId, ReviewRequest, Verdict,
+    VerificationReport,
 };
+use service_kit::audit::Actor;
 use service_kit::auth::{Principal, Scope};
 use service_kit::body::{JsonOrDefault, NoQuery};
 use service_kit::problem::Problem;
 
 use super::{Services, error, parse_id};
+use crate::domain::diff::Documented;
 use crate::domain::release::{Release, Status};
 use crate::domain::verification::overall;
 use crate::review::{ReviewError, Word};
@@ -22,7 +25,7 @@ const MAX_REASON: usize = 1000;
 #[utoipa::path(get, path = "/api/v1/marketplace/addons/{id}/verification", tag = "review",
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The report", body = VerificationReport),
-    (status = 403, description = "It is for its publisher and for reviewers", body = ProblemBody),
+    (status = 403, description = "It is for the addon's owners and for reviewers", body = ProblemBody),
     (status = 404, description = "There is no such release", body = ProblemBody)))]
 pub(super) async fn report(
     services: web::Data<Services>,
@@ -31,9 +34,7 @@ pub(super) async fn report(
 ) -> Result<HttpResponse, Problem> {
     let id = parse_id(&id)?;
     let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
-    if principal.account() != Some(release.publisher.as_str()) {
-        principal.require(Scope::Review)?;
-    }
+    services.require_owner_or_reviewer(&principal, &release).await?;
     let report = services.storage.report(id).await.map_err(error::storage)?;
     Ok(HttpResponse::Ok().json(compose(release, report)))
 }
@@ -45,16 +46,18 @@ pub(super) async fn report(
     (status = 200, description = "The release, approved", body = WireRelease),
     (status = 403, description = "It is your own, and somebody else may review", body = ProblemBody),
     (status = 404, description = "There is no such release", body = ProblemBody),
-    (status = 409, description = "Its status, its checks or its digest forbid it", body = ProblemBody)))]
+    (status = 409, description = "Its status, its checks or its digest forbid it", body = ProblemBody),
+    (status = 422, description = "The reason is none that can be shown", body = ProblemBody)))]
 pub(super) async fn approve(
     services: web::Data<Services>,
     principal: Principal,
+    actor: Actor,
     id: web::Path<String>,
     _: NoQuery,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (release, said) = heard(&services, &principal, &id, said).await?;
-    let decided = services.reviewer().approve(release.id, word(&principal, &said)).await;
+    let decided = services.reviewer().approve(release.id, word(&actor, &said)).await;
     answer(decided)
 }
 
@@ -69,6 +72,7 @@ pub(super) async fn approve(
 pub(super) async fn reject(
     services: web::Data<Services>,
     principal: Principal,
+    actor: Actor,
     id: web::Path<String>,
     _: NoQuery,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
@@ -78,7 +82,7 @@ pub(super) async fn reject(
         let detail = "say why in \"reason\": its publisher reads it";
         return Err(Problem::unprocessable("reason-required", detail));
     }
-    let decided = services.reviewer().reject(release.id, word(&principal, &said)).await;
+    let decided = services.reviewer().reject(release.id, word(&actor, &said)).await;
     answer(decided)
 }
 
@@ -87,28 +91,111 @@ pub(super) async fn reject(
     request_body(content = ReviewRequest, description = "May be empty", example = json!({})),
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The release", body = WireRelease),
-    (status = 403, description = "It is for its publisher and for reviewers", body = ProblemBody),
+    (status = 403, description = "It is for the addon's owners and for reviewers", body = ProblemBody),
     (status = 404, description = "There is no such release", body = ProblemBody),
-    (status = 409, description = "Its status forbids it", body = ProblemBody)))]
+    (status = 409, description = "Its status forbids it", body = ProblemBody),
+    (status = 422, description = "The reason is none that can be shown", body = ProblemBody),
+    (status = 429, description = "Too many at once; `Retry-After`", body = ProblemBody)))]
 pub(super) async fn reverify(
     services: web::Data<Services>,
     principal: Principal,
+    actor: Actor,
     id: web::Path<String>,
     _: NoQuery,
     JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (release, said) = heard(&services, &principal, &id, said).await?;
-    if principal.account() != Some(release.publisher.as_str()) {
-        principal.require(Scope::Review)?;
-    } else if !principal.allows(Scope::Review) {
+    services.require_owner_or_reviewer(&principal, &release).await?;
+    if !principal.allows(Scope::Review) {
         principal.require(Scope::Publish)?;
     }
-    let decided = services.reviewer().reverify(release.id, word(&principal, &said)).await;
+    let decided = services.reviewer().reverify(release.id, word(&actor, &said)).await;
     answer(decided)
 }
 
+/// Takes an approved release out of the lists. Those who have it keep it, and can still read it by its id.
+#[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/yank", tag = "review",
+    request_body(content = ReviewRequest, description = "`reason` is required", example = json!({"reason": "loses its data on restart"})),
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The release, yanked", body = WireRelease),
+    (status = 403, description = "It is for the addon's owners", body = ProblemBody),
+    (status = 404, description = "There is no such release", body = ProblemBody),
+    (status = 409, description = "Its status or its digest forbid it", body = ProblemBody),
+    (status = 422, description = "No reason", body = ProblemBody),
+    (status = 429, description = "Too many at once; `Retry-After`", body = ProblemBody)))]
+pub(super) async fn yank(
+    services: web::Data<Services>,
+    principal: Principal,
+    actor: Actor,
+    id: web::Path<String>,
+    _: NoQuery,
+    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
+) -> Result<HttpResponse, Problem> {
+    let (release, said) = heard(&services, &principal, &id, said).await?;
+    services.require_owner(&principal, &release.addon).await?;
+    if said.reason.is_none() {
+        let detail = "say why in \"reason\": those who have the release read it";
+        return Err(Problem::unprocessable("reason-required", detail));
+    }
+    answer(services.reviewer().yank(release.id, word(&actor, &said)).await)
+}
+
+/// Puts a yanked release back into the lists.
+#[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/unyank", tag = "review",
+    request_body(content = ReviewRequest, description = "May be empty", example = json!({"reason": "it was the host's fault"})),
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The release, approved again", body = WireRelease),
+    (status = 403, description = "It is for the addon's owners", body = ProblemBody),
+    (status = 404, description = "There is no such release", body = ProblemBody),
+    (status = 409, description = "Its status or its digest forbid it", body = ProblemBody),
+    (status = 422, description = "The reason is none that can be shown", body = ProblemBody),
+    (status = 429, description = "Too many at once; `Retry-After`", body = ProblemBody)))]
+pub(super) async fn unyank(
+    services: web::Data<Services>,
+    principal: Principal,
+    actor: Actor,
+    id: web::Path<String>,
+    _: NoQuery,
+    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
+) -> Result<HttpResponse, Problem> {
+    let (release, said) = heard(&services, &principal, &id, said).await?;
+    services.require_owner(&principal, &release.addon).await?;
+    answer(services.reviewer().unyank(release.id, word(&actor, &said)).await)
+}
+
+/// What a release changes against the addon's last approved one: fields by JSON Pointer, rights, images and their sizes.
+#[utoipa::path(get, path = "/api/v1/marketplace/addons/{id}/diff", tag = "review",
+    params(("id" = String, Path, description = "The release's id")), responses(
+    (status = 200, description = "The difference", body = ReleaseDiff),
+    (status = 403, description = "It is for the addon's owners and for reviewers", body = ProblemBody),
+    (status = 404, description = "There is no such release", body = ProblemBody)))]
+pub(super) async fn diff(
+    services: web::Data<Services>,
+    principal: Principal,
+    id: web::Path<String>,
+    _: NoQuery,
+) -> Result<HttpResponse, Problem> {
+    let id = parse_id(&id)?;
+    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    services.require_owner_or_reviewer(&principal, &release).await?;
+    let base = services.storage.approved_before(&release).await.map_err(error::storage)?;
+    let document = document(&services, id).await?;
+    let of_base = match &base {
+        Some(base) => Some((base, self::document(&services, base.id).await?)),
+        None => None,
+    };
+    let new = Documented { release: &release, document: &document };
+    let base = of_base.as_ref().map(|(release, document)| Documented { release, document });
+    Ok(HttpResponse::Ok().json(crate::domain::diff::diff(new, base)))
+}
+
+async fn document(services: &Services, id: ReleaseId) -> Result<serde_json::Value, Problem> {
+    let text = services.storage.canonical(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    serde_json::from_str(&text).map_err(Problem::internal)
+}
+
 /// What every decision begins with: the release, if the caller's token is for its addon's name, and what is said of it.
-async fn heard(
+pub(super) async fn heard(
     services: &Services,
     principal: &Principal,
     id: &str,
@@ -121,7 +208,7 @@ async fn heard(
 }
 
 /// And what it ends with.
-fn answer(decided: Result<Release, ReviewError>) -> Result<HttpResponse, Problem> {
+pub(super) fn answer(decided: Result<Release, ReviewError>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(decided.map_err(error::review)?.into_wire()))
 }
 
@@ -146,8 +233,8 @@ fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn word<'a>(principal: &'a Principal, said: &'a ReviewRequest) -> Word<'a> {
-    Word { account: principal.account_or_anonymous(), reason: said.reason.as_deref(), digest: said.digest }
+fn word<'a>(by: &'a Actor, said: &'a ReviewRequest) -> Word<'a> {
+    Word { by, reason: said.reason.as_deref(), digest: said.digest }
 }
 
 /// The report as clients get it: before the first run it has the checks that will be made.

@@ -1,7 +1,10 @@
 //! What storage does, on every database: one suite, run by one line for each of them. Parts that have a file of their own
 //! are in the folder beside this.
 
+mod identity;
 mod leases;
+mod replicas;
+mod server;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,12 +13,18 @@ use addon_client::{ReleaseId, Timestamp, Verdict};
 use addon_descriptor::AddonDescriptor;
 
 use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, Source, Storage, Verdicted};
+use super::audit::Actor;
 use crate::domain::release::{Release, Status};
+use crate::domain::transition::Action;
 
+use self::identity::{
+    every_decision_writes_its_row, rows_of_the_log_are_found_and_come_in_parts, the_log_refuses_to_be_changed, checking_the_log_names_what_was_altered_and_what_is_gone, rows_are_chained_in_order_beside_writers, the_first_publisher_owns_a_name, of_many_who_publish_a_name_first_one_owns_it, owners_are_invited_accept_and_go, of_two_last_owners_who_go_at_once_one_stays, buckets_fill_again_one_by_one, a_name_too_many_leaves_nothing, every_status_allows_the_moves_of_the_table_and_no_other,
+};
 use self::leases::{
     a_lease_goes_to_one_of_many_who_ask_at_once, a_lease_is_one_holders_until_its_end,
     a_lease_that_is_given_back_is_free,
 };
+use self::server::on_postgres;
 
 /// Runs every test on a database of its own, made by `$open`: an async function that gives a [`Storage`] and what must
 /// be kept while it is used.
@@ -52,6 +61,18 @@ macro_rules! suite {
                 a_lease_is_one_holders_until_its_end,
                 a_lease_that_is_given_back_is_free,
                 a_lease_goes_to_one_of_many_who_ask_at_once,
+                every_decision_writes_its_row,
+                rows_of_the_log_are_found_and_come_in_parts,
+                the_log_refuses_to_be_changed,
+                checking_the_log_names_what_was_altered_and_what_is_gone,
+                rows_are_chained_in_order_beside_writers,
+                the_first_publisher_owns_a_name,
+                of_many_who_publish_a_name_first_one_owns_it,
+                owners_are_invited_accept_and_go,
+                of_two_last_owners_who_go_at_once_one_stays,
+                buckets_fill_again_one_by_one,
+                a_name_too_many_leaves_nothing,
+                every_status_allows_the_moves_of_the_table_and_no_other,
             );
         }
     };
@@ -68,6 +89,7 @@ macro_rules! suite {
 }
 
 suite!(sqlite, on_sqlite);
+suite!(postgres, on_postgres);
 
 async fn on_sqlite() -> (Storage, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -79,6 +101,11 @@ const LEASE: Duration = Duration::from_secs(60);
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000_000_000 + second * 1000)
+}
+
+/// Somebody who is no administrator.
+fn by(account: &str) -> Actor {
+    Actor::named(account)
 }
 
 fn descriptor(name: &str, description: &str, version: Option<&str>) -> AddonDescriptor {
@@ -106,8 +133,7 @@ impl Post<'_> {
         let descriptor = descriptor(self.name, self.description, self.version);
         let skeleton = crate::verification::checks::skeleton(&descriptor.name.folded());
         let id = ReleaseId::new(at(self.second).seconds(), service_kit::random::bytes());
-        let publisher = self.publisher.to_owned();
-        let new = NewRelease::new(id, descriptor, skeleton, Vec::new(), publisher, at(self.second));
+        let new = NewRelease::new(id, descriptor, skeleton, Vec::new(), by(self.publisher), at(self.second));
         storage.publish(new).await
     }
 }
@@ -201,8 +227,8 @@ async fn one_name_has_one_spelling(storage: &Storage) {
 
 async fn a_deleted_version_keeps_its_document(storage: &Storage) {
     let first = publish(storage, "probe", "x", Some("1.0.0")).await;
-    assert!(storage.delete(&first, "paul", at(1)).await.unwrap());
-    assert!(!storage.delete(&first, "paul", at(1)).await.unwrap(), "it is gone");
+    assert!(storage.delete(&first, &by("paul"), at(1)).await.unwrap());
+    assert!(!storage.delete(&first, &by("paul"), at(1)).await.unwrap(), "it is gone");
     assert_eq!(storage.release(first.id).await.unwrap(), None);
     assert_eq!(storage.queue_depth().await.unwrap(), 0);
     let other = post("probe", "y", Some("1.0.0")).send(storage).await.unwrap_err();
@@ -211,7 +237,7 @@ async fn a_deleted_version_keeps_its_document(storage: &Storage) {
     let again = publish(storage, "probe", "x", Some("1.0.0")).await;
     assert_eq!(again.digest, first.digest);
     assert_ne!(again.id, first.id);
-    assert!(storage.delete(&again, "paul", at(2)).await.unwrap(), "and goes once more");
+    assert!(storage.delete(&again, &by("paul"), at(2)).await.unwrap(), "and goes once more");
 }
 
 async fn a_failed_release_posted_again_is_under_review(storage: &Storage) {
@@ -265,7 +291,14 @@ async fn lists_have_the_newest_approved_in_order(storage: &Storage) {
     assert_eq!(versions.len(), 3);
 
     let newest = storage.release_of_version("a", "1.2.0").await.unwrap().unwrap();
-    let yank = Decision { from: Status::Approved, to: Status::Yanked, reason: None, by: "paul", now: at(2) };
+    let yank = Decision {
+        from: Status::Approved,
+        to: Status::Yanked,
+        action: Action::Yank,
+        reason: None,
+        by: &by("paul"),
+        now: at(2),
+    };
     assert!(storage.decide(&newest, yank).await.unwrap());
     assert_eq!(listed(storage).await, ["b 1.0.0", "a 1.0.0", "c 1.0.0-a"]);
     let only_a = Filter { addon: Some("a"), status: None, publisher: None, after: 0, limit: 10 };
@@ -302,7 +335,7 @@ async fn a_cursor_goes_on_where_it_ended(storage: &Storage) {
     let first = page(0, 2).await;
     assert_eq!(first.iter().map(|release| release.addon.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let second = &first[1];
-    assert!(storage.delete(second, "paul", at(2)).await.unwrap(), "what the cursor points at may go");
+    assert!(storage.delete(second, &by("paul"), at(2)).await.unwrap(), "what the cursor points at may go");
     let rest = page(second.seq, 2).await;
     assert_eq!(rest.iter().map(|release| release.addon.as_str()).collect::<Vec<_>>(), ["c", "d"]);
 }
@@ -310,7 +343,7 @@ async fn a_cursor_goes_on_where_it_ended(storage: &Storage) {
 async fn approving_takes_green_checks_and_the_digest(storage: &Storage) {
     let release = publish(storage, "probe", "x", None).await;
     let approve =
-        async |digest| storage.approve(&release, digest, "rita", Some("fine"), at(2)).await.unwrap();
+        async |digest| storage.approve(&release, digest, &by("rita"), Some("fine"), at(2)).await.unwrap();
     assert!(!approve(release.digest).await, "the checks are open");
     verify(storage, Status::UnderReview, 1).await;
     assert!(!approve(addon_descriptor::Digest::of(b"other")).await);
@@ -329,8 +362,9 @@ async fn a_decision_hits_only_where_it_must(storage: &Storage) {
     let reject = Decision {
         from: Status::UnderReview,
         to: Status::Rejected,
+        action: Action::Reject,
         reason: Some("no"),
-        by: "rita",
+        by: &by("rita"),
         now: at(1),
     };
     assert!(!storage.decide(&release, reject).await.unwrap(), "its checks are open");
@@ -338,7 +372,7 @@ async fn a_decision_hits_only_where_it_must(storage: &Storage) {
     assert!(storage.decide(&release, reject).await.unwrap());
     assert!(!storage.decide(&release, reject).await.unwrap());
     assert!(
-        !storage.delete(&release, "paul", at(2)).await.unwrap(),
+        !storage.delete(&release, &by("paul"), at(2)).await.unwrap(),
         "it has another status than was decided on"
     );
     assert_eq!(storage.release(release.id).await.unwrap().unwrap().status, Status::Rejected);
@@ -463,7 +497,7 @@ async fn a_lost_lease_records_nothing(storage: &Storage) {
 async fn a_verdict_counts_only_under_review(storage: &Storage) {
     let release = publish(storage, "probe", "x", None).await;
     let job = storage.claim("worker", at(0), LEASE, None).await.unwrap().unwrap();
-    assert!(storage.delete(&release, "rita", at(1)).await.unwrap());
+    assert!(storage.delete(&release, &by("rita"), at(1)).await.unwrap());
     assert!(!storage.record_verdict(&job, &verdicted(Status::Approved), at(2)).await.unwrap());
     assert_eq!(storage.release(release.id).await.unwrap(), None, "it was deleted meanwhile");
 }
@@ -489,7 +523,7 @@ async fn a_job_without_answer_comes_back_when_due(storage: &Storage) {
 async fn a_recheck_leaves_the_status(storage: &Storage) {
     publish(storage, "probe", "x", None).await;
     let release = verify(storage, Status::Approved, 1).await;
-    assert!(storage.reverify(&release, Status::Approved, None, at(2)).await.unwrap());
+    assert!(storage.reverify(&release, Status::Approved, None, &by("paul"), at(2)).await.unwrap());
     let job = storage.claim("worker", at(2), LEASE, None).await.unwrap().unwrap();
     assert_eq!(job.purpose, Purpose::Recheck);
     assert!(storage.record_recheck(&job, &[], Some(at(3)), at(3)).await.unwrap());
@@ -528,7 +562,7 @@ async fn writes_end_the_epochs_of_what_they_change(storage: &Storage) {
     let approved = epochs();
     assert!(approved.0 != before.0 && approved.1 != before.1);
     let now = storage.release(release.id).await.unwrap().unwrap();
-    assert!(storage.delete(&now, "paul", at(2)).await.unwrap());
+    assert!(storage.delete(&now, &by("paul"), at(2)).await.unwrap());
     let deleted = epochs();
     assert!(deleted.0 != approved.0 && deleted.1 != approved.1);
 }

@@ -38,6 +38,15 @@ pub(super) fn lock_addon(db: &Db) -> Option<&'static str> {
     }
 }
 
+/// Waits until every transaction that wrote to the audit log has ended, and keeps new ones waiting until this one's end:
+/// see `service_kit::audit::LOCK`. SQLite has one writer and needs nothing.
+pub(super) fn audit_gate(db: &Db) -> Option<&'static str> {
+    match db {
+        Db::Sqlite { .. } => None,
+        Db::Postgres(_) => Some("SELECT pg_advisory_xact_lock(7020384529)"),
+    }
+}
+
 /// Whether this process is the only one at this database: then every lease that it finds at its start is of a process
 /// that is gone.
 pub(super) fn is_exclusive(db: &Db) -> bool {

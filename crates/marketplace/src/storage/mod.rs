@@ -1,15 +1,20 @@
 //! The marketplace's database. No SQL and no `sqlx` type leaves this folder.
 //!
 //! Texts of SQL are written once for SQLite and PostgreSQL; the few that differ are in `dialect`. A state change is
-//! conditional and says whether it hit. Full text search will be `search.rs`, owners `owners.rs`.
+//! conditional and says whether it hit.
 
 pub mod audit;
+mod backup;
 mod dialect;
 mod epochs;
 mod leases;
+mod limits;
+mod notify;
+mod owners;
 mod publish;
 mod queue;
 mod releases;
+mod trust;
 
 #[cfg(test)]
 mod conformance;
@@ -18,18 +23,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use addon_client::ReleaseId;
-use service_kit::db::{Db, OpenError};
+use service_kit::db::{Db, OpenError, PostgresSettings};
 use sqlx::migrate::Migrator;
 
+use self::notify::Caller;
 use self::publish::Publications;
+use crate::domain::limits::Limits;
 
+pub use self::audit::AuditFilter;
+pub use self::backup::{CheckError, check_sqlite, copy_sqlite};
 pub use self::epochs::{Epochs, Source};
+pub use self::owners::{Invited, Removal};
 pub use self::publish::{InsertError, NewRelease, Published};
 pub use self::queue::{Job, Purpose, Report, Verdicted};
 pub use self::releases::{Decision, Filter};
+pub use self::trust::{IndexState, KeyChange, Revoking, Signed, SignedDocument};
 
 static SQLITE: Migrator = sqlx::migrate!("../../migrations/marketplace/sqlite");
-#[cfg(feature = "postgres")]
 static POSTGRES: Migrator = sqlx::migrate!("../../migrations/marketplace/postgres");
 
 /// The database. Cheap to clone.
@@ -41,6 +51,10 @@ pub struct Storage {
     publications: Option<Publications>,
     /// This process's name among those at the database.
     replica: Arc<str>,
+    /// How much an account may do at once; `None`: as much as it likes.
+    limits: Option<Limits>,
+    /// Tells the other replicas that there is something new.
+    caller: Caller,
 }
 
 /// What the database could not do.
@@ -82,17 +96,30 @@ impl Storage {
             Db::Sqlite { writer, .. } => Some(Publications::start(writer.clone())),
             Db::Postgres(_) => None,
         };
-        Ok(Self { db, epochs: Arc::default(), publications, replica: replica() })
+        Ok(Self::new(db, publications, replica()))
     }
 
     /// Connects to a PostgreSQL server.
     ///
     /// # Errors
     /// See [`OpenError`].
-    #[cfg(feature = "postgres")]
-    pub async fn open_postgres(url: &secrecy::SecretString) -> Result<Self, OpenError> {
-        let db = Db::open_postgres(url, &POSTGRES).await?;
-        Ok(Self { db, epochs: Arc::default(), publications: None, replica: replica() })
+    pub async fn open_postgres(settings: &PostgresSettings) -> Result<Self, OpenError> {
+        let replica = replica();
+        // The database writes this name beside each change, and so knows whose it is.
+        let settings = PostgresSettings { application: replica.to_string(), ..settings.clone() };
+        let db = Db::open_postgres(&settings, &POSTGRES).await?;
+        Ok(Self::new(db, None, replica))
+    }
+
+    fn new(db: Db, publications: Option<Publications>, replica: Arc<str>) -> Self {
+        Self { db, epochs: Arc::default(), publications, replica, limits: None, caller: Caller::default() }
+    }
+
+    /// With bounds on how much an account may do at once.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Option<Limits>) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// The pools, for what the services share (tokens).
@@ -111,11 +138,12 @@ impl Storage {
         if listed_too {
             self.epochs.end(Source::Approved);
         }
+        self.caller.call();
     }
 }
 
 /// A name that no other process has.
 fn replica() -> Arc<str> {
     let name: String = service_kit::random::bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
-    name.into()
+    format!("marketplace-{name}").into()
 }

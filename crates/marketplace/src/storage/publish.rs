@@ -12,10 +12,14 @@ use service_kit::db::{Db, unique_violation};
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 
+use service_kit::audit::{self, Actor, Entry};
+
+use super::limits::take_in;
 use super::queue::{Purpose, enqueue};
-use super::releases::{Row, digest_of, json, select, version_of};
+use super::releases::{Row, detail, digest_of, json, select, version_of};
 use super::{Storage, StorageError};
 use crate::domain::addon::next_version;
+use crate::domain::limits::{Kind, Limited, Limits};
 use crate::domain::release::{Document, Release, Status};
 
 /// What is inserted when a document is published.
@@ -30,8 +34,9 @@ pub struct NewRelease {
     /// With the document's own version, or the one that it gets if it is the first of its addon.
     first: Document,
     warnings: Vec<Finding>,
-    publisher: String,
+    actor: Actor,
     now: Timestamp,
+    limits: Option<Limits>,
 }
 
 impl NewRelease {
@@ -42,7 +47,7 @@ impl NewRelease {
         descriptor: AddonDescriptor,
         skeleton: String,
         warnings: Vec<Finding>,
-        publisher: String,
+        actor: Actor,
         now: Timestamp,
     ) -> Self {
         let version =
@@ -56,9 +61,21 @@ impl NewRelease {
             first: Document::of(&descriptor, version),
             descriptor,
             warnings,
-            publisher,
+            actor,
             now,
+            limits: None,
         }
+    }
+
+    async fn audit<L: audit::Ledger + Send>(
+        &self,
+        tx: &mut L,
+        action: &str,
+        release: &Release,
+    ) -> Result<(), sqlx::Error> {
+        let id = release.id.to_string();
+        let entry = Entry::new(self.now, &self.actor, action, "release", &id).with(detail(release, None));
+        audit::record(tx, &entry).await
     }
 
     fn document(&self, version: Version) -> Document {
@@ -81,7 +98,7 @@ impl NewRelease {
             rights: document.rights,
             risk: document.risk,
             warnings: self.warnings.clone(),
-            publisher: self.publisher.clone(),
+            publisher: self.actor.account().to_owned(),
             created_at: self.now,
             status: Status::UnderReview,
             verdict: Verdict::Pending,
@@ -125,6 +142,12 @@ pub enum InsertError {
         /// It was deleted.
         deleted: bool,
     },
+    /// The name belongs to others.
+    #[error("the name belongs to others")]
+    NotOwner,
+    /// Too much at once.
+    #[error(transparent)]
+    Limited(Limited),
     /// There is no number left for a next version.
     #[error("there is no version after the highest one")]
     NoVersionLeft,
@@ -152,6 +175,16 @@ macro_rules! publish_in {
         async {
             let new: &NewRelease = $new;
             let now = new.now.millis();
+            let known: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM addons WHERE addon = $1")
+                .bind(&new.addon)
+                .fetch_optional(&mut *$tx)
+                .await?;
+            // Before anything is written: what is refused here leaves nothing in a commit that others share.
+            if known.is_none()
+                && let Some(limited) = take_in!($tx, &new.actor, new.limits, Kind::NewName, now)
+            {
+                Err(InsertError::Limited(limited))?;
+            }
             // The row of the addon is locked by this: on PostgreSQL too, publishing is serial for one name.
             let (name,): (String,) = sqlx::query_as(
                 "INSERT INTO addons (addon, name, skeleton, owner, created_at_ms, changed_at_ms)
@@ -161,12 +194,35 @@ macro_rules! publish_in {
             .bind(&new.addon)
             .bind(&new.name)
             .bind(&new.skeleton)
-            .bind(&new.publisher)
+            .bind(new.actor.account())
             .bind(now)
             .fetch_one(&mut *$tx)
             .await?;
             if name != new.name {
                 Err(InsertError::NameTaken { existing: name })?;
+            }
+            if known.is_none() {
+                // Of two who were first at once on PostgreSQL, the row of the addon names one.
+                sqlx::query(
+                    "INSERT INTO owners (addon, account, added_by, added_at_ms)
+                     SELECT addon, owner, owner, created_at_ms FROM addons WHERE addon = $1 AND owner = $2
+                     ON CONFLICT (addon, account) DO NOTHING",
+                )
+                .bind(&new.addon)
+                .bind(new.actor.account())
+                .execute(&mut *$tx)
+                .await?;
+            }
+            if !new.actor.is_administrator() {
+                let owner: Option<(i64,)> =
+                    sqlx::query_as("SELECT 1 FROM owners WHERE addon = $1 AND account = $2")
+                        .bind(&new.addon)
+                        .bind(new.actor.account())
+                        .fetch_optional(&mut *$tx)
+                        .await?;
+                if owner.is_none() {
+                    Err(InsertError::NotOwner)?;
+                }
             }
 
             let (document, there): (Document, Option<Row>) = if new.versioned {
@@ -211,6 +267,9 @@ macro_rules! publish_in {
                     Err(InsertError::VersionTaken { digest, deleted: false })?
                 }
                 Some(row) if row.status == Status::VerificationFailed.as_str() => {
+                    if let Some(limited) = take_in!($tx, &new.actor, new.limits, Kind::NewVersion, now) {
+                        Err(InsertError::Limited(limited))?;
+                    }
                     let sql =
                         "UPDATE releases SET status = 'under_review', verdict = 'pending', reason = NULL,
                                    changed_at_ms = $2 WHERE id = $1";
@@ -224,6 +283,7 @@ macro_rules! publish_in {
                         .execute(&mut *$tx)
                         .await?;
                     let release = row.release()?;
+                    new.audit(&mut *$tx, "release.repost", &release).await?;
                     let (status, verdict) = (Status::UnderReview, Verdict::Pending);
                     Published::Again(Release { status, verdict, reason: None, ..release })
                 }
@@ -238,6 +298,11 @@ macro_rules! publish_in {
                     if let Some((other,)) = deleted.filter(|(other,)| *other != digest) {
                         let digest = digest_of(&new.addon, &other)?;
                         Err(InsertError::VersionTaken { digest, deleted: true })?;
+                    }
+                    if known.is_some()
+                        && let Some(limited) = take_in!($tx, &new.actor, new.limits, Kind::NewVersion, now)
+                    {
+                        Err(InsertError::Limited(limited))?;
                     }
                     let sql = "INSERT INTO releases (id, addon, name, version, version_id, version_order, version_rank,
                                    digest, canonical, wire, rights, risk, warnings, publisher, created_at_ms, status,
@@ -259,7 +324,7 @@ macro_rules! publish_in {
                         .bind(json(&document.rights))
                         .bind(i64::from(document.risk))
                         .bind(json(&new.warnings))
-                        .bind(&new.publisher)
+                        .bind(new.actor.account())
                         .bind(now)
                         .fetch_one(&mut *$tx)
                         .await?;
@@ -267,10 +332,12 @@ macro_rules! publish_in {
                         .bind(new.id.to_string())
                         .bind(Purpose::Review.as_str())
                         .bind(now)
-                        .bind(&new.publisher)
+                        .bind(new.actor.account())
                         .execute(&mut *$tx)
                         .await?;
-                    Published::New(new.release(document, seq))
+                    let release = new.release(document, seq);
+                    new.audit(&mut *$tx, "release.publish", &release).await?;
+                    Published::New(release)
                 }
             })
         }
@@ -284,7 +351,7 @@ impl Storage {
     /// # Errors
     /// See [`InsertError`].
     pub async fn publish(&self, new: NewRelease) -> Result<Published, InsertError> {
-        let new = Arc::new(new);
+        let new = Arc::new(NewRelease { limits: self.limits, ..new });
         let mut races = 0;
         loop {
             match self.try_publish(&new).await {
@@ -295,8 +362,11 @@ impl Storage {
                     races += 1;
                 }
                 done => {
-                    if let Ok(Published::Again(release)) = &done {
-                        self.changed(release.id, false);
+                    match &done {
+                        Ok(Published::Again(release)) => self.changed(release.id, false),
+                        // No answer was made of it yet; but whoever verifies is to look.
+                        Ok(Published::New(_)) => self.caller.call(),
+                        _ => (),
                     }
                     return done;
                 }
@@ -416,7 +486,7 @@ mod tests {
             descriptor,
             name.to_owned(),
             Vec::new(),
-            "paul".to_owned(),
+            Actor::named("paul"),
             Timestamp::from_millis(1),
         )
     }

@@ -9,11 +9,13 @@
 use std::time::Duration;
 
 use addon_client::{Check, Pin, ReleaseId, Timestamp, Verdict};
+use service_kit::audit::{self, Actor, Entry};
 use service_kit::{read, write_tx};
 
-use super::releases::{LIST_NEWEST, UNLIST, json, parse, verdict_word};
+use super::releases::{LIST_NEWEST, UNLIST, detail, json, parse, verdict_word};
 use super::{Storage, StorageError, dialect};
 use crate::domain::release::{Release, Status};
+use crate::domain::transition::Action;
 
 /// Puts a job into the queue: `$1` release, `$2` purpose, `$3` due, `$4` publisher. Its turn comes after those of the same
 /// publisher, and not before anybody's who waits.
@@ -184,8 +186,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Puts a release that failed back under review, or has an approved one's images looked for again. `false` when it
-    /// has another status by now.
+    /// Puts a release that failed back under review, or has an approved one's images looked for again, because somebody
+    /// says so. `false` when it has another status by now.
     ///
     /// # Errors
     /// The database.
@@ -194,6 +196,7 @@ impl Storage {
         release: &Release,
         to: Status,
         reason: Option<&str>,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let purpose = if to == Status::Approved { Purpose::Recheck } else { Purpose::Review };
@@ -215,6 +218,9 @@ impl Storage {
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
+                let (id, detail) = (release.id.to_string(), detail(release, Some(to)));
+                let entry = Entry::new(now, by, Action::Reverify.audited(), "release", &id);
+                audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
                 sqlx::query(concat!(
                     enqueue!(),
                     " ON CONFLICT (release_id) DO UPDATE SET due_at_ms = excluded.due_at_ms"

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use addon_client::{ReleaseId, Timestamp, Verdict};
 use addon_descriptor::{Digest, Right, Version};
+use serde_json::{Value, json};
+use service_kit::audit::{self, Actor, Entry};
 use service_kit::{read, write_tx};
 use sqlx::FromRow;
 
 use super::{Storage, StorageError, dialect};
 use crate::domain::addon::rank_key;
 use crate::domain::release::{Release, Status};
+use crate::domain::transition::Action;
 
 /// Which releases a list is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub struct Filter<'a> {
     pub addon: Option<&'a str>,
     /// Only releases of this status; `None`: the newest approved one of each addon.
     pub status: Option<Status>,
-    /// Only releases that this account published; looked at only beside a `status`.
+    /// Only releases of addons that this account owns; looked at only beside a `status`.
     pub publisher: Option<&'a str>,
     /// Only releases after this place in the order of publishing.
     pub after: i64,
@@ -53,10 +56,12 @@ pub struct Decision<'a> {
     pub from: Status,
     /// Where it stands then.
     pub to: Status,
+    /// By what.
+    pub action: Action,
     /// Why.
     pub reason: Option<&'a str>,
-    /// The account that decides.
-    pub by: &'a str,
+    /// Who decides.
+    pub by: &'a Actor,
     /// When.
     pub now: Timestamp,
 }
@@ -170,7 +175,7 @@ impl Storage {
             }
             (None, Some(status)) => {
                 let sql = select!(
-                    "WHERE status = $3 AND seq > $1 AND ($4 = 0 OR publisher = $5) ORDER BY seq LIMIT $2"
+                    "WHERE status = $3 AND seq > $1 AND ($4 = 0 OR addon IN (SELECT addon FROM owners WHERE account = $5)) ORDER BY seq LIMIT $2"
                 );
                 read!(&self.db, |pool| {
                     let query = sqlx::query_as(sql).bind(after).bind(limit).bind(status.as_str());
@@ -179,7 +184,7 @@ impl Storage {
             }
             (Some(addon), Some(status)) => {
                 let sql = select!(
-                    "WHERE addon = $6 AND status = $3 AND seq > $1 AND ($4 = 0 OR publisher = $5) ORDER BY seq LIMIT $2"
+                    "WHERE addon = $6 AND status = $3 AND seq > $1 AND ($4 = 0 OR addon IN (SELECT addon FROM owners WHERE account = $5)) ORDER BY seq LIMIT $2"
                 );
                 read!(&self.db, |pool| {
                     let query = sqlx::query_as(sql).bind(after).bind(limit).bind(status.as_str());
@@ -200,6 +205,26 @@ impl Storage {
         let found: Option<(String, String)> =
             read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).fetch_optional(pool).await)?;
         found.map_or_else(|| Ok(BTreeSet::new()), |(id, rights)| parse("rights", &id, &rights))
+    }
+
+    /// The release of the same addon that was approved last before this one was, or last of all where this one is not; and
+    /// still is approved.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn approved_before(&self, release: &Release) -> Result<Option<Release>, StorageError> {
+        let sql = select!(
+            "WHERE addon = $1 AND status = 'approved' AND id <> $2 AND approved_at_ms <= $3
+             ORDER BY approved_at_ms DESC, seq DESC LIMIT 1"
+        );
+        let before = release.approved_at.map_or(i64::MAX, Timestamp::millis);
+        let row: Option<Row> = read!(&self.db, |pool| sqlx::query_as(sql)
+            .bind(&release.addon)
+            .bind(release.id.to_string())
+            .bind(before)
+            .fetch_optional(pool)
+            .await)?;
+        row.map(Row::release).transpose()
     }
 
     /// The name of an older addon of another account that has this skeleton.
@@ -229,7 +254,7 @@ impl Storage {
         &self,
         release: &Release,
         digest: Digest,
-        by: &str,
+        by: &Actor,
         reason: Option<&str>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
@@ -245,11 +270,14 @@ impl Storage {
                 .bind(release.id.to_string())
                 .bind(digest.to_string())
                 .bind(reason)
-                .bind(by)
+                .bind(by.account())
                 .bind(now.millis())
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
+                let (id, detail) = (release.id.to_string(), detail(release, Some(Status::Approved)));
+                let entry = Entry::new(now, by, Action::Approve.audited(), "release", &id);
+                audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
                 sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
                 sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
             }
@@ -278,11 +306,14 @@ impl Storage {
                 .bind(decision.from.as_str())
                 .bind(decision.to.as_str())
                 .bind(decision.reason)
-                .bind(decision.by)
+                .bind(decision.by.account())
                 .bind(decision.now.millis())
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
+                let (id, detail) = (release.id.to_string(), detail(release, Some(decision.to)));
+                let entry = Entry::new(decision.now, decision.by, decision.action.audited(), "release", &id);
+                audit::record(&mut *tx, &entry.because(decision.reason).with(detail)).await?;
                 let sql = "DELETE FROM verification_jobs WHERE release_id = $1";
                 sqlx::query(sql).bind(release.id.to_string()).execute(&mut *tx).await?;
                 sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
@@ -299,7 +330,7 @@ impl Storage {
     ///
     /// # Errors
     /// The database.
-    pub async fn delete(&self, release: &Release, by: &str, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn delete(&self, release: &Release, by: &Actor, now: Timestamp) -> Result<bool, StorageError> {
         let done = write_tx!(&self.db, |tx| {
             if let Some(lock) = dialect::lock_addon(&self.db) {
                 sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
@@ -313,7 +344,7 @@ impl Storage {
             sqlx::query(sql)
                 .bind(release.id.to_string())
                 .bind(release.status.as_str())
-                .bind(by)
+                .bind(by.account())
                 .bind(now.millis())
                 .execute(&mut *tx)
                 .await?;
@@ -324,6 +355,9 @@ impl Storage {
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
+                let (id, detail) = (release.id.to_string(), detail(release, None));
+                let entry = Entry::new(now, by, "release.delete", "release", &id).with(detail);
+                audit::record(&mut *tx, &entry).await?;
                 sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
                 sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
             }
@@ -408,6 +442,18 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(
         what: format!("{what}: {error}"),
     };
     serde_json::from_str(text).map_err(corrupt)
+}
+
+/// What the audit log says of a release beside its id.
+pub(super) fn detail(release: &Release, to: Option<Status>) -> Value {
+    let mut detail = json!({
+        "addon": release.addon, "version": release.version.to_string(), "digest": release.digest.to_string(),
+    });
+    if let Some(to) = to {
+        detail["from"] = release.status.as_str().into();
+        detail["to"] = to.as_str().into();
+    }
+    detail
 }
 
 /// A column's JSON.

@@ -469,7 +469,8 @@ async fn a_lease_that_a_crash_left_is_taken_up_at_the_start() {
     let storage = market.app().storage().clone();
     let release = storage.release(id.parse().unwrap()).await.unwrap().unwrap();
     let failed = marketplace::domain::release::Status::UnderReview;
-    assert!(storage.reverify(&release, failed, None, addon_client::Timestamp::from_millis(1)).await.unwrap());
+    let by = service_kit::audit::Actor::host();
+    assert!(storage.reverify(&release, failed, None, &by, addon_client::Timestamp::from_millis(1)).await.unwrap());
     let now = service_kit::clock::Clock::now(&service_kit::clock::SystemClock);
     let job = storage.claim("killed", now, Duration::from_secs(600), None).await.unwrap();
     assert!(job.is_some());

@@ -6,6 +6,7 @@ use addon_client::{CreatedToken, TokenRequest, TokenView};
 
 use super::store::FIRST_ACCOUNT;
 use super::{Auth, NamePattern, Principal, Scope, Scopes, StoredToken, Token};
+use crate::audit::Actor;
 use crate::body::{Json, NoQuery};
 use crate::clock::Timestamp;
 use crate::problem::{Finding, Problem};
@@ -41,6 +42,7 @@ pub(crate) async fn list(auth: web::Data<Auth>) -> Result<web::Json<Vec<TokenVie
 pub(crate) async fn create(
     auth: web::Data<Auth>,
     principal: Principal,
+    actor: Actor,
     _: NoQuery,
     body: Json<TokenRequest>,
 ) -> Result<HttpResponse, Problem> {
@@ -53,7 +55,7 @@ pub(crate) async fn create(
         let detail = "a token allows no more than the one that makes it";
         return Err(Problem::forbidden("exceeds-own-token", detail).with_errors(excess));
     }
-    auth.store().insert(&stored).await?;
+    auth.store().insert(&stored, &actor).await?;
     tracing::info!(
         token.id = token.id(),
         token.account = stored.account,
@@ -77,6 +79,7 @@ pub(crate) async fn create(
 pub(crate) async fn revoke(
     auth: web::Data<Auth>,
     principal: Principal,
+    actor: Actor,
     id: web::Path<String>,
     _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
@@ -92,7 +95,7 @@ pub(crate) async fn revoke(
             return Err(Problem::forbidden("exceeds-own-token", detail));
         }
     }
-    if !auth.store().remove(&id).await? {
+    if !auth.store().remove(&id, &actor, auth.clock().now()).await? {
         return Err(missing());
     }
     auth.forget();
@@ -203,7 +206,8 @@ pub(super) fn make(
     Ok((token, stored))
 }
 
-fn is_account(name: &str) -> bool {
+/// Whether an account can be called so: 1 to 63 of `a-z A-Z 0-9 . _ -`, first alphanumeric.
+pub fn is_account(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name.as_bytes()[0].is_ascii_alphanumeric()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))

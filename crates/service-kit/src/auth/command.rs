@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, Command, Subcommand};
 
 use super::{AuthProfile, TokenStore, api};
+use crate::audit::Actor;
 use crate::clock::SharedClock;
 
 /// The id of the argument whose help is the service's own.
@@ -77,7 +78,7 @@ impl TokenCommand {
             let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
             anyhow::anyhow!(faults.join("; "))
         })?;
-        store.insert(&stored).await.context("the token cannot be stored")?;
+        store.insert(&stored, &Actor::host()).await.context("the token cannot be stored")?;
         Ok(token.text().to_owned())
     }
 }

@@ -10,6 +10,7 @@ mod scope;
 pub mod store;
 mod token;
 
+pub use api::is_account;
 pub use command::TokenCommand;
 pub(crate) use command::with_scopes;
 pub(crate) use scope::missing_scope;

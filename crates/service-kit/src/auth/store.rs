@@ -21,10 +21,12 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use sqlx::FromRow;
 
 use super::scope::{NamePattern, Scopes};
 use super::token::TokenHash;
+use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::db::{Db, is_unavailable};
 use crate::problem::{Finding, Problem};
@@ -164,12 +166,18 @@ const ADD_ACCOUNT: &str =
 #[derive(Debug, Clone)]
 pub struct TokenStore {
     db: Db,
+    audited: bool,
 }
 
 impl TokenStore {
     /// The tokens in this database.
     pub fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, audited: false }
+    }
+
+    /// The tokens in a database that has an audit log: each change of them writes its row there.
+    pub fn audited(db: Db) -> Self {
+        Self { db, audited: true }
     }
 
     /// The token with this hash, expired or not.
@@ -199,11 +207,11 @@ impl TokenStore {
         row.map(TryInto::try_into).transpose()
     }
 
-    /// Stores a token, and its account where that is not there yet.
+    /// Stores a token that somebody makes, and its account where that is not there yet.
     ///
     /// # Errors
     /// [`TokenStoreError::OtherCase`] when the account is there under another spelling.
-    pub async fn insert(&self, token: &StoredToken) -> Result<(), TokenStoreError> {
+    pub async fn insert(&self, token: &StoredToken, by: &Actor) -> Result<(), TokenStoreError> {
         write_tx!(&self.db, |tx| {
             // In the transaction that makes the account: SQLite has one writer, so nobody comes between.
             let sql = "SELECT name FROM accounts WHERE lower(name) = lower($1) ORDER BY name";
@@ -213,7 +221,7 @@ impl TokenStore {
             {
                 return Err(TokenStoreError::OtherCase { existing: existing.clone() });
             }
-            sqlx::query(ADD_ACCOUNT)
+            let added = sqlx::query(ADD_ACCOUNT)
                 .bind(&token.account)
                 .bind(token.created_at.millis())
                 .execute(&mut *tx)
@@ -230,6 +238,12 @@ impl TokenStore {
                 .bind(token.expires_at.map(Timestamp::millis))
                 .execute(&mut *tx)
                 .await?;
+            if self.audited {
+                if added.rows_affected() == 1 {
+                    audit::record(&mut *tx, &account_made(token, by)).await?;
+                }
+                audit::record(&mut *tx, &token_made(token, by, "token.create")).await?;
+            }
         });
         Ok(())
     }
@@ -273,6 +287,9 @@ impl TokenStore {
                     .bind(now)
                     .execute(&mut *tx)
                     .await?;
+                if self.audited {
+                    audit::record(&mut *tx, &token_made(token, &Actor::service(), "token.create")).await?;
+                }
                 // Leaving here drops the transaction, which rolls it back.
                 if let Err(fault) = written().await {
                     return Ok(Err(fault));
@@ -293,8 +310,9 @@ impl TokenStore {
                 .execute(&mut *tx)
                 .await?;
             let sql = "INSERT INTO tokens (id, account, hash, scopes, created_at_ms) VALUES ($1, $2, $3, $4, $5) \
-                       ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, scopes = excluded.scopes";
-            sqlx::query(sql)
+                       ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, scopes = excluded.scopes \
+                       WHERE tokens.hash <> excluded.hash OR tokens.scopes <> excluded.scopes";
+            let changed = sqlx::query(sql)
                 .bind(&token.id)
                 .bind(&token.account)
                 .bind(&token.hash)
@@ -302,15 +320,39 @@ impl TokenStore {
                 .bind(token.created_at.millis())
                 .execute(&mut *tx)
                 .await?;
+            if self.audited && changed.rows_affected() == 1 {
+                audit::record(&mut *tx, &token_made(token, &Actor::service(), "token.replace")).await?;
+            }
         });
         Ok(())
     }
 
     /// Removes a token for good; `false` when there is none with this id.
-    pub async fn remove(&self, id: &str) -> Result<bool, TokenStoreError> {
-        let done = write_tx!(&self.db, |tx| {
-            sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id).execute(&mut *tx).await?.rows_affected()
-        });
-        Ok(done == 1)
+    pub async fn remove(&self, id: &str, by: &Actor, now: Timestamp) -> Result<bool, TokenStoreError> {
+        Ok(write_tx!(&self.db, |tx| {
+            let sql = "DELETE FROM tokens WHERE id = $1 RETURNING account";
+            let account: Option<String> = sqlx::query_scalar(sql).bind(id).fetch_optional(&mut *tx).await?;
+            if let Some(account) = account.as_ref().filter(|_| self.audited) {
+                let entry = Entry::new(now, by, "token.revoke", "token", id).with(json!({"account": account}));
+                audit::record(&mut *tx, &entry).await?;
+            }
+            account.is_some()
+        }))
     }
+}
+
+fn account_made<'a>(token: &'a StoredToken, by: &'a Actor) -> Entry<'a> {
+    Entry::new(token.created_at, by, "account.create", "account", &token.account)
+}
+
+/// What the audit log says of a new token: everything but the token.
+fn token_made<'a>(token: &'a StoredToken, by: &'a Actor, action: &'a str) -> Entry<'a> {
+    let mut detail = json!({"account": token.account, "scopes": token.scopes.to_string()});
+    if let Some(names) = &token.names {
+        detail["name_pattern"] = names.as_str().into();
+    }
+    if let Some(end) = token.expires_at {
+        detail["expires_at"] = end.to_string().into();
+    }
+    Entry::new(token.created_at, by, action, "token", &token.id).with(detail)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use addon_client::{ClientOptions, ManagerClient, TokenRequest};
 use clap::Parser;
+use service_kit::audit::Actor;
 use service_kit::auth::{Access, AuthMode, AuthStartError, Scope, TokenCommand};
 use service_kit::clock::Clock;
 
@@ -171,7 +172,7 @@ async fn the_administrators_token_comes_whatever_other_tokens_were_made_before()
     let made = store.list().await.unwrap();
     let first =
         made.iter().find(|token| token.account == "admin" && token.scopes.allows(Scope::Admin)).unwrap();
-    assert!(store.remove(&first.id).await.unwrap());
+    assert!(store.remove(&first.id, &Actor::host(), NOON).await.unwrap());
     let third = Example::start_with(options()).await.unwrap();
     assert_eq!(third.store.list().await.unwrap().len(), 5);
 }
@@ -416,7 +417,7 @@ async fn a_token_that_another_replica_revokes_ends_within_a_second() {
     let token = example.token(&[Scope::Read]).await;
     let ask = || answer(example.with("GET", "/api/v1/request", &token));
     assert_eq!(ask().await.0, 200);
-    assert!(example.store.remove(token.split('_').nth(1).unwrap()).await.unwrap());
+    assert!(example.store.remove(token.split('_').nth(1).unwrap(), &Actor::host(), NOON).await.unwrap());
     example.clock.advance(Duration::from_millis(999));
     assert_eq!(ask().await.0, 401);
 }
@@ -441,7 +442,7 @@ async fn a_clock_that_is_set_back_keeps_no_revoked_token_alive() {
     let token = example.token(&[Scope::Read]).await;
     let ask = || answer(example.with("GET", "/api/v1/request", &token));
     assert_eq!(ask().await.0, 200);
-    example.store.remove(token.split('_').nth(1).unwrap()).await.unwrap();
+    example.store.remove(token.split('_').nth(1).unwrap(), &Actor::host(), NOON).await.unwrap();
     example.clock.set(NOON - Duration::from_secs(3_600));
     assert_eq!(ask().await.0, 401);
 }

@@ -282,7 +282,7 @@ impl Example {
             created_at: self.clock.now(),
             expires_at,
         };
-        self.store.insert(&stored).await.unwrap();
+        self.store.insert(&stored, &service_kit::audit::Actor::host()).await.unwrap();
         token.text().to_owned()
     }
 
