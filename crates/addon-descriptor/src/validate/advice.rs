@@ -42,7 +42,9 @@ fn health(service: &ServiceRead<'_>) {
     if service.spec.restart.is_job() {
         return;
     }
-    let message = "without a healthcheck only a crash is noticed";
+    let message =
+        "without a healthcheck only a crash is noticed, unless the image has a HEALTHCHECK of its own";
+    let none = "with its healthcheck turned off only a crash is noticed";
     match (service.spec.healthcheck.as_ref().map(|check| &check.test), service.fields.get("healthcheck")) {
         (Some(HealthTest::Command(_) | HealthTest::Shell(_)), _) => (),
         // One that could not be read has been reported.
@@ -53,6 +55,7 @@ fn health(service: &ServiceRead<'_>) {
                 "without a `test` it is the image's own, and where that has none only a crash is noticed";
             at.warn_missing("test", rules::NO_HEALTHCHECK, message);
         }
+        (Some(HealthTest::Disabled), Some(at)) => at.warn(rules::NO_HEALTHCHECK, none, None),
         (_, Some(at)) => at.warn(rules::NO_HEALTHCHECK, message, None),
         (_, None) => service.fields.at.warn_missing("healthcheck", rules::NO_HEALTHCHECK, message),
     }

@@ -216,6 +216,35 @@ async fn the_releases_of_a_name_come_in_parts_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_addon_of_which_nothing_is_approved_is_told_where_it_stands() {
+    let registry = Registry::start().await;
+    let market = Market::beside(&registry).await;
+    let id = market.published(&document("probe", &registry.image("missing:1"))).await;
+    market.until(&id, "verification_failed").await;
+    for rest in ["probe", "probe?version=*", "probe?version=%3D0.1.0", "probe/0.1.0"] {
+        let path = format!("/api/v1/marketplace/by-name/{rest}");
+        let problem = market.get(&path).await.problem(404, "not-found");
+        let (rule, said) = (&problem["errors"][0]["rule"], problem["errors"][0]["message"].as_str().unwrap());
+        assert_eq!(rule, "release-not-approved", "{rest}");
+        assert!(said.starts_with("probe 0.1.0 is verification_failed: its publisher"), "{said}");
+        assert!(
+            !problem.to_string().contains(&id) && !said.contains("missing"),
+            "nothing else is told: {problem}"
+        );
+    }
+    for rest in ["probe?version=%5E1", "probe/1.0.0", "another"] {
+        let problem =
+            market.get(&format!("/api/v1/marketplace/by-name/{rest}")).await.problem(404, "not-found");
+        assert_eq!(problem.get("errors"), None, "{rest}: {problem}");
+    }
+    let client = addon_client::MarketplaceClient::new(addon_client::ClientOptions::new(
+        market.app().running().url().parse().unwrap(),
+    ));
+    let why = client.unwrap().resolve_or_why("probe", None).await.unwrap().unwrap_err();
+    assert!(why.unwrap().contains("0.1.0 is verification_failed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_ids_paths_and_methods_are_said_to_be() {
     let market = Market::start(|_| ()).await;
     for id in ["6b00fc9223516c5e37bee27c", "xyz", "6b00fc9223516c5e37bee27", "%20"] {
