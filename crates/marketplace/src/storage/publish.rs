@@ -175,7 +175,7 @@ macro_rules! publish_in {
         async {
             let new: &NewRelease = $new;
             let now = new.now.millis();
-            let known: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM addons WHERE addon = $1")
+            let known: Option<(i64,)> = sqlx::query_as("SELECT CAST(1 AS BIGINT) FROM addons WHERE addon = $1")
                 .bind(&new.addon)
                 .fetch_optional(&mut *$tx)
                 .await?;
@@ -215,7 +215,7 @@ macro_rules! publish_in {
             }
             if !new.actor.is_administrator() {
                 let owner: Option<(i64,)> =
-                    sqlx::query_as("SELECT 1 FROM owners WHERE addon = $1 AND account = $2")
+                    sqlx::query_as("SELECT CAST(1 AS BIGINT) FROM owners WHERE addon = $1 AND account = $2")
                         .bind(&new.addon)
                         .bind(new.actor.account())
                         .fetch_optional(&mut *$tx)
