@@ -1,7 +1,7 @@
 //! The two services as the processes that users run: started, killed and started again on the same state.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct Setup {
     registries: Vec<String>,
     settings: Vec<(String, String)>,
     without_token: bool,
+    token_file: Option<PathBuf>,
+    before: Vec<String>,
 }
 
 impl Default for Setup {
@@ -52,6 +54,8 @@ impl Default for Setup {
             registries: vec!["127.0.0.1:5000".to_owned()],
             settings: Vec::new(),
             without_token: false,
+            token_file: None,
+            before: Vec::new(),
         }
     }
 }
@@ -92,6 +96,20 @@ impl Setup {
     #[expect(clippy::needless_pass_by_value, reason = "a number or a text, as it is at the call")]
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The administrator's token is that of another replica, in this file.
+    #[must_use]
+    pub fn token_of(mut self, file: &Path) -> Self {
+        self.token_file = Some(file.to_owned());
+        self
+    }
+
+    /// A command of the service that is run before its first start, as `restore`.
+    #[must_use]
+    pub fn before(mut self, arguments: &[&str]) -> Self {
+        self.before = arguments.iter().map(|&argument| argument.to_owned()).collect();
         self
     }
 
@@ -180,10 +198,16 @@ impl Service {
         })
     }
 
-    /// Starts the process without waiting for anything.
-    pub fn spawn(&mut self) -> anyhow::Result<()> {
-        ensure!(self.child.is_none(), "{} runs already", self.name);
-        let log = File::options().create(true).append(true).open(&self.log)?;
+    /// Runs a command of the service, with the settings that the service has. Answers what it printed.
+    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.invocation()?.args(arguments).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} ended with {}: {said}", arguments.join(" "), output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The binary with its settings.
+    fn invocation(&self) -> anyhow::Result<Command> {
         // The child is killed with the thread that started it, however that ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).arg("--config").arg(&self.config);
@@ -196,6 +220,14 @@ impl Service {
         for (key, value) in &self.settings {
             command.env(format!("{}__{}", self.prefix, key.to_uppercase().replace('.', "__")), value);
         }
+        Ok(command)
+    }
+
+    /// Starts the process without waiting for anything.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "{} runs already", self.name);
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = self.invocation()?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("cannot start `setpriv` (package util-linux)")?);
         Ok(())
@@ -306,8 +338,12 @@ impl Service {
     /// Reads the token that the first start wrote; a test that removes a service's state has to ask for it.
     pub fn reread_token(&mut self) -> anyhow::Result<()> {
         let file = self.state.join("admin-token");
+        self.read_token(&file)
+    }
+
+    fn read_token(&mut self, file: &Path) -> anyhow::Result<()> {
         let token =
-            fs::read_to_string(&file).with_context(|| format!("no first token in {}", file.display()))?;
+            fs::read_to_string(file).with_context(|| format!("no first token in {}", file.display()))?;
         self.token = Some(token.trim().to_owned());
         Ok(())
     }
@@ -356,9 +392,15 @@ impl Marketplace {
         let kind =
             Kind { binary: "marketplace", prefix: "MARKETPLACE", port: 11102, settings: |_, _| Vec::new() };
         let mut service = Service::new(world, &kind, &setup)?;
+        if !setup.before.is_empty() {
+            let arguments: Vec<&str> = setup.before.iter().map(String::as_str).collect();
+            service.command(&arguments)?;
+        }
         service.start().await?;
-        if !setup.without_token {
-            service.reread_token()?;
+        match &setup.token_file {
+            _ if setup.without_token => (),
+            Some(file) => service.read_token(file)?,
+            None => service.reread_token()?,
         }
         let client = MarketplaceClient::new(service.client_options())?;
         Ok(Self { service, client })

@@ -9,6 +9,7 @@ mod names;
 mod outage;
 mod publish;
 mod repair;
+mod replicas;
 mod requests;
 mod restart;
 mod runtime;

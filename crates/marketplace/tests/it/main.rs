@@ -8,6 +8,7 @@ mod market;
 mod publish;
 mod read;
 mod registry;
+mod replicas;
 mod review;
 mod verification;
 mod wire;

@@ -1,15 +1,19 @@
-//! A marketplace of a test's own, and how a test speaks with it.
+//! A marketplace of a test's own, and how a test speaks with it. On SQLite; with `MARKETPLACE_TESTS_ON=postgres` in the
+//! environment the same tests run on PostgreSQL.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use addon_client::{Timestamp, VerificationReport};
 use marketplace::app::App;
 use marketplace::config::Config;
+use marketplace::storage::Storage;
+use postgres_for_tests::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use service_kit::clock::{SharedClock, SystemClock, TestClock};
-use service_kit::config::RegistrySettings;
+use service_kit::config::{RegistrySettings, Secret};
 
 use crate::registry::Registry;
 
@@ -27,6 +31,8 @@ pub(crate) struct Market {
     url: String,
     token: String,
     _folder: tempfile::TempDir,
+    /// Where the whole run is on PostgreSQL.
+    _database: Option<Database>,
 }
 
 /// What was answered.
@@ -86,6 +92,33 @@ pub(crate) fn document(name: &str, image: &str) -> Value {
     json!({"name": name, "services": [{"service_name": "a", "image": image}]})
 }
 
+/// A PostgreSQL database with the marketplace's tables.
+pub(crate) async fn postgres() -> Database {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/marketplace/postgres");
+    let mut steps: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    steps.sort();
+    let texts: Vec<u8> = steps.iter().flat_map(|step| std::fs::read(step).unwrap()).collect();
+    let key = format!("it_{}", &addon_descriptor::Digest::of(&texts).hex()[..16]);
+    postgres_for_tests::database(&key, async |url| {
+        let mut config = Config::default();
+        config.database.url = Some(Secret::new(url));
+        let settings = config.postgres().unwrap().unwrap();
+        Storage::open_postgres(&settings).await.unwrap().db().close().await;
+    })
+    .await
+}
+
+/// A database of its own on PostgreSQL for a marketplace that has none, where the run is to be on that.
+async fn on_postgres(config: &mut Config) -> Option<Database> {
+    let wanted = std::env::var_os("MARKETPLACE_TESTS_ON").is_some_and(|on| on == "postgres");
+    if !wanted || config.database.url.is_some() {
+        return None;
+    }
+    let database = postgres().await;
+    config.database.url = Some(Secret::new(database.url()));
+    Some(database)
+}
+
 impl Market {
     /// A marketplace that may ask this registry.
     pub(crate) async fn beside(registry: &Registry) -> Self {
@@ -103,7 +136,20 @@ impl Market {
         (Self::start_at(configure, std::sync::Arc::new(clock.clone())).await, clock)
     }
 
+    /// One more on the database that `configure` names, whose administrator has this token.
+    pub(crate) async fn joining(token: &str, configure: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(configure, SystemClock::shared(), Some(token)).await
+    }
+
     async fn start_at(configure: impl FnOnce(&mut Config), clock: SharedClock) -> Self {
+        Self::start_with(configure, clock, None).await
+    }
+
+    async fn start_with(
+        configure: impl FnOnce(&mut Config),
+        clock: SharedClock,
+        token: Option<&str>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config { state_dir: Some(folder.path().to_owned()), ..Config::default() };
         config.server.port = 0;
@@ -113,11 +159,13 @@ impl Market {
         config.verification.request_timeout_ms = 2_000;
         config.verification.idle_timeout_ms = 500;
         configure(&mut config);
+        let database = on_postgres(&mut config).await;
         let app = App::build(&config, clock.clone()).await.unwrap();
         let url = app.running().url();
-        let token = std::fs::read_to_string(folder.path().join("admin-token")).unwrap().trim().to_owned();
+        let written = || std::fs::read_to_string(folder.path().join("admin-token")).unwrap().trim().to_owned();
+        let token = token.map_or_else(written, str::to_owned);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { app: Some(app), config, clock, http, url, token, _folder: folder }
+        Self { app: Some(app), config, clock, http, url, token, _folder: folder, _database: database }
     }
 
     /// Stops and starts on the same state.
