@@ -22,6 +22,7 @@ use crate::config::{Config, SettingsError};
 use crate::http::cache::Answers;
 use crate::http::{self, Services};
 use crate::storage::Storage;
+use crate::trust::{Signer, SigningError, key_file};
 use crate::verification::registry::RegistryClient;
 use crate::verification::worker::{Bell, Pulse, Worker};
 
@@ -41,6 +42,7 @@ pub struct App {
     running: Running,
     worker: JoinHandle<()>,
     follower: JoinHandle<()>,
+    signer: JoinHandle<()>,
     storage: Storage,
     /// Held while this runs, for a second one on the same state.
     lock: File,
@@ -75,6 +77,9 @@ pub enum BuildError {
     /// The tokens.
     #[error(transparent)]
     Auth(#[from] AuthStartError),
+    /// The signing key.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// TLS.
     #[error("registries cannot be asked: the machine has no root certificates (package ca-certificates)")]
     Registry(#[source] reqwest::Error),
@@ -123,6 +128,9 @@ impl App {
         let tokens = TokenStore::audited(storage.db().clone());
         let address = config.server.address;
         let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;
+        let configured = config.signing.key_file.clone();
+        let signer =
+            Signer::prepare(storage.clone(), clock.clone(), configured, state_dir.join(key_file::NAME)).await?;
 
         let client = client.await.expect("making a client does not panic").map_err(BuildError::Registry)?;
 
@@ -144,9 +152,10 @@ impl App {
         let client = Arc::new(client);
         let ring = bell.clone();
         let follower = tokio::spawn(storage.clone().follow(move || ring.ring(), shutdown.clone()));
+        let signer = tokio::spawn(signer.run(shutdown.clone()));
         let worker = Worker { storage: storage.clone(), client, rules, clock, bell, pulse };
         let worker = tokio::spawn(worker.run(shutdown));
-        Ok(Self { running, worker, follower, storage, lock })
+        Ok(Self { running, worker, follower, signer, storage, lock })
     }
 
     /// What answers.
@@ -161,17 +170,17 @@ impl App {
 
     /// Runs until a signal, then stops in order: requests, verification, database.
     pub async fn run_until_signal(self) {
-        let Self { running, worker, follower, storage, lock } = self;
+        let Self { running, worker, follower, signer, storage, lock } = self;
         running.run_until_signal().await;
-        finish(worker, follower, &storage).await;
+        finish(worker, follower, signer, &storage).await;
         drop(lock);
     }
 
     /// Stops in the same order.
     pub async fn stop(self) {
-        let Self { running, worker, follower, storage, lock } = self;
+        let Self { running, worker, follower, signer, storage, lock } = self;
         running.stop().await;
-        finish(worker, follower, &storage).await;
+        finish(worker, follower, signer, &storage).await;
         drop(lock);
     }
 }
@@ -236,12 +245,20 @@ fn about(storage: &Storage) -> About {
     })
 }
 
-async fn finish(worker: JoinHandle<()>, follower: JoinHandle<()>, storage: &Storage) {
+async fn finish(
+    worker: JoinHandle<()>,
+    follower: JoinHandle<()>,
+    signer: JoinHandle<()>,
+    storage: &Storage,
+) {
     if let Err(error) = worker.await {
         tracing::error!(%error, "the verification ended badly");
     }
     if let Err(error) = follower.await {
         tracing::error!(%error, "following other replicas ended badly");
+    }
+    if let Err(error) = signer.await {
+        tracing::error!(%error, "signing ended badly");
     }
     if let Err(error) = storage.give_back(storage.replica()).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "leases were not given back; they run out");

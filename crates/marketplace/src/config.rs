@@ -17,6 +17,7 @@ use service_kit::telemetry::LogSettings;
 use url::Url;
 
 use crate::domain::verification::{Backoff, Mode};
+use crate::trust::key_file;
 use crate::verification::registry::{
     self, Credentials, Deadlines, DockerConfigError, ProxySettings, Registry, docker_config, find_key,
     is_loopback_host, never_asked,
@@ -56,6 +57,8 @@ pub struct Config {
     pub review: ReviewConfig,
     /// How images are verified.
     pub verification: VerificationConfig,
+    /// What is signed, and with which key.
+    pub signing: SigningConfig,
     /// Kept answers.
     pub cache: CacheConfig,
     /// How single registries are spoken to, by `host[:port]`.
@@ -76,6 +79,7 @@ impl Default for Config {
             log: LogSettings::default(),
             review: ReviewConfig::default(),
             verification: VerificationConfig::default(),
+            signing: SigningConfig::default(),
             cache: CacheConfig::default(),
             registries: Registries::new(),
             docker: DockerConfig::default(),
@@ -161,6 +165,15 @@ impl Default for VerificationConfig {
             request_timeout_ms: 30_000,
         }
     }
+}
+
+/// `[signing]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SigningConfig {
+    /// The private key that the index and the revocations are signed with: ed25519, PKCS#8 in PEM, readable by its owner
+    /// alone. Default: `signing-key.pem` in the state folder, made at the first start. Replicas share one.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[cache]`
@@ -263,6 +276,11 @@ impl Config {
             patience: millis(*patience_ms),
             application: "marketplace".to_owned(),
         }))
+    }
+
+    /// The file of the signing key: the configured one, else the one in the state folder.
+    pub fn key_file(&self) -> PathBuf {
+        self.signing.key_file.clone().unwrap_or_else(|| self.state_dir().join(key_file::NAME))
     }
 
     /// The rules of the verification.

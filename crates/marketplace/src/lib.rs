@@ -13,4 +13,5 @@ pub mod http;
 pub mod publish;
 pub mod review;
 pub mod storage;
+pub mod trust;
 pub mod verification;

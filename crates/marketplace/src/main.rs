@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use marketplace::app::{self, App};
 use marketplace::backup::{backup, restore};
 use marketplace::config::Config;
+use marketplace::trust::KeysCommand;
 use service_kit::auth::TokenStore;
 use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, parse, print};
 use service_kit::clock::SystemClock;
@@ -28,6 +29,9 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Common(CommonCommand),
+    /// The keys that the index and the revocations are signed with. The service may be running.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Write the SQLite database to a file that is not there yet. The service may be running.
     Backup {
         /// The file.
@@ -62,6 +66,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         None => (),
         Some(Command::Common(CommonCommand::Healthcheck)) => return healthcheck(&config.server).await,
+        Some(Command::Keys(command)) => {
+            let storage = app::open(&config).await?;
+            print(&command.run(&storage, &clock, &config.key_file()).await?)?;
+            storage.db().close().await;
+            return Ok(());
+        }
         Some(Command::Common(CommonCommand::Token(command))) => {
             let storage = app::open(&config).await?;
             let tokens = TokenStore::audited(storage.db().clone());

@@ -24,7 +24,7 @@ const MOST_PARTS: u32 = 100;
 /// Calls a marketplace. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct MarketplaceClient {
-    transport: Transport,
+    pub(super) transport: Transport,
 }
 
 impl MarketplaceClient {

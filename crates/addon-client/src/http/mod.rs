@@ -5,7 +5,11 @@ mod manager;
 mod marketplace;
 mod tokens;
 mod transport;
+#[cfg(feature = "trust")]
+mod trust;
 
 pub use manager::ManagerClient;
 pub use marketplace::MarketplaceClient;
 pub use transport::{ClientError, ClientOptions, Page};
+#[cfg(feature = "trust")]
+pub use trust::{Fetched, SyncError, TrustTags};

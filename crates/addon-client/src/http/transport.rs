@@ -238,6 +238,7 @@ impl Transport {
         let answer = Answer {
             status: response.status(),
             link: header_text(&response, header::LINK),
+            etag: header_text(&response, header::ETAG),
             retry_after_s: header_text(&response, header::RETRY_AFTER).and_then(|text| text.parse().ok()),
         };
         let bytes = self.body(&url, response).await?;
@@ -276,6 +277,8 @@ impl Transport {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     link: Option<String>,
+    #[cfg_attr(not(feature = "trust"), expect(dead_code, reason = "only signed documents are asked for again"))]
+    pub(crate) etag: Option<String>,
     retry_after_s: Option<u64>,
 }
 

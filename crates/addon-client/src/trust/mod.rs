@@ -46,7 +46,7 @@ mod store;
 mod tests;
 
 pub use self::documents::{
-    IndexRoot, ListedRelease, ListedStatus, Revocation, Revocations, Severity, ShardId, ShardSummary,
+    IndexRoot, ListedRelease, ListedStatus, Revocation, Revocations, RevokeRequest, Severity, ShardId, ShardSummary,
     UnknownShard,
 };
 pub use self::envelope::{Envelope, EnvelopeSignature, Payload, sign};

@@ -49,12 +49,7 @@ impl Rendered {
 
     /// The response: 304 where the client has this body already.
     pub fn respond(self, if_none_match: Option<&HeaderValue>) -> HttpResponse {
-        let known = if_none_match.and_then(|value| value.to_str().ok()).is_some_and(|value| {
-            value.split(',').any(|tag| {
-                let tag = tag.trim();
-                tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.etag.as_bytes()
-            })
-        });
+        let known = is_known(if_none_match, &self.etag);
         let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         response.insert_header((header::ETAG, self.etag));
         response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
@@ -67,6 +62,16 @@ impl Rendered {
         response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         response.body(self.body)
     }
+}
+
+/// Whether a client that sends this `If-None-Match` has what this ETag stands for.
+pub(super) fn is_known(if_none_match: Option<&HeaderValue>, etag: &HeaderValue) -> bool {
+    if_none_match.and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        value.split(',').any(|tag| {
+            let tag = tag.trim();
+            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes()
+        })
+    })
 }
 
 impl Answers {

@@ -126,7 +126,7 @@ impl NameQuery {
 }
 
 /// The value of a parameter; of one that is given twice, the first.
-fn first(query: &str, wanted: &str) -> Option<String> {
+pub(super) fn first(query: &str, wanted: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
 }
@@ -165,7 +165,7 @@ pub(super) fn fold(name: &str) -> String {
     name.chars().map(folded).collect()
 }
 
-fn bad(name: &str, what: &str) -> Problem {
+pub(super) fn bad(name: &str, what: &str) -> Problem {
     Problem::bad_request("bad-query", format!("the parameter {name} {what}"))
 }
 
