@@ -19,13 +19,19 @@ pub(super) struct Home<'a> {
 
 impl Home<'_> {
     pub(super) fn render(&self) -> String {
+        let all = self.status.checks.iter().all(|check| check.ok);
+        let (class, words) = match (self.status.is_ready(), all) {
+            (true, true) => ("ready", "Ready"),
+            (true, false) => ("limited", "Ready, though not all of it works"),
+            (false, _) => ("failing", "Not ready"),
+        };
         include_str!("root.html")
             .replace("{{title}}", self.title)
             .replace("{{version}}", env!("CARGO_PKG_VERSION"))
             .replace("{{warning}}", self.warning)
             .replace("{{purpose}}", &escaped(self.about.purpose))
-            .replace("{{class}}", if self.status.is_ready() { "ready" } else { "failing" })
-            .replace("{{status}}", if self.status.is_ready() { "Ready" } else { "Not ready" })
+            .replace("{{class}}", class)
+            .replace("{{status}}", words)
             .replace("{{checks}}", &self.checks())
             .replace("{{counts}}", &self.counts())
             // Last: they have texts from elsewhere.
@@ -109,7 +115,8 @@ mod tests {
         for expected in [
             "<h1>Things</h1>",
             "Serves &lt;things&gt;.",
-            "<section id=\"state\" class=\"ready\"",
+            "<section id=\"state\" class=\"limited\"",
+            "Ready, though not all of it works",
             "<li class=\"good\"><b>database</b> <span>works</span></li>",
             "<li class=\"warn\"><b>engine</b> <span>&lt;none&gt; at x</span></li>",
             "<li><b>3</b> <span>things</span></li>",
