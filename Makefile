@@ -20,14 +20,16 @@ lint: ## formatting, clippy and rustdoc, with warnings as errors
 	cargo clippy --package service-kit --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
-test: ## unit, property, conformance, HTTP and system tests; the last against Docker Engines of their own (takes root)
+test: ## unit, property, conformance, HTTP and system tests, on SQLite and PostgreSQL, with Docker Engines of their own (takes root)
 	scripts/setup.sh engine registry postgres faketime compose nextest
 	scripts/demo-addon.sh
 	cargo build --locked --bin marketplace --bin addons-manager
 ifeq ($(NEXTEST),yes)
 	cargo nextest run --workspace --locked
+	MARKETPLACE_TESTS_ON=postgres cargo nextest run --package marketplace --test it --locked
 else
 	cargo test --workspace --locked --lib --bins --tests
+	MARKETPLACE_TESTS_ON=postgres cargo test --package marketplace --test it --locked
 endif
 	cargo test --workspace --locked --doc
 
