@@ -5,6 +5,7 @@ mod identity;
 mod leases;
 mod replicas;
 mod server;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,6 +26,9 @@ use self::leases::{
     a_lease_that_is_given_back_is_free,
 };
 use self::server::on_postgres;
+use self::trust::{
+    the_index_follows_every_change_of_a_release, a_part_that_changes_while_it_is_built_is_built_again, long_parts_are_read_in_pieces, one_signed_document_follows_the_other, what_a_part_was_is_served_for_a_moment, key_sets_are_counted, a_revocation_is_for_good_and_in_the_feed, revocations_at_once_have_places_without_gaps,
+};
 
 /// Runs every test on a database of its own, made by `$open`: an async function that gives a [`Storage`] and what must
 /// be kept while it is used.
@@ -73,6 +77,14 @@ macro_rules! suite {
                 buckets_fill_again_one_by_one,
                 a_name_too_many_leaves_nothing,
                 every_status_allows_the_moves_of_the_table_and_no_other,
+                the_index_follows_every_change_of_a_release,
+                a_part_that_changes_while_it_is_built_is_built_again,
+                long_parts_are_read_in_pieces,
+                one_signed_document_follows_the_other,
+                what_a_part_was_is_served_for_a_moment,
+                key_sets_are_counted,
+                a_revocation_is_for_good_and_in_the_feed,
+                revocations_at_once_have_places_without_gaps,
             );
         }
     };
