@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
 
+use crate::chain;
 use crate::config::{Config, SettingsError};
 use crate::http::cache::Answers;
 use crate::http::{self, Services};
@@ -151,7 +152,9 @@ impl App {
             .start(&config.server)?;
         let client = Arc::new(client);
         let ring = bell.clone();
-        let follower = tokio::spawn(storage.clone().follow(move || ring.ring(), shutdown.clone()));
+        let follow = storage.clone().follow(move || ring.ring(), shutdown.clone());
+        let chain = chain::run(storage.clone(), clock.clone(), shutdown.clone());
+        let follower = tokio::spawn(async { _ = tokio::join!(follow, chain) });
         let signer = tokio::spawn(signer.run(shutdown.clone()));
         let worker = Worker { storage: storage.clone(), client, rules, clock, bell, pulse };
         let worker = tokio::spawn(worker.run(shutdown));
@@ -211,13 +214,14 @@ pub(crate) fn lock(folder: &Path) -> Result<File, BuildError> {
 /// # Errors
 /// The settings, the folder, or the database.
 pub async fn open(config: &Config) -> Result<Storage, BuildError> {
-    let postgres = config.postgres()?;
+    let (postgres, limits) = (config.postgres()?, config.limits()?);
     let path = config.state_dir();
     prepare_state_dir(&path).map_err(|source| BuildError::StateDir { path: path.clone(), source })?;
-    Ok(match postgres {
+    let storage = match postgres {
         Some(settings) => Storage::open_postgres(&settings).await?,
         None => Storage::open_sqlite(&path.join(DATABASE)).await?,
-    })
+    };
+    Ok(storage.with_limits(limits))
 }
 
 /// What the marketplace says of itself.

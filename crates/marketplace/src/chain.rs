@@ -1,7 +1,10 @@
-//! Chains the audit log by hash, in order and within a second: one replica does it for all of them, by a lease.
+//! Chains the audit log by hash, in order and within a second: one replica does it for all of them, by a lease. And
+//! `audit verify` of the command line, which holds the log to its chain.
 
 use std::time::Duration;
 
+use anyhow::bail;
+use clap::Subcommand;
 use service_kit::clock::SharedClock;
 use tokio_util::sync::CancellationToken;
 
@@ -46,4 +49,40 @@ async fn chain(storage: &Storage, clock: &SharedClock) -> Result<(), StorageErro
         }
     }
     Ok(())
+}
+
+/// `audit …` on the command line.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Hold every row of the audit log to its chain, and print what was found. Fails where a row was altered, removed or put in
+    /// between.
+    Verify {
+        /// What was noted earlier of a report: its `position`.
+        #[arg(long, requires = "hash")]
+        position: Option<i64>,
+        /// And its `hash`.
+        #[arg(long, requires = "position")]
+        hash: Option<String>,
+    },
+}
+
+impl AuditCommand {
+    /// Does it, and gives the report as JSON.
+    ///
+    /// # Errors
+    /// The log is not what it was; or that of the database.
+    pub async fn run(self, storage: &Storage) -> anyhow::Result<String> {
+        let Self::Verify { position, hash } = self;
+        let report = storage.verify_audit().await?;
+        let text = serde_json::to_string_pretty(&report)?;
+        if !report.intact {
+            bail!("the audit log was changed:\n{text}");
+        }
+        if let (Some(position), Some(hash)) = (position, hash)
+            && storage.audit_hash_at(position).await?.as_ref() != Some(&hash)
+        {
+            bail!("the audit log is another one than was noted: its chain has no {hash} at {position}\n{text}");
+        }
+        Ok(text)
+    }
 }

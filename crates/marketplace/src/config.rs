@@ -16,6 +16,7 @@ use service_kit::db::PostgresSettings;
 use service_kit::telemetry::LogSettings;
 use url::Url;
 
+use crate::domain::limits::{Bucket, Limits};
 use crate::domain::verification::{Backoff, Mode};
 use crate::trust::key_file;
 use crate::verification::registry::{
@@ -59,6 +60,8 @@ pub struct Config {
     pub verification: VerificationConfig,
     /// What is signed, and with which key.
     pub signing: SigningConfig,
+    /// How much an account may do at once.
+    pub limits: LimitsConfig,
     /// Kept answers.
     pub cache: CacheConfig,
     /// How single registries are spoken to, by `host[:port]`.
@@ -80,6 +83,7 @@ impl Default for Config {
             review: ReviewConfig::default(),
             verification: VerificationConfig::default(),
             signing: SigningConfig::default(),
+            limits: LimitsConfig::default(),
             cache: CacheConfig::default(),
             registries: Registries::new(),
             docker: DockerConfig::default(),
@@ -174,6 +178,45 @@ pub struct SigningConfig {
     /// The private key that the index and the revocations are signed with: ed25519, PKCS#8 in PEM, readable by its owner
     /// alone. Default: `signing-key.pem` in the state folder, made at the first start. Replicas share one.
     pub key_file: Option<PathBuf>,
+}
+
+/// `[limits]`: they bind accounts without `admin`, and nobody in open mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// First releases of a name.
+    pub new_names: BucketConfig,
+    /// Further releases of a name, and having one checked again.
+    pub new_versions: BucketConfig,
+    /// Yanking, unyanking and deleting.
+    pub withdrawals: BucketConfig,
+    /// Inviting owners.
+    pub invitations: BucketConfig,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let bucket = |burst, interval_ms| BucketConfig { burst, interval_ms };
+        Self {
+            enabled: true,
+            new_names: bucket(5, 600_000),
+            new_versions: bucket(30, 60_000),
+            withdrawals: bucket(100, 60_000),
+            invitations: bucket(30, 60_000),
+        }
+    }
+}
+
+/// So many at once, then one each interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketConfig {
+    /// How many at once, at least 1.
+    pub burst: u32,
+    /// The time in which one comes back, in milliseconds, at least 1.
+    pub interval_ms: u64,
 }
 
 /// `[cache]`
@@ -316,6 +359,28 @@ impl Config {
             lease: millis(lease_ms),
             parallel,
         })
+    }
+
+    /// How much an account may do at once; `None`: as much as it likes.
+    ///
+    /// # Errors
+    /// Values out of their ranges.
+    pub fn limits(&self) -> Result<Option<Limits>, SettingsError> {
+        let LimitsConfig { enabled, new_names, new_versions, withdrawals, invitations } = self.limits;
+        let bucket = |name: &str, BucketConfig { burst, interval_ms }: BucketConfig| {
+            if burst == 0 || interval_ms == 0 {
+                let reason = "burst and interval_ms are at least 1; limits.enabled = false is no limit";
+                return Err(invalid(format!("limits.{name}"), reason));
+            }
+            Ok(Bucket { burst, interval: millis(interval_ms) })
+        };
+        let limits = Limits {
+            new_names: bucket("new_names", new_names)?,
+            new_versions: bucket("new_versions", new_versions)?,
+            withdrawals: bucket("withdrawals", withdrawals)?,
+            invitations: bucket("invitations", invitations)?,
+        };
+        Ok(enabled.then_some(limits))
     }
 
     /// How registries are asked. Reads the files that hold passwords.
@@ -466,6 +531,19 @@ mod tests {
         let mut config = Config::default();
         change(&mut config);
         config
+    }
+
+    #[test]
+    fn limits_can_be_set_and_put_off_and_are_never_nothing() {
+        let mut config = Config::default();
+        let limits = config.limits().unwrap().unwrap();
+        assert_eq!((limits.new_names.burst, limits.new_names.interval), (5, Duration::from_secs(600)));
+        config.limits.enabled = false;
+        assert_eq!(config.limits().unwrap(), None);
+        for bucket in [BucketConfig { burst: 0, interval_ms: 1 }, BucketConfig { burst: 1, interval_ms: 0 }] {
+            config.limits.withdrawals = bucket;
+            assert!(config.limits().unwrap_err().to_string().contains("limits.withdrawals"));
+        }
     }
 
     #[test]

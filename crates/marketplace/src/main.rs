@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use marketplace::app::{self, App};
 use marketplace::backup::{backup, restore};
+use marketplace::chain::AuditCommand;
 use marketplace::config::Config;
 use marketplace::trust::KeysCommand;
 use service_kit::auth::TokenStore;
@@ -32,6 +33,9 @@ enum Command {
     /// The keys that the index and the revocations are signed with. The service may be running.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// The audit log. The service may be running.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Write the SQLite database to a file that is not there yet. The service may be running.
     Backup {
         /// The file.
@@ -78,6 +82,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             print(&command.run(&app::AUTH, &tokens, &clock).await?)?;
             storage.db().close().await;
             return Ok(());
+        }
+        Some(Command::Audit(command)) => {
+            let storage = app::open(&config).await?;
+            let said = command.run(&storage).await;
+            storage.db().close().await;
+            return Ok(print(&said?)?);
         }
         Some(Command::Backup { file }) => {
             let bytes = backup(&config, &file).await?;

@@ -170,7 +170,7 @@ where
         let request_id = RequestId::of(request.headers().get(X_REQUEST_ID));
         let gate = self.gate.clone();
         match gate.identify(&request) {
-            Ok(identity) => match gate.judge(&request, identity) {
+            Ok(identity) => match gate.judge(&request, gate.bounded(&request, identity)) {
                 Verdict::Pass(principal) => {
                     let account = gate.accept(&request, principal, &request_id);
                     let answer = self.inner.call(request);
@@ -191,7 +191,7 @@ where
             Err(hash) => {
                 let inner = Rc::clone(&self.inner);
                 Box::pin(async move {
-                    let identity = gate.policy.auth.look_up(hash).await;
+                    let identity = gate.bounded(&request, gate.policy.auth.look_up(hash).await);
                     match gate.judge(&request, identity) {
                         Verdict::Pass(principal) => {
                             let span = gate.accept(&request, principal, &request_id);
@@ -229,6 +229,11 @@ impl Gate {
             None => Ok(Identity::Without(auth.without())),
             Some(header) => auth.recall(header.to_str().unwrap_or_default()),
         }
+    }
+
+    /// Who asks, with a bound on how often an address may show what is no good token.
+    fn bounded(&self, request: &ServiceRequest, identity: Identity) -> Identity {
+        self.policy.auth.bounded(identity, request.peer_addr().map(|peer| peer.ip()))
     }
 
     /// Whether they may: `Host`, then origin, then scope.

@@ -28,6 +28,7 @@ mod gate;
 mod guard;
 pub mod health;
 pub mod metrics;
+pub mod limit;
 mod nearest;
 mod openapi;
 mod page;

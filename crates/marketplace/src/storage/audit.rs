@@ -255,6 +255,17 @@ impl Storage {
         })
     }
 
+    /// The hash at a place of the chain: what was noted of it earlier can be compared with that.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn audit_hash_at(&self, position: i64) -> Result<Option<String>, StorageError> {
+        let sql = "SELECT hash FROM audit_chain WHERE position = $1";
+        let found: Option<(String,)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(position).fetch_optional(pool).await)?;
+        Ok(found.map(|(hash,)| hash))
+    }
+
     async fn links(&self, after: i64, upto: i64) -> Result<Vec<Link>, StorageError> {
         let sql = "SELECT position, audit_chain.seq AS seq, hash AS link, at_ms, account, token_id, action, subject_kind,
                        subject_id, reason, detail, request_id

@@ -27,6 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{SharedClock, Timestamp};
+use crate::limit::{Rate, WrongTokens};
 use crate::problem::Problem;
 use crate::random;
 use store::FILE_TOKEN_ID;
@@ -67,11 +68,19 @@ pub struct AuthSettings {
     pub admin_token_file: Option<PathBuf>,
     /// Whether reads of published things need no token (marketplace).
     pub public_read: bool,
+    /// How many wrong tokens one address may show.
+    pub wrong_tokens: Rate,
 }
 
 impl Default for AuthSettings {
     fn default() -> Self {
-        Self { mode: AuthMode::Token, allow_open_network: false, admin_token_file: None, public_read: true }
+        Self {
+            mode: AuthMode::Token,
+            allow_open_network: false,
+            admin_token_file: None,
+            public_read: true,
+            wrong_tokens: Rate { burst: 50, interval_ms: 1_000 },
+        }
     }
 }
 
@@ -142,6 +151,7 @@ struct Inner {
     nobody: Principal,
     everyone: Principal,
     known: Mutex<HashMap<TokenHash, Known>>,
+    wrong: WrongTokens,
 }
 
 #[derive(Clone)]
@@ -214,6 +224,7 @@ impl Auth {
             nobody: Principal::nobody(),
             everyone: Principal::open(),
             known: Mutex::default(),
+            wrong: WrongTokens::new(settings.wrong_tokens),
         })))
     }
 
@@ -310,6 +321,24 @@ impl Auth {
         all.insert(hash, known);
         drop(all);
         self.unless_open(identity)
+    }
+
+    /// What is said to an address that shows a token which is not good: 401, or 429 where it does so too often.
+    pub(crate) fn bounded(&self, identity: Identity, from: Option<IpAddr>) -> Identity {
+        let Identity::Refused(problem) = &identity else { return identity };
+        if problem.status() != actix_web::http::StatusCode::UNAUTHORIZED {
+            return identity;
+        }
+        let Some(wait) = from.and_then(|from| self.0.wrong.note(from, self.0.clock.now().millis())) else {
+            return identity;
+        };
+        let detail = format!(
+            "too many wrong tokens came from your address: {}. A token that is good passes at any time",
+            problem.detail()
+        );
+        let status = actix_web::http::StatusCode::TOO_MANY_REQUESTS;
+        let wait = Duration::from_secs(wait.as_secs().saturating_add(1));
+        Identity::Refused(Problem::new(status, "too-many-wrong-tokens", detail).with_retry_after(wait))
     }
 
     /// Where the administrator's token is, as a part of a sentence. True in a container as well, whose files are not

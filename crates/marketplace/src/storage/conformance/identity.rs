@@ -193,17 +193,24 @@ pub(super) async fn rows_are_chained_in_order_beside_writers(storage: &Storage) 
         })
     });
     let writers: Vec<_> = writers.collect();
+    let written = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let chainers = (0..2).map(|_| {
-        let storage = storage.clone();
+        let (storage, written) = (storage.clone(), written.clone());
         tokio::spawn(async move {
-            let mut chained = 0;
-            while chained < 72 && storage.verify_audit().await.unwrap().position < 72 {
-                chained += storage.chain_audit(7).await.unwrap();
+            while !written.load(std::sync::atomic::Ordering::Acquire) {
+                storage.chain_audit(7).await.unwrap();
+                tokio::task::yield_now().await;
             }
+            while storage.chain_audit(7).await.unwrap() > 0 {}
         })
     });
-    for task in chainers.collect::<Vec<_>>().into_iter().chain(writers) {
-        task.await.unwrap();
+    let chainers: Vec<_> = chainers.collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    written.store(true, std::sync::atomic::Ordering::Release);
+    for chainer in chainers {
+        chainer.await.unwrap();
     }
     let report = storage.verify_audit().await.unwrap();
     assert!(report.intact, "{report:?}");
