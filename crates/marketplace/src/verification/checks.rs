@@ -10,7 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
 use super::registry::platform::Platform;
-use super::registry::{ImageFacts, RegistryError};
+use super::registry::{ImageFacts, PlatformFacts, RegistryError};
+
+/// Platforms of one image whose configuration is shown; few images have more.
+const MAX_SHOWN: usize = 16;
 
 /// What is known about a release beside its document.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +83,10 @@ fn image_exists(
             evidence.insert("digest".to_owned(), json!(facts.digest));
             evidence.insert("platforms".to_owned(), json!(platform_names(facts)));
             evidence.insert("bytes".to_owned(), json!(largest(facts)));
+            evidence.insert("images".to_owned(), facts.platforms.iter().take(MAX_SHOWN).map(shown).collect());
+            if let Some(more @ 1..) = facts.platforms.len().checked_sub(MAX_SHOWN) {
+                evidence.insert("images_left_out".to_owned(), json!(more));
+            }
             (Verdict::Pass, format!("{image} is in its registry as {}", facts.digest))
         }
         Some(Err(error)) if error.is_no_answer() => (Verdict::NoAnswer, format!("{image}: {error}")),
@@ -87,6 +94,17 @@ fn image_exists(
         None => (Verdict::NoAnswer, format!("{image}: its registry did not answer in time")),
     };
     check("image-exists", Some(service.service_name.as_str()), verdict, message, evidence, context)
+}
+
+/// What each platform's image is and says of itself, for reviewers.
+fn shown(part: &PlatformFacts) -> Value {
+    let mut shown = json!({
+        "platform": part.platform.to_string(), "digest": part.manifest, "bytes": part.bytes, "layers": part.layers,
+    });
+    if let (Some(shown), Ok(Value::Object(said))) = (shown.as_object_mut(), serde_json::to_value(&part.image)) {
+        shown.extend(said);
+    }
+    shown
 }
 
 fn platforms_fit(
@@ -232,7 +250,7 @@ pub fn skeleton(folded: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verification::registry::PlatformFacts;
+    use crate::verification::registry::config::ImageConfig;
     use addon_descriptor::Digest;
 
     fn descriptor(text: &str) -> AddonDescriptor {
@@ -246,6 +264,8 @@ mod tests {
             manifest: Digest::of(platform.as_bytes()),
             config: Digest::of(b"config"),
             bytes: 100 + n as u64,
+            layers: 1,
+            image: ImageConfig { user: Some("app".to_owned()), ..ImageConfig::default() },
         };
         ImageFacts {
             digest: Digest::of(b"index"),
@@ -290,6 +310,19 @@ mod tests {
         assert_eq!(findings.pins[0].digest, Digest::of(b"index"));
         assert_eq!(findings.pins[0].platforms, ["linux/amd64", "linux/arm64"]);
         assert_eq!(findings.pins[0].bytes, 101);
+    }
+
+    #[test]
+    fn what_images_say_of_themselves_is_evidence_and_bounded() {
+        let architectures: Vec<String> = (0..MAX_SHOWN + 3).map(|n| format!("linux/arm64/v{n}")).collect();
+        let names: Vec<&str> = architectures.iter().map(String::as_str).collect();
+        let facts = facts(&[("r.example/a:1", Ok(image(&names)))]);
+        let findings = judge(&descriptor(ONE), &facts, &Context::default());
+        let evidence = &findings.checks.iter().find(|check| check.check == "image-exists").unwrap().evidence;
+        let shown = evidence["images"].as_array().unwrap();
+        assert_eq!(shown.len(), MAX_SHOWN);
+        assert_eq!((&shown[0]["user"], &shown[0]["layers"], &shown[0]["bytes"]), (&json!("app"), &json!(1), &json!(100)));
+        assert_eq!(evidence["images_left_out"], 3);
     }
 
     #[test]

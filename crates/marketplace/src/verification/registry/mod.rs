@@ -2,11 +2,12 @@
 //! pulling a layer.
 //!
 //! `address` knows where a registry's API is, `transport` makes one careful request, `challenge` reads how to log in,
-//! `manifest` what is served, `guard` where a connection may go, `rest` whom to leave alone, and `session` puts them in order for one image. What can
+//! `manifest` and `config` what is served, `guard` where a connection may go, `rest` whom to leave alone, and `session` puts them in order for one image. What can
 //! go wrong is of two kinds: an answer (the image is not there) and no answer (ask again later).
 
 mod address;
 mod challenge;
+pub mod config;
 mod credentials;
 mod guard;
 pub mod manifest;
@@ -27,6 +28,7 @@ pub use self::guard::never_asked;
 pub use self::transport::{Deadlines, ProxySettings};
 
 use self::address::Place;
+use self::config::ImageConfig;
 use self::platform::Platform;
 use self::rest::Rests;
 use self::session::Session;
@@ -76,6 +78,10 @@ pub struct PlatformFacts {
     pub config: Digest,
     /// Compressed size of layers and configuration, in bytes.
     pub bytes: u64,
+    /// How many layers it has.
+    pub layers: usize,
+    /// What it says of itself.
+    pub image: ImageConfig,
 }
 
 /// Why there are no facts. All but [`NoAnswer`](Self::NoAnswer) are answers: asking again gives the same.

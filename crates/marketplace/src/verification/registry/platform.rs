@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What an image runs on, in the form in which equal platforms are equal: `linux/arm64/v8` is `linux/arm64`, an `arm`
 /// without variant is `v7` (containerd normalises the same way).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct Platform {
     os: String,
@@ -47,6 +47,11 @@ impl Platform {
     /// BuildKit writes `unknown/unknown` for what is no image.
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" || self.architecture == "unknown"
+    }
+
+    /// Whether both are of one operating system and architecture; variants are told by some builders and not by others.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.os == other.os && self.architecture == other.architecture
     }
 
     /// Whether a host of this platform runs an image of platform `image`: the same, or an older variant of it.

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::address::Place;
 use super::challenge::{Bearer, Challenge};
+use super::config::{self, ImageConfig};
 use super::manifest::{self, Entry, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Outline};
 use super::platform::Platform;
 use super::transport::{Answer, Transport, host_of};
@@ -75,9 +76,9 @@ impl<'a> Session<'a> {
     pub(super) async fn facts(&self) -> Result<ImageFacts, RegistryError> {
         let (digest, manifest) = self.manifest(&self.place.reference).await?;
         let mut platforms = match manifest {
-            Manifest::Image { config, bytes } => {
-                let platform = self.platform(config).await?;
-                vec![PlatformFacts { platform, manifest: digest, config, bytes }]
+            Manifest::Image { config, bytes, layers } => {
+                let (platform, image) = self.config(config).await?;
+                vec![PlatformFacts { platform, manifest: digest, config, bytes, layers, image }]
             }
             Manifest::Index(entries) => self.platforms(entries).await?,
         };
@@ -119,14 +120,16 @@ impl<'a> Session<'a> {
 
     async fn entry(&self, entry: Entry) -> Result<PlatformFacts, RegistryError> {
         let (manifest, document) = self.part(entry.digest, entry.platform.as_ref()).await?;
-        let Manifest::Image { config, bytes } = document else {
+        let Manifest::Image { config, bytes, layers } = document else {
             return Err(self.invalid(format!("lists {manifest} as an image, which it is not")));
         };
-        let platform = match entry.platform {
-            Some(platform) => platform,
-            None => self.platform(config).await?,
-        };
-        Ok(PlatformFacts { platform, manifest, config, bytes })
+        let (own, image) = self.config(config).await?;
+        let platform = entry.platform.unwrap_or_else(|| own.clone());
+        // Hosts choose by the index, and would get something else.
+        if !platform.is_like(&own) {
+            return Err(self.invalid(format!("lists {manifest} for {platform}, and its configuration is for {own}")));
+        }
+        Ok(PlatformFacts { platform, manifest, config, bytes, layers, image })
     }
 
     /// Fetches a manifest that an index lists.
@@ -172,22 +175,23 @@ impl<'a> Session<'a> {
         Ok((digest, manifest))
     }
 
-    async fn platform(&self, config: Digest) -> Result<Platform, RegistryError> {
-        let answer = self.ask(&format!("blobs/{config}"), "*/*", MAX_CONFIG_BYTES).await;
+    /// Fetches an image's configuration.
+    async fn config(&self, digest: Digest) -> Result<(Platform, ImageConfig), RegistryError> {
+        let answer = self.ask(&format!("blobs/{digest}"), "*/*", MAX_CONFIG_BYTES).await;
         let answer = answer.map_err(|error| match error {
             RegistryError::NotFound { registry, .. } => {
-                self.invalid(format!("names the configuration {config}, which {registry} does not have"))
+                self.invalid(format!("names the configuration {digest}, which {registry} does not have"))
             }
             error => error,
         })?;
-        if Digest::of(&answer.body) != config {
+        if Digest::of(&answer.body) != digest {
             // A page of a gateway, or the beginning of what was asked for.
             if serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_err() {
                 return Err(no_answer(&answer, not_as_a_registry(&answer)));
             }
-            return Err(self.invalid(format!("is served wrongly: its configuration is not {config}")));
+            return Err(self.invalid(format!("is served wrongly: its configuration is not {digest}")));
         }
-        manifest::read_config(&answer.body).map_err(|reason| self.invalid(reason))
+        config::read(&answer.body).map_err(|reason| self.invalid(reason))
     }
 
     /// GETs something of the repository, logging in when asked to, and sorts the answer.
