@@ -1,7 +1,7 @@
 //! Keeps the signed index and the signed feed up to date: one replica does it for all of them, by a lease.
 //!
 //! A change of a release is in the index within about a second. Everything is signed anew once a day, so that it never
-//! expires while a marketplace runs. Versions are counted in the database; the clock orders nothing.
+//! expires while a marketplace runs. Versions rise in the database; the clock can only make them rise more.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -216,17 +216,17 @@ impl Signer {
         // First the feed: the index says how many revocations there are to be known.
         if due(feed.as_ref(), state.revocations) {
             let entries = self.storage.revocations().await?;
-            let (version, covers) = (next(feed.as_ref()), entries.len());
+            let (version, covers) = (next(feed.as_ref(), now), entries.len());
             let document = Revocations { version, created_at: now, expires_at: now + LIFE, keys, entries };
-            signed |= self.put(Signed::Revocations, &document, &key, covers).await?;
+            signed |= self.put(Signed::Revocations, feed, &document, &key, covers).await?;
         }
         let (shards, built) = self.storage.shards().await?;
         if due(index.as_ref(), built) {
             let revocations = self.storage.signed(Signed::Revocations).await?;
             let revocations = revocations.map_or(0, |feed| feed.covers.unsigned_abs());
-            let (version, expires_at) = (next(index.as_ref()), now + LIFE);
+            let (version, expires_at) = (next(index.as_ref(), now), now + LIFE);
             let root = IndexRoot { version, created_at: now, expires_at, keys, revocations, shards };
-            signed |= self.put(Signed::Index, &root, &key, built).await?;
+            signed |= self.put(Signed::Index, index, &root, &key, built).await?;
         }
         Ok(if signed { Step::Signed } else { Step::Elsewhere })
     }
@@ -235,6 +235,7 @@ impl Signer {
     async fn put<P: Dated>(
         &self,
         kind: Signed,
+        before: Option<SignedDocument>,
         document: &P,
         key: &SigningKey,
         covers: impl TryInto<i64>,
@@ -244,7 +245,8 @@ impl Signer {
         let keyid = PublicKey::of(key).id();
         let covers = covers.try_into().unwrap_or(i64::MAX);
         let about = SignedDocument { version, keyid, keys, covers, created_at, expires_at };
-        let stored = self.storage.store_signed(kind, version - 1, &about, &envelope).await?;
+        let previous = before.map_or(0, |document| document.version);
+        let stored = self.storage.store_signed(kind, previous, &about, &envelope).await?;
         if stored {
             tracing::debug!(document = ?kind, version, bytes = envelope.len(), "signed");
         }
@@ -333,8 +335,11 @@ impl Dated for Revocations {
     }
 }
 
-fn next(before: Option<&SignedDocument>) -> u64 {
-    before.map_or(0, |document| document.version) + 1
+/// The version that follows. At least the seconds of the clock: so it is higher than every one before also when an older
+/// database was restored, and hosts that have seen those go on. The clock may be wrong: then it is one higher.
+fn next(before: Option<&SignedDocument>, now: Timestamp) -> u64 {
+    let before = before.map_or(0, |document| document.version);
+    (before + 1).max(now.millis().unsigned_abs() / 1_000)
 }
 
 /// Whether a document has to be signed anew: there is none, it does not cover everything, speaks of an older key set, is a day
@@ -371,6 +376,11 @@ mod tests {
         ] {
             assert_eq!(due(document, now), expected, "{now}");
         }
+        let seconds = 1_795_255_200;
+        assert_eq!(next(None, at), seconds);
+        assert_eq!(next(Some(&document), at), seconds, "an older database was restored");
+        let ahead = SignedDocument { version: seconds + 5, ..document };
+        assert_eq!(next(Some(&ahead), at), seconds + 6);
         assert!(due(SignedDocument { covers: 6, ..document }, at));
         assert!(due(SignedDocument { keys: 1, ..document }, at));
     }
