@@ -103,7 +103,8 @@ pub async fn backup(config: &Config, file: &Path) -> Result<u64, BackupError> {
 /// See [`BackupError`]; nothing was changed then.
 pub async fn restore(config: &Config, file: &Path) -> Result<u64, BackupError> {
     if config.postgres()?.is_some() {
-        let instead = "pg_restore --no-owner --exit-on-error --dbname=URL FILE, into a database that is empty";
+        let instead =
+            "pg_restore --no-owner --exit-on-error --dbname=URL FILE, into a database that is empty";
         return Err(BackupError::Postgres { instead });
     }
     check_sqlite(file).await.map_err(|source| BackupError::Check { path: file.to_owned(), source })?;
@@ -181,7 +182,8 @@ mod tests {
     }
 
     fn left(folder: &Path) -> Vec<String> {
-        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.collect();
         names.sort();
         names
@@ -204,7 +206,8 @@ mod tests {
         let (empty, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let none = backup(&config(empty.path()), &to.path().join("a.db")).await.unwrap_err();
         assert!(matches!(none, BackupError::NoDatabase { .. }), "{none:?}");
-        fs::write(empty.path().join(DATABASE), "no database at all, but long enough to be looked at").unwrap();
+        fs::write(empty.path().join(DATABASE), "no database at all, but long enough to be looked at")
+            .unwrap();
         let broken = backup(&config(empty.path()), &to.path().join("a.db")).await.unwrap_err();
         assert!(matches!(broken, BackupError::Copy { .. }), "{broken:?}");
         let nowhere = backup(&config(empty.path()), &to.path().join("none/a.db")).await.unwrap_err();

@@ -23,7 +23,9 @@ pub(crate) fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = || std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists());
     found.pop().map(|(_, path)| path).or_else(in_path).unwrap_or_else(|| {
-        panic!("PostgreSQL's program {name} is missing: `scripts/setup.sh postgres` installs what the tests need")
+        panic!(
+            "PostgreSQL's program {name} is missing: `scripts/setup.sh postgres` installs what the tests need"
+        )
     })
 }
 
@@ -41,7 +43,10 @@ pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if let Some(user) = runner() {
-        command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid)).arg("--clear-groups");
+        command
+            .arg(format!("--reuid={}", user.uid))
+            .arg(format!("--regid={}", user.gid))
+            .arg("--clear-groups");
     }
     command.arg("--").arg(program).env_clear().current_dir("/").env("LC_ALL", "C.UTF-8");
     command

@@ -32,9 +32,13 @@ impl Server {
     /// # Panics
     /// When it cannot be started.
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("oak-pg-").tempdir_in("/tmp").expect("/tmp takes folders");
+        let folder =
+            tempfile::Builder::new().prefix("oak-pg-").tempdir_in("/tmp").expect("/tmp takes folders");
         make(folder.path());
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port is free").port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .expect("a port is free")
+            .port();
         let mut server = Self { folder, port, child: None };
         server.start_again();
         server
@@ -49,7 +53,8 @@ impl Server {
             return;
         }
         let folder = self.folder.path();
-        let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log can be written");
+        let log =
+            File::options().create(true).append(true).open(folder.join("log")).expect("a log can be written");
         let mut command = postgres(folder, Some(self.port));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
         self.child = Some(command.spawn().expect("setpriv is there (package util-linux)"));
@@ -88,6 +93,11 @@ impl Server {
         client(self.folder.path(), name)
     }
 
+    /// The folder of its socket.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The address of a database by way of the Unix socket.
     pub fn url(&self, database: &str) -> String {
         url(self.folder.path(), database)
@@ -114,8 +124,16 @@ pub(crate) fn make(folder: &Path) {
     }
     let initdb = |options: &[&str]| {
         let mut command = command(&program("initdb"));
-        command.arg("-D").arg(folder.join("data")).args(["--username", SUPERUSER, "--encoding", "UTF8", "--no-sync"]);
-        command.args(["--auth-local", "trust", "--auth-host", "scram-sha-256", "--locale", "C.UTF-8"]).args(options);
+        command.arg("-D").arg(folder.join("data")).args([
+            "--username",
+            SUPERUSER,
+            "--encoding",
+            "UTF8",
+            "--no-sync",
+        ]);
+        command
+            .args(["--auth-local", "trust", "--auth-host", "scram-sha-256", "--locale", "C.UTF-8"])
+            .args(options);
         command
     };
     // A language's order of texts, as most servers have it: what relies on the order of bytes is found here.
@@ -141,7 +159,9 @@ pub(crate) fn postgres(folder: &Path, port: Option<u16>) -> Command {
         set(format!("port={port}"));
     }
     // A test's data need not survive the machine.
-    for setting in ["fsync=off", "full_page_writes=off", "max_connections=400", "shared_buffers=64MB", "timezone=UTC"] {
+    for setting in
+        ["fsync=off", "full_page_writes=off", "max_connections=400", "shared_buffers=64MB", "timezone=UTC"]
+    {
         set(setting.to_owned());
     }
     command
@@ -167,7 +187,8 @@ pub(crate) fn await_answer(folder: &Path) {
 
 /// Whether a server in this folder takes connections.
 pub(crate) fn answers(folder: &Path) -> bool {
-    socket(folder).is_some() && client(folder, "pg_isready").output().is_ok_and(|output| output.status.success())
+    socket(folder).is_some()
+        && client(folder, "pg_isready").output().is_ok_and(|output| output.status.success())
 }
 
 pub(crate) fn url(folder: &Path, database: &str) -> String {
@@ -186,7 +207,15 @@ pub(crate) fn client(folder: &Path, name: &str) -> Command {
 
 pub(crate) fn sql(folder: &Path, database: &str, text: &str) -> String {
     let mut command = client(folder, "psql");
-    command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "-d", database]);
+    command.args([
+        "--no-psqlrc",
+        "--quiet",
+        "--tuples-only",
+        "--no-align",
+        "--set=ON_ERROR_STOP=1",
+        "-d",
+        database,
+    ]);
     let output = run(command.args(["-c", text]));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

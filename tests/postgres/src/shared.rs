@@ -44,7 +44,10 @@ impl Drop for Database {
         let drop = format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name);
         let mut psql = crate::server::client(&self.folder, "psql");
         // At the worst it goes with the server.
-        let _dropped = psql.args(["--no-psqlrc", "--quiet", "-d", "postgres", "-c", &drop]).stderr(Stdio::null()).status();
+        let _dropped = psql
+            .args(["--no-psqlrc", "--quiet", "-d", "postgres", "-c", &drop])
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
@@ -80,7 +83,11 @@ fn server() -> &'static Path {
         let locks = locks();
         fs::create_dir_all(&locks).expect("the target folder can be written");
         let open = |name: &str| {
-            File::options().create(true).append(true).open(locks.join(name)).expect("the target folder can be written")
+            File::options()
+                .create(true)
+                .append(true)
+                .open(locks.join(name))
+                .expect("the target folder can be written")
         };
         let start = open("start");
         start.lock().expect("files can be locked");
@@ -91,7 +98,8 @@ fn server() -> &'static Path {
         if let Some(folder) = known.filter(|folder| answers(folder)) {
             return (folder, users);
         }
-        let folder = tempfile::Builder::new().prefix("oak-pg-").tempdir_in("/tmp").expect("/tmp takes folders").keep();
+        let folder =
+            tempfile::Builder::new().prefix("oak-pg-").tempdir_in("/tmp").expect("/tmp takes folders").keep();
         make(&folder);
         fs::write(&note, folder.display().to_string()).expect("the target folder can be written");
         let server = postgres(&folder, None);
@@ -109,12 +117,16 @@ fn server() -> &'static Path {
 /// The folder of the locks: beside the test that runs, below the target folder.
 fn locks() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own file");
-    test.parent().and_then(Path::parent).expect("a test lies in <target>/<profile>/deps").join("postgres-tests")
+    test.parent()
+        .and_then(Path::parent)
+        .expect("a test lies in <target>/<profile>/deps")
+        .join("postgres-tests")
 }
 
 /// Takes a lock that another thread or process may hold, without holding up this one's other tasks.
 async fn lock(path: &Path) -> File {
-    let file = File::options().create(true).append(true).open(path).expect("the target folder can be written");
+    let file =
+        File::options().create(true).append(true).open(path).expect("the target folder can be written");
     let begun = Instant::now();
     while let Err(error) = file.try_lock() {
         let error = std::io::Error::from(error);

@@ -157,3 +157,82 @@ fn the_compose_file_starts_both_services_and_an_addon_installs_through_them() {
         Ok(())
     });
 }
+
+/// The replicas of the file, on a server of this world instead of the file's own, whose image cannot be had here.
+#[test]
+fn the_replicas_of_the_compose_file_are_one_marketplace() {
+    system_tests::run_for(SETUP_LIMIT, async |world| {
+        let folder = world.folder("replicas")?;
+        let mut images = command(world, "scripts/images.sh");
+        images.arg("--from").arg(target_folder()?).env("OAK_CONTEXTS", folder.join("contexts"));
+        output(images).await?;
+        let mut setup = command(world, "scripts/setup.sh");
+        setup.arg("compose");
+        let found = String::from_utf8(output(setup).await?.stdout)?;
+        let compose: Vec<&str> = found.split_whitespace().collect();
+
+        let server = postgres_for_tests::Server::start();
+        server.create("market");
+        // Containers have a network of their own: they reach the server by its socket.
+        fs::set_permissions(server.folder(), fs::Permissions::from_mode(0o755))?;
+        let url = server.url("market").replace(&server.folder().display().to_string(), "/server");
+        let secret = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
+            let path = folder.join(name);
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o400))?;
+            std::os::unix::fs::chown(&path, Some(10001), None)?;
+            Ok(path)
+        };
+        let url = secret("database-url", &url)?;
+        let token = secret("token", "three-replicas-0123456789abcdef")?;
+        // Made as the file says.
+        let mut key = Command::new("openssl");
+        key.args(["genpkey", "-algorithm", "ed25519"]);
+        let key = secret("signing-key", &String::from_utf8(output(key).await?.stdout)?)?;
+        let names = ["marketplace-1", "marketplace-2", "marketplace-3"];
+        let mount = format!("{}:/server", server.folder().display());
+        let services = names
+            .map(|name| (name.to_owned(), json!({"volumes": [mount], "healthcheck": {"interval": "1s"}})));
+        let services: serde_json::Map<String, serde_json::Value> = services.into_iter().collect();
+        let extra = folder.join("extra.yaml");
+        fs::write(&extra, json!({"services": services}).to_string())?;
+        let compose = |arguments: &[&str]| {
+            let mut command = command(world, compose[0]);
+            command
+                .args(&compose[1..])
+                .args(["-f", "deploy/replicas.yaml", "-f"])
+                .arg(&extra)
+                .args(arguments);
+            command.env("DATABASE_URL_FILE", &url).env("MARKETPLACE_TOKEN_FILE", &token);
+            command.env("SIGNING_KEY_FILE", &key).env("POSTGRES_PASSWORD_FILE", &token);
+            command
+        };
+        let up = ["up", "-d", "--wait", "--wait-timeout", "60", "--no-deps"];
+        output(compose(&[&up[..], &names[..]].concat())).await?;
+
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        let ports = [11102, 11103, 11104];
+        let document =
+            json!({"name": "hello", "services": [demo_service("web", "registry.invalid/hello:1")]});
+        let mut ids = Vec::new();
+        for port in ports {
+            let url = format!("http://127.0.0.1:{port}/api/v1/marketplace/addons");
+            let post = http.post(url).bearer_auth(fs::read_to_string(&token)?).json(&document);
+            let answer = post.send().await?.error_for_status()?.json::<serde_json::Value>().await?;
+            ids.push(answer["_id"].clone());
+        }
+        assert_eq!(
+            ids,
+            [ids[0].clone(), ids[0].clone(), ids[0].clone()],
+            "a retry at another replica is the same"
+        );
+        let mut keys = Vec::new();
+        for port in ports {
+            let url = format!("http://127.0.0.1:{port}/api/v1/marketplace/keys");
+            keys.push(http.get(url).send().await?.error_for_status()?.text().await?);
+        }
+        assert!(keys.iter().all(|set| *set == keys[0]), "{keys:?}");
+        output(compose(&["down", "-v"])).await?;
+        Ok(())
+    });
+}

@@ -47,11 +47,16 @@ fn what_one_replica_changes_the_other_shows() {
         assert_eq!(seen.digest, release.digest);
         let path = format!("/api/v1/marketplace/addons/{}", release.id);
         let list = "/api/v1/marketplace/addons";
-        let (_, took) = eventually("it is listed", STALE, async || {
-            ensure!(other.service.send(other.service.anonymous(reqwest::Method::GET, list)).await?.json()[0]["name"] == "hello");
-            Ok(())
-        })
-        .await?;
+        let (_, took) =
+            eventually("it is listed", STALE, async || {
+                ensure!(
+                    other.service.send(other.service.anonymous(reqwest::Method::GET, list)).await?.json()[0]
+                        ["name"]
+                        == "hello"
+                );
+                Ok(())
+            })
+            .await?;
         crate::measured("its place in the other's list", took);
 
         // Both have it in their caches; then it goes.
@@ -170,7 +175,8 @@ fn a_server_that_restarts_under_both_loses_nothing_that_was_acknowledged() {
             stop.cancel();
             anyhow::Ok(())
         };
-        let (first, second, crashed) = tokio::join!(publishing(&one, "one"), publishing(&other, "other"), crashing);
+        let (first, second, crashed) =
+            tokio::join!(publishing(&one, "one"), publishing(&other, "other"), crashing);
         crashed?;
         let acknowledged = [first?, second?].concat();
         ensure!(acknowledged.len() > 10, "too few to mean anything: {}", acknowledged.len());

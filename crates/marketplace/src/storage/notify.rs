@@ -137,8 +137,12 @@ impl Storage {
                     // Nobody knows what others have changed: nothing that is kept is believed.
                     self.epochs.end_all();
                     if reads {
-                        let error = failed.map_or_else(|_| "no answer".to_owned(), |read| said(read.err().as_ref()));
-                        tracing::warn!(error, "changes of other replicas cannot be read: no answers are kept meanwhile");
+                        let error =
+                            failed.map_or_else(|_| "no answer".to_owned(), |read| said(read.err().as_ref()));
+                        tracing::warn!(
+                            error,
+                            "changes of other replicas cannot be read: no answers are kept meanwhile"
+                        );
                         reads = false;
                     }
                 }
@@ -158,7 +162,8 @@ impl Storage {
 
     /// Ends the epochs of what others have changed since the last time. Answers whether there was anything.
     async fn read_changes(&self, pool: &PgPool, place: &mut Option<Place>) -> Result<bool, StorageError> {
-        let known = place.take_if(|place| place.read_at.elapsed() >= PLACE_HOLDS).map_or(place.as_ref(), |_| None);
+        let known =
+            place.take_if(|place| place.read_at.elapsed() >= PLACE_HOLDS).map_or(place.as_ref(), |_| None);
         // One statement, so that the place and the rows are of one moment.
         let sql = "WITH moment AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest)
                    SELECT moment.oldest::TEXT, changes.transaction::TEXT, changes.topic, changes.subject
@@ -184,7 +189,9 @@ impl Storage {
         let mut seen = HashSet::new();
         let mut changed = false;
         for (_, transaction, topic, subject) in rows {
-            let (Some(transaction), Some(topic), Some(subject)) = (transaction, topic, subject) else { continue };
+            let (Some(transaction), Some(topic), Some(subject)) = (transaction, topic, subject) else {
+                continue;
+            };
             if !known.seen.contains(&transaction) {
                 changed = true;
                 match Source::parse(&topic, &subject) {

@@ -47,14 +47,21 @@ impl Db {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open_postgres(settings: &PostgresSettings, migrations: &Migrator) -> Result<Self, OpenError> {
+    pub async fn open_postgres(
+        settings: &PostgresSettings,
+        migrations: &Migrator,
+    ) -> Result<Self, OpenError> {
         let options = options(settings)?;
         let place = Place::of(&options);
         let mut connection = first_connection(&options, &place, settings.patience).await?;
         check_server(&mut connection, &place).await?;
         // On a connection of its own: a migration of large tables may take longer than any statement may afterwards.
         migrations.run(&mut connection).await.map_err(|fault| match denied(&fault) {
-            true => OpenError::Rights { place: place.text(), user: place.user.clone(), database: place.database.clone() },
+            true => OpenError::Rights {
+                place: place.text(),
+                user: place.user.clone(),
+                database: place.database.clone(),
+            },
             false => migration_failed(fault),
         })?;
         _ = connection.close().await;
@@ -136,7 +143,8 @@ async fn first_connection(
 
 async fn check_server(connection: &mut PgConnection, place: &Place) -> Result<(), OpenError> {
     let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'),
-                      current_setting('server_encoding'), pg_is_in_recovery()";
+                      current_setting('server_encoding'), pg_is_in_recovery(),
+                      set_config('client_min_messages', 'warning', false)";
     let row = sqlx::query(sql).fetch_one(connection).await.map_err(|fault| place.refused(fault))?;
     let number: i32 = row.get::<&str, _>(0).parse().unwrap_or(0);
     judge(place, number, row.get(1), row.get(2), row.get(3))
@@ -160,7 +168,9 @@ fn judge(place: &Place, number: i32, version: &str, encoding: &str, standby: boo
 
 /// Whether a migration failed because the user may not make tables.
 fn denied(fault: &MigrateError) -> bool {
-    let (MigrateError::Execute(fault) | MigrateError::ExecuteMigration(fault, _)) = fault else { return false };
+    let (MigrateError::Execute(fault) | MigrateError::ExecuteMigration(fault, _)) = fault else {
+        return false;
+    };
     fault.as_database_error().and_then(|fault| fault.code()).is_some_and(|code| code == "42501")
 }
 
