@@ -38,7 +38,7 @@ pub use installation::{
 pub use owners::{InvitationView, InviteRequest, OwnerView, OwnersView};
 pub use problem::{Finding, Problem};
 pub use release::{
-    ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest, RightLevel, RightView,
+    FacetCount, FacetsAnswer, ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest, RightLevel, RightView,
     ValidationAnswer,
 };
 pub use timestamp::{InvalidTimestamp, Timestamp};

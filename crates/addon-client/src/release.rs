@@ -241,6 +241,26 @@ pub struct ListReleases {
     /// Only this addon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Only addons whose name, title, description, keywords, categories or publisher hold all of these words; of the last one
+    /// the beginning will do. At most 10 words, 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// Only addons of this category.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Only addons with this keyword.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyword: Option<String>,
+    /// Only addons of which every image is there for this platform, as `linux/arm64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Only addons whose rights have this grade, 1 to 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<u8>,
+    /// `relevance`, `newest`, `oldest`, `updated`, `name` or `installs`; without it `relevance` beside `q`, else `oldest`. Beside
+    /// `all_versions` only `newest` and `oldest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
     /// Only this status instead of `approved`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
@@ -253,6 +273,34 @@ pub struct ListReleases {
     /// Where the last answer ended: from its `Link` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+}
+
+/// How many of the addons that were found have a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FacetCount {
+    /// A category, keyword, platform, or grade of rights.
+    pub value: String,
+    /// How many have it.
+    pub count: u64,
+}
+
+/// What the addons that answer a search have in common. At most 100 values of each, the most frequent first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FacetsAnswer {
+    /// How many addons were counted: up to 20,000 of the best by rank.
+    pub counted: u64,
+    /// Whether these are all that were found.
+    pub complete: bool,
+    /// Categories.
+    pub category: Vec<FacetCount>,
+    /// Keywords.
+    pub keyword: Vec<FacetCount>,
+    /// Platforms that every image of an addon is there for.
+    pub platform: Vec<FacetCount>,
+    /// Grades of the rights, `1` to `6`.
+    pub risk: Vec<FacetCount>,
 }
 
 #[cfg(test)]

@@ -4,5 +4,6 @@ pub mod addon;
 pub mod diff;
 pub mod limits;
 pub mod release;
+pub mod search;
 pub mod transition;
 pub mod verification;

@@ -4,7 +4,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use addon_client::{
-    Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, ReleaseStatus, RightView,
+    FacetsAnswer, Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, ReleaseStatus, RightView,
     ValidationAnswer,
 };
 use addon_descriptor::{Reading, Right, Version, VersionReq, rights, risk};
@@ -15,14 +15,15 @@ use service_kit::problem::Problem;
 
 use super::cache::Rendered;
 use super::error;
-use super::query::{ListQuery, MAX_LIMIT, NameQuery, fold, next_query};
+use super::query::{ListQuery, MAX_LIMIT, NameQuery, Wanted, fold, next_query};
 use super::{ADDONS, Services, parse_id};
 use crate::domain::addon::{identity, rank_key, resolve};
 use crate::domain::release::Release;
+use crate::domain::search::{Facet, Sort};
 use crate::publish::Publisher;
-use crate::storage::{Filter, Published, Source};
+use crate::storage::{COUNTED, Filter, Published, Source};
 
-/// Releases: the newest approved one of each addon, oldest first.
+/// Releases: the newest approved one of each addon, oldest first; found by words and filters, in another order.
 #[utoipa::path(get, path = "/api/v1/marketplace/addons", tag = "addons", params(ListReleases), responses(
     (status = 200, description = "The releases; `Link: rel=\"next\"` where there are more", body = [WireRelease]),
     (status = 304, description = "The client has this list already"),
@@ -36,7 +37,7 @@ pub(super) async fn list(
     let text = request.query_string();
     let query = ListQuery::read(text)?;
     let known = request.headers().get(header::IF_NONE_MATCH);
-    if query.is_public() {
+    if query.is_kept() {
         let url = format!("list?{text}");
         let render = || list_page(&services, text, &query, None);
         return Ok(services
@@ -44,6 +45,9 @@ pub(super) async fn list(
             .get(&services.storage, Source::Approved, &url, render)
             .await?
             .respond(known));
+    }
+    if query.is_public() {
+        return Ok(list_page(&services, text, &query, None).await?.respond(known));
     }
     let own = if principal.allows(Scope::Review) { None } else { Some(services.account(&principal)?) };
     Ok(list_page(&services, text, &query, own).await?.respond(known))
@@ -55,6 +59,9 @@ async fn list_page(
     query: &ListQuery,
     publisher: Option<&str>,
 ) -> Result<Rendered, Problem> {
+    if query.is_search() {
+        return found_page(services, text, query).await;
+    }
     let mut releases = services.storage.list(query.filter(publisher)).await.map_err(error::storage)?;
     let more = releases.len() > query.limit as usize;
     releases.truncate(query.limit as usize);
@@ -62,6 +69,57 @@ async fn list_page(
         releases.last().filter(|_| more).map(|last| format!("{ADDONS}?{}", next_query(text, last.seq)));
     let releases: Vec<WireRelease> = releases.into_iter().map(Release::into_wire).collect();
     Ok(Rendered::json(&releases, next))
+}
+
+async fn found_page(services: &Services, text: &str, query: &ListQuery) -> Result<Rendered, Problem> {
+    let (search, storage) = (query.wanted.search(), &services.storage);
+    let found = if query.status.is_some() {
+        storage.search_versions(&search, query.sort == Sort::Newest, query.after_seq(), query.limit).await
+    } else {
+        storage.search(&search, query.sort, query.after.as_ref(), query.limit).await
+    };
+    let found = found.map_err(error::storage)?;
+    let next = found.next.map(|cursor| format!("{ADDONS}?{}", next_query(text, cursor)));
+    let releases: Vec<WireRelease> = found.releases.into_iter().map(Release::into_wire).collect();
+    Ok(Rendered::json(&releases, next))
+}
+
+/// How many of the addons that answer a search have which category, keyword, platform and grade of rights.
+#[utoipa::path(get, path = "/api/v1/marketplace/facets", tag = "addons", params(
+    ("name" = Option<String>, Query, description = "Only this addon"),
+    ("q" = Option<String>, Query, description = "As for the list of releases"),
+    ("category" = Option<String>, Query, description = "Only addons of this category"),
+    ("keyword" = Option<String>, Query, description = "Only addons with this keyword"),
+    ("platform" = Option<String>, Query, description = "Only addons for this platform, as `linux/arm64`"),
+    ("risk" = Option<u8>, Query, description = "Only addons whose rights have this grade, 1 to 6")), responses(
+    (status = 200, description = "The counts, most frequent first", body = FacetsAnswer),
+    (status = 304, description = "The client has them already"),
+    (status = 400, description = "A parameter has a value that it cannot have", body = ProblemBody)))]
+pub(super) async fn facets(
+    request: HttpRequest,
+    services: web::Data<Services>,
+) -> Result<HttpResponse, Problem> {
+    let text = request.query_string();
+    let wanted = Wanted::read_alone(text)?;
+    let render = || async {
+        let facets = services.storage.facets(&wanted.search()).await.map_err(error::storage)?;
+        let of = |facet| {
+            let own = facets.counts.iter().find(|(of, _)| *of == facet);
+            own.map(|(_, counts)| counts.clone()).unwrap_or_default()
+        };
+        let answer = FacetsAnswer {
+            counted: facets.counted.min(u64::from(COUNTED)),
+            complete: facets.complete,
+            category: of(Facet::Category),
+            keyword: of(Facet::Keyword),
+            platform: of(Facet::Platform),
+            risk: of(Facet::Risk),
+        };
+        Ok(Rendered::json(&answer, None))
+    };
+    let url = format!("facets?{text}");
+    let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
+    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
 }
 
 /// Publishes a document. The same document once more is the same release.

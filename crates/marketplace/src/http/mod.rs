@@ -62,6 +62,7 @@ pub fn routes() -> RouteTable {
         .get("/api/v1/marketplace/index", Access::PublicRead, trust::index)
         .get("/api/v1/marketplace/index/{shard}", Access::PublicRead, trust::shard)
         .get("/api/v1/marketplace/revocations", Access::PublicRead, trust::revocations)
+        .get("/api/v1/marketplace/facets", Access::PublicRead, addons::facets)
         .get("/api/v1/marketplace/schema", Access::PublicRead, addons::schema)
         .alias("/api/addons", ADDONS)
         .alias("/api/addons/{id}", ADDON)
@@ -80,6 +81,7 @@ pub fn routes() -> RouteTable {
         addons::by_version,
         addons::validate,
         addons::schema,
+        addons::facets,
         trust::keys,
         trust::keys_of_version,
         trust::index,

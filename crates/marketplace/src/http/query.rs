@@ -10,30 +10,86 @@ use service_kit::body::only_parameters;
 use service_kit::problem::Problem;
 use url::form_urlencoded;
 
-use crate::storage::Filter;
+use crate::domain::search::{Cursor, Facet, MAX_WORDS, Sort, Words};
+use crate::storage::{Filter, Search};
 
 /// Most releases in one answer, and how many without a `limit`.
 pub(super) const MAX_LIMIT: u32 = 1000;
 
-/// Parameters of the search, which this version does not have: ignoring them would answer something else than was asked.
-const UNSUPPORTED: [&str; 5] = ["q", "category", "keyword", "platform", "sort"];
-
 /// Parameters of a list.
-const OF_LISTS: [&str; 5] = ["name", "status", "all_versions", "limit", "cursor"];
+const OF_LISTS: [&str; 11] = [
+    "name", "status", "all_versions", "limit", "cursor", "q", "category", "keyword", "platform", "risk", "sort",
+];
+/// Parameters of the counts by facet.
+const OF_FACETS: [&str; 6] = ["name", "q", "category", "keyword", "platform", "risk"];
+/// Longest text that is searched for, in characters.
+const MAX_TEXT: usize = 200;
 /// Parameters of the releases of one addon.
 const OF_NAMES: [&str; 3] = ["version", "limit", "cursor"];
 
 /// A list's query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListQuery {
-    /// Only this addon, folded.
-    pub(super) addon: Option<String>,
+    /// Which addons.
+    pub(super) wanted: Wanted,
     /// Only this status; `None`: the newest approved release of each addon.
     pub(super) status: Option<ReleaseStatus>,
+    /// In this order.
+    pub(super) sort: Sort,
     /// After this place.
-    pub(super) after: i64,
+    pub(super) after: Option<Cursor>,
     /// At most so many.
     pub(super) limit: u32,
+}
+
+/// Which addons are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Only this addon, folded.
+    pub(super) addon: Option<String>,
+    /// With all of these words.
+    pub(super) words: Words,
+    /// With these values, folded.
+    pub(super) facets: Vec<(Facet, String)>,
+}
+
+impl Wanted {
+    /// Reads the text after `?` of a call that counts.
+    ///
+    /// # Errors
+    /// 400 that names the parameter and what it can be.
+    pub(super) fn read_alone(query: &str) -> Result<Self, Problem> {
+        only_parameters(query, &OF_FACETS)?;
+        Self::read(query)
+    }
+
+    fn read(query: &str) -> Result<Self, Problem> {
+        let given = |wanted: &str| first(query, wanted).filter(|text| !text.is_empty());
+        let words = given("q").map(|text| words(&text)).transpose()?.unwrap_or_default();
+        let mut facets = Vec::new();
+        for facet in Facet::ALL {
+            if let Some(value) = given(facet.as_str()) {
+                if facet == Facet::Risk && !matches!(value.as_bytes(), [b'1'..=b'6']) {
+                    return Err(bad("risk", "is a grade from 1 to 6"));
+                }
+                if value.chars().nth(MAX_TEXT).is_some() {
+                    return Err(bad(facet.as_str(), "is longer than any that there is"));
+                }
+                facets.push((facet, value.to_ascii_lowercase()));
+            }
+        }
+        Ok(Self { addon: first(query, "name").map(|name| fold(&name)), words, facets })
+    }
+
+    /// As the database is asked.
+    pub(super) fn search(&self) -> Search<'_> {
+        Search { words: &self.words, facets: &self.facets, addon: self.addon.as_deref() }
+    }
+
+    /// Whether it takes the index of what is listed.
+    fn is_search(&self) -> bool {
+        !self.words.as_slice().is_empty() || !self.facets.is_empty()
+    }
 }
 
 impl ListQuery {
@@ -43,9 +99,6 @@ impl ListQuery {
     /// 400 that names the parameter and what it can be.
     pub(super) fn read(query: &str) -> Result<Self, Problem> {
         let first = |wanted: &str| first(query, wanted);
-        if let Some(name) = UNSUPPORTED.into_iter().find(|name| first(name).is_some()) {
-            return Err(bad(name, "is not supported by this version; list by name, status, all_versions"));
-        }
         only_parameters(query, &OF_LISTS)?;
         let all_versions = match first("all_versions").as_deref() {
             None | Some("" | "false" | "0") => false,
@@ -59,23 +112,34 @@ impl ListQuery {
                 bad("status", &format!("is one of {known}"))
             })?),
         };
-        let limit = limit(query)?;
-        let after = cursor(query)?.unwrap_or(0);
-        if after < 0 {
-            return Err(bad_cursor());
+        // Every version of every status but the default's is listed: there is no "newest of those that failed".
+        let status = status
+            .filter(|status| all_versions || *status != ReleaseStatus::Approved)
+            .or_else(|| (all_versions && status.is_none()).then_some(ReleaseStatus::Approved));
+        let wanted = Wanted::read(query)?;
+        let asked = match first("sort").as_deref() {
+            None | Some("") => None,
+            Some(text) => Some(Sort::from_wire(text).ok_or_else(|| {
+                bad("sort", &format!("is one of {}", Sort::ALL.map(Sort::as_str).join(", ")))
+            })?),
+        };
+        let by_relevance = status.is_none() && !wanted.words.as_slice().is_empty();
+        let sort = asked.unwrap_or(if by_relevance { Sort::Relevance } else { Sort::Oldest });
+        match status {
+            None => (),
+            Some(ReleaseStatus::Approved) if matches!(sort, Sort::Oldest | Sort::Newest) => (),
+            Some(ReleaseStatus::Approved) => {
+                return Err(bad("sort", "is oldest or newest beside all_versions: the others are of addons"));
+            }
+            Some(_) if sort == Sort::Oldest && !wanted.is_search() => (),
+            Some(_) => {
+                let detail = "what is approved can be searched and sorted: leave status out, or list it by name alone";
+                return Err(Problem::bad_request("bad-query", detail));
+            }
         }
-        Ok(Self {
-            // Every version of every status but the default's is listed: there is no "newest of those that failed".
-            status: status.filter(|status| all_versions || *status != ReleaseStatus::Approved).or_else(
-                || {
-                    let every = all_versions && status.is_none();
-                    every.then_some(ReleaseStatus::Approved)
-                },
-            ),
-            addon: first("name").map(|name| fold(&name)),
-            after,
-            limit,
-        })
+        let after = first("cursor").filter(|text| !text.is_empty());
+        let after = after.map(|text| sort.cursor(&text).ok_or_else(bad_cursor)).transpose()?;
+        Ok(Self { wanted, status, sort, after, limit: limit(query)? })
     }
 
     /// Whether somebody without a token may ask this.
@@ -83,11 +147,41 @@ impl ListQuery {
         matches!(self.status, None | Some(ReleaseStatus::Approved))
     }
 
-    /// What to ask the database for, of all or of one account's own: one more than the limit, to know whether there is a next part.
-    pub(super) fn filter<'a>(&'a self, publisher: Option<&'a str>) -> Filter<'a> {
-        let Self { addon, status, after, limit } = self;
-        Filter { addon: addon.as_deref(), status: *status, publisher, after: *after, limit: limit + 1 }
+    /// Whether the answer holds until an approved release changes. Installs are counted all the time.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_public() && self.sort != Sort::Installs
     }
+
+    /// Whether the list of releases alone will not do.
+    pub(super) fn is_search(&self) -> bool {
+        self.wanted.is_search() || self.sort != Sort::Oldest
+    }
+
+    /// Where the list goes on, in the order of publishing.
+    pub(super) fn after_seq(&self) -> Option<i64> {
+        match self.after {
+            Some(Cursor::Seq(seq)) => Some(seq),
+            _ => None,
+        }
+    }
+
+    /// What to ask the database for when it is no search, of all or of one account's own: one more than the limit, to know whether there is a next part.
+    pub(super) fn filter<'a>(&'a self, publisher: Option<&'a str>) -> Filter<'a> {
+        let Self { wanted, status, limit, .. } = self;
+        let after = self.after_seq().unwrap_or(0);
+        Filter { addon: wanted.addon.as_deref(), status: *status, publisher, after, limit: limit + 1 }
+    }
+}
+
+fn words(text: &str) -> Result<Words, Problem> {
+    let words = Words::of(text);
+    if text.chars().nth(MAX_TEXT).is_some() || words.as_slice().len() > MAX_WORDS {
+        return Err(bad("q", &format!("has at most {MAX_WORDS} words and {MAX_TEXT} characters")));
+    }
+    if words.as_slice().is_empty() {
+        return Err(bad("q", "holds no letter and no digit to look for"));
+    }
+    Ok(words)
 }
 
 /// The query of the releases of one addon.
@@ -161,7 +255,7 @@ pub(super) fn next_query(query: &str, cursor: impl Display) -> String {
 
 /// The form in which names of addons are compared. A text that is no name of one is nobody's.
 pub(super) fn fold(name: &str) -> String {
-    let folded = |c: char| if matches!(c, '_' | '.') { '-' } else { c.to_ascii_lowercase() };
+    let folded = |c: char| if matches!(c, '_' | '.' | ' ') { '-' } else { c.to_ascii_lowercase() };
     name.chars().map(folded).collect()
 }
 
@@ -179,8 +273,17 @@ mod tests {
 
     #[test]
     fn without_a_word_it_is_the_newest_approved_of_each() {
-        let all = ListQuery { addon: None, status: None, after: 0, limit: MAX_LIMIT };
-        for query in ["", "status=", "status=approved", "limit=&cursor=", "all_versions=false", "&="] {
+        let all = ListQuery {
+            wanted: Wanted::default(),
+            status: None,
+            sort: Sort::Oldest,
+            after: None,
+            limit: MAX_LIMIT,
+        };
+        assert!(all.is_public() && all.is_kept() && !all.is_search());
+        for query in
+            ["", "status=", "status=approved", "limit=&cursor=", "all_versions=false", "&=", "q=&sort=&category=&risk=", "sort=oldest"]
+        {
             assert_eq!(read(query), all, "{query}");
         }
         assert!(all.is_public());
@@ -188,14 +291,35 @@ mod tests {
 
     #[test]
     fn parameters_are_read_and_the_first_of_two_counts() {
-        assert_eq!(read("name=a&name=b").addon.as_deref(), Some("a"));
-        assert_eq!(read("name=My_Addon").addon.as_deref(), Some("my-addon"));
-        assert_eq!(read("name=").addon.as_deref(), Some(""));
+        assert_eq!(read("name=a&name=b").wanted.addon.as_deref(), Some("a"));
+        assert_eq!(read("name=My_Addon").wanted.addon.as_deref(), Some("my-addon"));
+        assert_eq!(read("name=").wanted.addon.as_deref(), Some(""));
         assert_eq!(read("all_versions=true").status, Some(ReleaseStatus::Approved));
         assert_eq!(read("status=rejected").status, Some(ReleaseStatus::Rejected));
-        assert_eq!((read("limit=7&cursor=9").limit, read("limit=7&cursor=9").after), (7, 9));
+        assert_eq!((read("limit=7&cursor=9").limit, read("limit=7&cursor=9").after_seq()), (7, Some(9)));
         assert!(read("all_versions=1").is_public());
         assert!(!read("status=under_review").is_public());
+    }
+
+    #[test]
+    fn a_search_is_by_relevance_unless_said_otherwise() {
+        let query = read("q=MQTT+bro&category=Edge&platform=linux/arm64&risk=2&name=X");
+        assert_eq!(query.wanted.words.as_slice(), ["mqtt", "bro"]);
+        let facets = [(Facet::Category, "edge"), (Facet::Platform, "linux/arm64"), (Facet::Risk, "2")];
+        assert_eq!(query.wanted.facets, facets.map(|(facet, value)| (facet, value.to_owned())));
+        assert!(query.is_search() && query.is_kept());
+        for (query, sort) in [
+            ("q=mqtt", Sort::Relevance),
+            ("q=mqtt&sort=oldest", Sort::Oldest),
+            ("q=mqtt&all_versions=true", Sort::Oldest),
+            ("category=edge", Sort::Oldest),
+            ("sort=installs", Sort::Installs),
+        ] {
+            assert_eq!(read(query).sort, sort, "{query}");
+            assert!(read(query).is_search(), "{query}");
+        }
+        assert!(!read("sort=installs").is_kept());
+        assert_eq!(read("q=a&cursor=8.-7").after, Some(Cursor::Value(8, -7)));
     }
 
     #[test]
@@ -208,8 +332,16 @@ mod tests {
             ("cursor=abc", "cursor"),
             ("status=fine", "status"),
             ("all_versions=perhaps", "all_versions"),
-            ("q=mqtt", "q"),
-            ("sort=name", "sort"),
+            ("q=--", "q"),
+            ("q=a+b+c+d+e+f+g+h+i+j+k", "10 words"),
+            ("risk=7", "risk"),
+            ("risk=12", "risk"),
+            ("sort=best", "relevance, newest"),
+            ("sort=name&all_versions=1", "oldest or newest"),
+            ("sort=updated&cursor=9", "cursor"),
+            ("q=mqtt&status=rejected", "can be searched"),
+            ("sort=newest&status=rejected", "can be searched"),
+            ("categories=a", "did you mean \"category\"?"),
             ("stat=rejected", "did you mean \"status\"?"),
             ("version=1", "\"version\""),
         ] {

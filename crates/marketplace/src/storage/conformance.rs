@@ -4,6 +4,7 @@
 mod identity;
 mod leases;
 mod replicas;
+mod search;
 mod server;
 mod trust;
 
@@ -26,6 +27,12 @@ use self::leases::{
     a_lease_that_is_given_back_is_free,
 };
 use self::server::on_postgres;
+use self::search::{
+    a_cursor_holds_while_listings_come_and_go, every_word_has_to_be_there_and_the_last_may_be_a_beginning,
+    facets_are_counted_for_the_same_filters, filters_are_exact_and_go_together, names_are_found_before_descriptions,
+    only_what_is_listed_is_found, orders_are_what_they_say, platforms_are_those_of_every_image,
+    texts_that_mean_something_to_a_database_are_texts, versions_of_what_is_found,
+};
 use self::trust::{
     the_index_follows_every_change_of_a_release, a_part_that_changes_while_it_is_built_is_built_again, long_parts_are_read_in_pieces, one_signed_document_follows_the_other, what_a_part_was_is_served_for_a_moment, key_sets_are_counted, a_revocation_is_for_good_and_in_the_feed, revocations_at_once_have_places_without_gaps,
 };
@@ -85,6 +92,16 @@ macro_rules! suite {
                 key_sets_are_counted,
                 a_revocation_is_for_good_and_in_the_feed,
                 revocations_at_once_have_places_without_gaps,
+                every_word_has_to_be_there_and_the_last_may_be_a_beginning,
+                names_are_found_before_descriptions,
+                only_what_is_listed_is_found,
+                filters_are_exact_and_go_together,
+                platforms_are_those_of_every_image,
+                orders_are_what_they_say,
+                a_cursor_holds_while_listings_come_and_go,
+                versions_of_what_is_found,
+                facets_are_counted_for_the_same_filters,
+                texts_that_mean_something_to_a_database_are_texts,
             );
         }
     };

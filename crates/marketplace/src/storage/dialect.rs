@@ -52,3 +52,55 @@ pub(super) fn audit_gate(db: &Db) -> Option<&'static str> {
 pub(super) fn is_exclusive(db: &Db) -> bool {
     matches!(db, Db::Sqlite { .. })
 }
+
+/// A text of SQL for each database.
+pub(super) struct Both {
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+impl Both {
+    pub(super) fn of(&self, db: &Db) -> &'static str {
+        match db {
+            Db::Sqlite { .. } => self.sqlite,
+            Db::Postgres(_) => self.postgres,
+        }
+    }
+}
+
+/// The question to the index of words: every term has to be there, those that are marked as the beginning of a word. Terms
+/// hold letters, digits and characters of private use alone.
+pub(super) fn terms(db: &Db, terms: &[(String, bool)]) -> String {
+    let (and, prefix, quote) = match db {
+        Db::Sqlite { .. } => (" AND ", " *", '"'),
+        Db::Postgres(_) => (" & ", ":*", '\''),
+    };
+    let terms = terms.iter().map(|(term, may)| {
+        let prefix = if *may { prefix } else { "" };
+        format!("{quote}{term}{quote}{prefix}")
+    });
+    terms.collect::<Vec<_>>().join(and)
+}
+
+/// Places of the listings that answer `$1`. PostgreSQL would rather walk the listings in the order that is asked for, and read
+/// the words of each: the index is always better.
+pub(super) const MATCHES: Both = Both {
+    sqlite: "SELECT rowid AS place FROM search WHERE search MATCH $1",
+    postgres: "WITH found AS MATERIALIZED (SELECT place FROM search WHERE words @@ CAST($1 AS tsquery)) SELECT place FROM found",
+};
+
+/// The best listings that answer `$1` by stored rank, at most `$6`, to select from as `listings`. FTS5 gives them in that
+/// order, and is not asked for more.
+pub(super) const BEST_MATCHES: Both = Both {
+    sqlite: "(SELECT rowid AS place FROM search WHERE search MATCH $1 AND rowid > $3 ORDER BY rowid LIMIT $6) AS matches
+             CROSS JOIN listings ON listings.place = matches.place",
+    postgres: "(WITH found AS MATERIALIZED (SELECT place FROM search WHERE words @@ CAST($1 AS tsquery))
+                SELECT place FROM found WHERE place > $3 ORDER BY place LIMIT $6) AS matches
+               JOIN listings ON listings.place = matches.place",
+};
+
+/// The numbers of a JSON array, `$1`.
+pub(super) const NUMBERS: Both = Both {
+    sqlite: "SELECT value FROM json_each($1)",
+    postgres: "SELECT CAST(number AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS number",
+};

@@ -14,6 +14,7 @@ mod owners;
 mod publish;
 mod queue;
 mod releases;
+mod search;
 mod trust;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use self::owners::{Invited, Removal};
 pub use self::publish::{InsertError, NewRelease, Published};
 pub use self::queue::{Job, Purpose, Report, Verdicted};
 pub use self::releases::{Decision, Filter};
+pub use self::search::{COUNTED, Facets, Found, RELEVANT, Search};
 pub use self::trust::{IndexState, KeyChange, Revoking, Signed, SignedDocument};
 
 static SQLITE: Migrator = sqlx::migrate!("../../migrations/marketplace/sqlite");

@@ -29,13 +29,19 @@ pub struct Filter<'a> {
     pub limit: u32,
 }
 
-macro_rules! select {
-    ($rest:literal) => {
+macro_rules! select_columns {
+    () => {
         concat!(
             "SELECT id, seq, addon, version, digest, wire, rights, risk, warnings, publisher, created_at_ms, status, ",
-            "verdict, held, pins, reason, approved_at_ms, image_missing_since_ms FROM releases ",
-            $rest
+            "verdict, held, pins, reason, approved_at_ms, image_missing_since_ms FROM releases "
         )
+    };
+}
+pub(super) use select_columns;
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!($crate::storage::releases::select_columns!(), $rest)
     };
 }
 pub(super) use select;

@@ -10,5 +10,6 @@ mod read;
 mod registry;
 mod replicas;
 mod review;
+mod search;
 mod verification;
 mod wire;

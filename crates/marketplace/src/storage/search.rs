@@ -1,0 +1,331 @@
+//! Searching what is listed, and counting it by facets. Words and facets are one question to the index of words, so that
+//! both at once cost no more than the rarer of them.
+
+use addon_client::FacetCount;
+use service_kit::db::Db;
+use service_kit::read;
+use sqlx::AssertSqlSafe;
+
+use super::releases::{Row, json, select_columns};
+use super::{Storage, StorageError, dialect};
+use crate::domain::release::Release;
+use crate::domain::search::{Cursor, Facet, Sort, Words};
+
+/// Relevance is worked out for so many of the best by stored rank.
+pub const RELEVANT: u32 = 2_000;
+
+/// Facets are counted of so many of the best by stored rank.
+pub const COUNTED: u32 = 20_000;
+
+/// Most values of one facet in an answer.
+const VALUES: i64 = 100;
+
+/// What is looked for among the listed releases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search<'a> {
+    /// Words that must all be there.
+    pub words: &'a Words,
+    /// Values that it must have, folded to lower case.
+    pub facets: &'a [(Facet, String)],
+    /// Only this addon, folded.
+    pub addon: Option<&'a str>,
+}
+
+/// A part of what was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// In the order that was asked for.
+    pub releases: Vec<Release>,
+    /// Where the next part begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// Facets of what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facets {
+    /// How many listings were counted.
+    pub counted: u64,
+    /// Whether these are all.
+    pub complete: bool,
+    /// By facet in its order; values by their number, then by their bytes.
+    pub counts: Vec<(Facet, Vec<FacetCount>)>,
+}
+
+/// A listing that may be relevant.
+#[derive(sqlx::FromRow)]
+struct Candidate {
+    place: i64,
+    seq: i64,
+    addon: String,
+    keywords: String,
+}
+
+impl Search<'_> {
+    /// The question to the index; `None` when it would hit everything.
+    fn terms(&self, db: &Db) -> Option<String> {
+        let facets = self.facets.iter().map(|(facet, value)| (facet.term(value), false));
+        let words = self.words.with_prefixes().map(|(word, prefix)| (word.to_owned(), prefix));
+        let terms: Vec<(String, bool)> = words.chain(facets).collect();
+        (!terms.is_empty()).then(|| dialect::terms(db, &terms))
+    }
+}
+
+/// The parameters of a search's SQL, in the order of their numbers, for every kind of query alike: `$1` terms, `$2` the
+/// addon, `$3` and `$4` the cursor's numbers, `$5` its text, `$6` the limit.
+#[derive(Default)]
+struct Bound {
+    terms: String,
+    addon: String,
+    value: i64,
+    among: i64,
+    name: String,
+    limit: i64,
+}
+
+/// Binds them all. Each query names every parameter in its last condition, so that none is left over.
+macro_rules! bound {
+    ($query:expr, $bound:expr) => {
+        $query
+            .bind(&$bound.terms)
+            .bind(&$bound.addon)
+            .bind($bound.value)
+            .bind($bound.among)
+            .bind(&$bound.name)
+            .bind($bound.limit)
+    };
+}
+
+/// Holds always, and names every parameter with its type.
+const NAMES_ALL: &str = "(CAST($1 AS TEXT) IS NOT NULL AND CAST($2 AS TEXT) IS NOT NULL AND CAST($3 AS BIGINT) IS NOT NULL \
+                         AND CAST($4 AS BIGINT) IS NOT NULL AND CAST($5 AS TEXT) IS NOT NULL AND CAST($6 AS BIGINT) IS NOT NULL)";
+
+impl Storage {
+    /// Newest approved releases of the addons that answer a search, after a cursor of the same order.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn search(
+        &self,
+        search: &Search<'_>,
+        sort: Sort,
+        after: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Found, StorageError> {
+        let limit = limit as usize;
+        let mut found = match sort {
+            Sort::Relevance => self.relevant(search, after, limit + 1).await?,
+            _ => self.sorted(search, sort, after, limit + 1).await?,
+        };
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(_, cursor)| cursor.clone());
+        let seqs: Vec<i64> = found.into_iter().map(|(seq, _)| seq).collect();
+        Ok(Found { releases: self.releases_at(&seqs).await?, next })
+    }
+
+    /// Every approved release of the addons that answer a search, in the order of publishing or backwards.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn search_versions(
+        &self,
+        search: &Search<'_>,
+        backwards: bool,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Found, StorageError> {
+        let terms = search.terms(&self.db);
+        let matches = terms.as_ref().map_or_else(String::new, |_| {
+            format!(
+                " AND addon IN (SELECT listings.addon FROM listings JOIN ({}) AS matches ON matches.place = listings.place)",
+                dialect::MATCHES.of(&self.db)
+            )
+        });
+        let addon = if search.addon.is_some() { " AND addon = $2" } else { "" };
+        let (place, order) = if backwards { ("seq < $3", "DESC") } else { ("seq > $3", "ASC") };
+        let sql = format!(
+            "{} WHERE status = 'approved' AND {place}{addon}{matches} AND {NAMES_ALL} ORDER BY seq {order} LIMIT $6",
+            select_columns!()
+        );
+        let bound = Bound {
+            terms: terms.unwrap_or_default(),
+            addon: search.addon.unwrap_or_default().to_owned(),
+            value: after.unwrap_or(if backwards { i64::MAX } else { 0 }),
+            limit: i64::from(limit) + 1,
+            ..Bound::default()
+        };
+        let rows: Vec<Row> = read!(&self.db, |pool| {
+            bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch_all(pool).await
+        })?;
+        let mut releases = rows.into_iter().map(Row::release).collect::<Result<Vec<_>, _>>()?;
+        let more = releases.len() > limit as usize;
+        releases.truncate(limit as usize);
+        let next = releases.last().filter(|_| more).map(|last| Cursor::Seq(last.seq));
+        Ok(Found { releases, next })
+    }
+
+    /// What the listings that answer a search have in common, by facet.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn facets(&self, search: &Search<'_>) -> Result<Facets, StorageError> {
+        let terms = search.terms(&self.db);
+        let addon = if search.addon.is_some() { " AND addon = $2" } else { "" };
+        let join = self.join(terms.is_some());
+        let sql = format!(
+            "WITH chosen AS MATERIALIZED (SELECT listings.place AS place FROM {join} WHERE {NAMES_ALL}{addon}
+                 ORDER BY listings.place LIMIT $6),
+             counts AS (SELECT kind, value, COUNT(*) AS number FROM chosen JOIN facets ON facets.place = chosen.place
+                 GROUP BY kind, value),
+             ranked AS (SELECT kind, value, number,
+                 ROW_NUMBER() OVER (PARTITION BY kind ORDER BY number DESC, value) AS at FROM counts)
+             SELECT kind, value, number FROM ranked WHERE at <= {VALUES}
+             UNION ALL SELECT '', '', COUNT(*) FROM chosen
+             ORDER BY 1, 3 DESC, 2"
+        );
+        let bound = Bound {
+            terms: terms.unwrap_or_default(),
+            addon: search.addon.unwrap_or_default().to_owned(),
+            limit: i64::from(COUNTED) + 1,
+            ..Bound::default()
+        };
+        let rows: Vec<(String, String, i64)> = read!(&self.db, |pool| {
+            bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch_all(pool).await
+        })?;
+        let counted = rows.iter().find(|(kind, ..)| kind.is_empty()).map_or(0, |(.., number)| number.unsigned_abs());
+        let of = |facet: Facet| {
+            let own = rows.iter().filter(|(kind, ..)| kind == facet.as_str());
+            own.map(|(_, value, count)| FacetCount { value: value.clone(), count: count.unsigned_abs() }).collect()
+        };
+        Ok(Facets {
+            counted,
+            complete: counted <= u64::from(COUNTED),
+            counts: Facet::ALL.map(|facet| (facet, of(facet))).into(),
+        })
+    }
+
+    /// Places in the order of publishing with their cursors, best answers first.
+    async fn relevant(
+        &self,
+        search: &Search<'_>,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Vec<(i64, Cursor)>, StorageError> {
+        let terms = search.terms(&self.db);
+        let addon = if search.addon.is_some() { " AND addon = $2" } else { "" };
+        // Without words the stored rank is the whole order, which a cursor goes on in at its place.
+        let ranked = search.words.as_slice().is_empty();
+        let from = match after {
+            Some(Cursor::Value(_, place)) if ranked => *place,
+            _ => i64::MIN,
+        };
+        let join = if search.addon.is_some() {
+            self.join(terms.is_some())
+        } else {
+            match &terms {
+                // The best of the matches first, then what is known of them: the index knows their order.
+                Some(_) => dialect::BEST_MATCHES.of(&self.db).to_owned(),
+                None => "listings".to_owned(),
+            }
+        };
+        let sql = format!(
+            "SELECT listings.place AS place, seq, addon, keywords FROM {join} WHERE listings.place > $3 AND {NAMES_ALL}{addon}
+             ORDER BY listings.place LIMIT $6"
+        );
+        let bound = Bound {
+            terms: terms.unwrap_or_default(),
+            addon: search.addon.unwrap_or_default().to_owned(),
+            value: from,
+            limit: if ranked { i64::try_from(limit).unwrap_or(i64::MAX) } else { i64::from(RELEVANT) },
+            ..Bound::default()
+        };
+        let candidates: Vec<Candidate> = read!(&self.db, |pool| {
+            bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch_all(pool).await
+        })?;
+        let mut scored: Vec<(i64, i64, i64)> = candidates
+            .into_iter()
+            .map(|listing| (-search.words.score(&listing.addon, &listing.keywords), listing.place, listing.seq))
+            .collect();
+        scored.sort_unstable();
+        let after = after.and_then(|cursor| match cursor {
+            Cursor::Value(score, place) if !ranked => Some((-score, *place)),
+            _ => None,
+        });
+        let rest = scored.into_iter().filter(|(score, place, _)| after.is_none_or(|after| (*score, *place) > after));
+        Ok(rest.take(limit).map(|(score, place, seq)| (seq, Cursor::Value(-score, place))).collect())
+    }
+
+    /// Places in the order of publishing with their cursors, in an order that the database has.
+    async fn sorted(
+        &self,
+        search: &Search<'_>,
+        sort: Sort,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Vec<(i64, Cursor)>, StorageError> {
+        let (value, order, place) = match sort {
+            Sort::Oldest => ("seq", "seq", "seq > $3"),
+            Sort::Newest => ("seq", "seq DESC", "seq < $3"),
+            Sort::Updated => {
+                ("updated_at_ms", "updated_at_ms DESC, seq DESC", "(updated_at_ms, seq) < ($3, $4)")
+            }
+            Sort::Installs | Sort::Relevance => ("installs", "installs DESC, seq DESC", "(installs, seq) < ($3, $4)"),
+            Sort::Name => ("seq", "addon", "addon > $5"),
+        };
+        let (first, among) = match (sort, after) {
+            (_, Some(Cursor::Seq(seq))) => (*seq, 0),
+            (_, Some(Cursor::Value(value, among))) => (*value, *among),
+            (Sort::Oldest, _) => (0, 0),
+            _ => (i64::MAX, i64::MAX),
+        };
+        let terms = search.terms(&self.db);
+        let addon = if search.addon.is_some() { " AND addon = $2" } else { "" };
+        let join = self.join(terms.is_some());
+        let sql = format!(
+            "SELECT seq, {value} AS value, addon FROM {join} WHERE {place} AND {NAMES_ALL}{addon} ORDER BY {order} LIMIT $6"
+        );
+        let bound = Bound {
+            terms: terms.unwrap_or_default(),
+            addon: search.addon.unwrap_or_default().to_owned(),
+            value: first,
+            among,
+            name: match after {
+                Some(Cursor::Name(name)) => name.clone(),
+                _ => String::new(),
+            },
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+        };
+        let rows: Vec<(i64, i64, String)> = read!(&self.db, |pool| {
+            bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch_all(pool).await
+        })?;
+        let cursor = |seq, value, addon| match sort {
+            Sort::Oldest | Sort::Newest => Cursor::Seq(seq),
+            Sort::Updated | Sort::Installs | Sort::Relevance => Cursor::Value(value, seq),
+            Sort::Name => Cursor::Name(addon),
+        };
+        Ok(rows.into_iter().map(|(seq, value, addon)| (seq, cursor(seq, value, addon))).collect())
+    }
+
+    /// Where listings are looked for.
+    fn join(&self, matched: bool) -> String {
+        if !matched {
+            return "listings".to_owned();
+        }
+        format!("({}) AS matches JOIN listings ON listings.place = matches.place", dialect::MATCHES.of(&self.db))
+    }
+
+    /// Releases at these places in the order of publishing, in the order given; those that are gone by now are left out.
+    async fn releases_at(&self, seqs: &[i64]) -> Result<Vec<Release>, StorageError> {
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!("{} WHERE seq IN ({})", select_columns!(), dialect::NUMBERS.of(&self.db));
+        let seqs_json = json(&seqs);
+        let rows: Vec<Row> =
+            read!(&self.db, |pool| sqlx::query_as(AssertSqlSafe(sql)).bind(&seqs_json).fetch_all(pool).await)?;
+        let mut releases = rows.into_iter().map(Row::release).collect::<Result<Vec<_>, _>>()?;
+        let order: std::collections::HashMap<i64, usize> = seqs.iter().copied().zip(0..).collect();
+        releases.sort_by_key(|release| order.get(&release.seq).copied());
+        Ok(releases)
+    }
+}

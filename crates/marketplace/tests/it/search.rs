@@ -1,0 +1,116 @@
+//! Searching: words, filters, orders, cursors, counts.
+
+use reqwest::header::IF_NONE_MATCH;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::market::{ADDONS, Market, document};
+use crate::registry::Registry;
+
+const FACETS: &str = "/api/v1/marketplace/facets";
+
+async fn market() -> (Market, Registry) {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    for (name, description, category, keywords) in [
+        ("mqtt-broker", "Takes messages of sensors", "messaging", json!(["mqtt", "broker"])),
+        ("camera", "Shows what a camera sees, over MQTT", "media", json!(["video"])),
+        ("grafana", "Shows measurements", "media", json!(["dashboard", "mqtt"])),
+    ] {
+        let mut document = document(name, &image);
+        document["description"] = description.into();
+        document["categories"] = json!([category]);
+        document["keywords"] = keywords;
+        market.approved(&document).await;
+    }
+    (market, registry)
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|release| release["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_filters_and_orders_choose() {
+    let (market, _registry) = market().await;
+    for (query, expected) in [
+        ("q=mqtt", &["mqtt-broker", "grafana", "camera"][..]),
+        ("q=mqtt&sort=oldest", &["mqtt-broker", "camera", "grafana"]),
+        ("q=mqtt&sort=name", &["camera", "grafana", "mqtt-broker"]),
+        ("q=shows+meas", &["grafana"]),
+        ("q=nothing", &[]),
+        ("category=Media", &["camera", "grafana"]),
+        ("category=media&keyword=mqtt", &["grafana"]),
+        ("q=mqtt&category=messaging&risk=1", &["mqtt-broker"]),
+        ("platform=linux/amd64", &["mqtt-broker", "camera", "grafana"]),
+        ("platform=plan9/mips", &[]),
+        ("sort=newest&limit=1", &["grafana"]),
+        ("q=shows&name=camera", &["camera"]),
+        ("q=mqtt&all_versions=true", &["mqtt-broker", "camera", "grafana"]),
+        ("sort=newest&all_versions=true", &["grafana", "camera", "mqtt-broker"]),
+    ] {
+        let answer = market.get(&format!("{ADDONS}?{query}")).await.expect(200);
+        assert_eq!(names(&answer.json()), expected, "{query}");
+    }
+    for query in ["q=%21", "risk=0", "sort=best", "sort=name&cursor=%21", "sort=name&all_versions=true"] {
+        market.get(&format!("{ADDONS}?{query}")).await.problem(400, "bad-query");
+    }
+    market.get_as_admin(&format!("{ADDONS}?q=a&status=rejected")).await.problem(400, "bad-query");
+    market.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_lead_through_every_order() {
+    let (market, _registry) = market().await;
+    for query in ["q=mqtt", "sort=newest", "sort=updated", "sort=name", "sort=installs", "sort=relevance", "q=mqtt&all_versions=1"] {
+        let whole = market.get(&format!("{ADDONS}?{query}")).await.expect(200).json();
+        assert_eq!(names(&whole).len(), 3, "{query}");
+        let mut parts = Vec::new();
+        let mut next = Some(format!("{ADDONS}?{query}&limit=1"));
+        while let Some(url) = next {
+            let part = market.get(&url).await.expect(200);
+            let link = part.header("link");
+            next = (!link.is_empty()).then(|| link.split(['<', '>']).nth(1).unwrap().to_owned());
+            parts.extend(part.json().as_array().unwrap().clone());
+        }
+        assert_eq!(Value::from(parts), whole, "{query}");
+    }
+    market.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_did_not_change_is_not_sent_again() {
+    let (market, registry) = market().await;
+    for path in [format!("{ADDONS}?q=mqtt"), format!("{FACETS}?q=mqtt"), format!("{ADDONS}?sort=installs")] {
+        let answer = market.get(&path).await.expect(200);
+        let etag = answer.header("etag").to_owned();
+        assert_eq!(answer.header("cache-control"), "no-cache");
+        let again = market.request(Method::GET, &path).header(IF_NONE_MATCH, &etag);
+        market.finish(again).await.expect(304);
+        let image = registry.push("a", "1").await.image;
+        let name = format!("mqtt-{}", &etag[1..9]);
+        market.approved(&document(&name, &image)).await;
+        let again = market.request(Method::GET, &path).header(IF_NONE_MATCH, &etag);
+        assert!(market.finish(again).await.expect(200).text.contains("mqtt") || path.contains("facets"));
+    }
+    market.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facets_count_what_the_same_filters_find() {
+    let (market, _registry) = market().await;
+    let all = market.get(FACETS).await.expect(200).json();
+    assert_eq!((&all["counted"], &all["complete"]), (&json!(3), &json!(true)));
+    assert_eq!(all["category"], json!([{"value": "media", "count": 2}, {"value": "messaging", "count": 1}]));
+    assert_eq!(all["keyword"][0], json!({"value": "mqtt", "count": 2}));
+    assert_eq!(all["risk"], json!([{"value": "1", "count": 3}]));
+    assert!(all["platform"].as_array().unwrap().contains(&json!({"value": "linux/amd64", "count": 3})), "{all}");
+    let media = market.get(&format!("{FACETS}?category=media&q=mqtt")).await.expect(200).json();
+    assert_eq!(media["keyword"], json!([
+        {"value": "dashboard", "count": 1}, {"value": "mqtt", "count": 1}, {"value": "video", "count": 1}]));
+    for query in ["q=%21", "risk=9", "sort=name", "limit=1"] {
+        market.get(&format!("{FACETS}?{query}")).await.expect(400);
+    }
+    market.stop().await;
+}
