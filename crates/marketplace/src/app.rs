@@ -150,7 +150,7 @@ impl App {
             .with_check(database_check(&storage))
             .with_check(worker_check(&pulse, &clock))
             .start(&config.server)?;
-        let client = Arc::new(client);
+        let client = Arc::new(client.with_memory(Arc::new(storage.clone()), clock.clone()));
         let ring = bell.clone();
         let follow = storage.clone().follow(move || ring.ring(), shutdown.clone());
         let chain = chain::run(storage.clone(), clock.clone(), shutdown.clone());

@@ -149,6 +149,11 @@ pub struct VerificationConfig {
     /// How long a release is one worker's, in milliseconds: a crashed worker's releases are taken up after this. Four
     /// fifths of it is the time that the checks of one release may take.
     pub lease_ms: u64,
+    /// How often the images of approved releases are looked for again, in hours, give or take a tenth; 0: only when
+    /// somebody asks for it. At most 8,760.
+    pub recheck_hours: u32,
+    /// Manifests and image configurations that are remembered, so that registries need not be asked for them again.
+    pub kept_parts: u32,
     /// Longest time to connect to a registry, in milliseconds.
     pub connect_timeout_ms: u64,
     /// Longest silence of a registry in an answer, in milliseconds.
@@ -164,6 +169,8 @@ impl Default for VerificationConfig {
             retry_base_ms: 2_000,
             retry_cap_ms: 300_000,
             lease_ms: 120_000,
+            recheck_hours: 24,
+            kept_parts: 20_000,
             connect_timeout_ms: 5_000,
             idle_timeout_ms: 10_000,
             request_timeout_ms: 30_000,
@@ -331,7 +338,12 @@ impl Config {
     /// # Errors
     /// Values out of their ranges.
     pub fn rules(&self) -> Result<Rules, SettingsError> {
-        let VerificationConfig { parallel, retry_base_ms, retry_cap_ms, lease_ms, .. } = self.verification;
+        let VerificationConfig {
+            parallel, retry_base_ms, retry_cap_ms, lease_ms, recheck_hours, kept_parts, ..
+        } = self.verification;
+        if recheck_hours > 8_760 {
+            return Err(invalid("verification.recheck_hours", "it is at most 8760, a year; 0 is never"));
+        }
         if !(1..=64).contains(&parallel) {
             return Err(invalid("verification.parallel", "it is from 1 to 64"));
         }
@@ -358,6 +370,8 @@ impl Config {
             backoff: Backoff { base: millis(retry_base_ms), cap: millis(retry_cap_ms) },
             lease: millis(lease_ms),
             parallel,
+            recheck: (recheck_hours > 0).then(|| Duration::from_secs(u64::from(recheck_hours) * 3600)),
+            kept_parts,
         })
     }
 
@@ -572,6 +586,7 @@ mod tests {
             (|c| c.verification.retry_base_ms = 0, "verification.retry_base_ms"),
             (|c| c.verification.retry_cap_ms = 1, "verification.retry_base_ms"),
             (|c| c.verification.lease_ms = 1, "verification.lease_ms"),
+            (|c| c.verification.recheck_hours = 8_761, "verification.recheck_hours"),
             (|c| c.review.reserved_names = vec!["a b".to_owned()], "review.reserved_names"),
         ] {
             let error = config(change).rules().unwrap_err().to_string();

@@ -3,6 +3,7 @@
 
 mod identity;
 mod leases;
+mod registries;
 mod replicas;
 mod search;
 mod server;
@@ -25,6 +26,11 @@ use self::identity::{
 use self::leases::{
     a_lease_goes_to_one_of_many_who_ask_at_once, a_lease_is_one_holders_until_its_end,
     a_lease_that_is_given_back_is_free,
+};
+use self::registries::{
+    approved_releases_are_looked_at_once_an_interval, parts_are_remembered_by_repository_and_digest,
+    so_many_rechecks_wait_and_no_more, the_longest_pause_of_a_registry_counts, the_oldest_parts_are_forgotten_first,
+    what_is_not_approved_is_not_looked_at,
 };
 use self::server::on_postgres;
 use self::search::{
@@ -72,6 +78,12 @@ macro_rules! suite {
                 a_lease_is_one_holders_until_its_end,
                 a_lease_that_is_given_back_is_free,
                 a_lease_goes_to_one_of_many_who_ask_at_once,
+                parts_are_remembered_by_repository_and_digest,
+                the_oldest_parts_are_forgotten_first,
+                the_longest_pause_of_a_registry_counts,
+                approved_releases_are_looked_at_once_an_interval,
+                what_is_not_approved_is_not_looked_at,
+                so_many_rechecks_wait_and_no_more,
                 every_decision_writes_its_row,
                 rows_of_the_log_are_found_and_come_in_parts,
                 the_log_refuses_to_be_changed,

@@ -13,6 +13,7 @@ mod notify;
 mod owners;
 mod publish;
 mod queue;
+mod registries;
 mod releases;
 mod search;
 mod trust;

@@ -238,7 +238,8 @@ impl Storage {
         Ok(done)
     }
 
-    /// Records what the checks of a release under review came to, and ends the job. `false`, and nothing is changed,
+    /// Records what the checks of a release under review came to, with the warnings that the job's release has by now, and
+    /// ends the job. `false`, and nothing is changed,
     /// when the lease was lost or the release is not under review any more.
     ///
     /// # Errors
@@ -259,7 +260,7 @@ impl Storage {
             let held = held.execute(&mut *tx).await?.rows_affected() == 1;
             if held {
                 let sql = "UPDATE releases SET status = $3, verdict = $4, held = $5, pins = $6, reason = $7,
-                               approved_at_ms = $8, changed_at_ms = $9
+                               approved_at_ms = $8, changed_at_ms = $9, warnings = $10
                            WHERE id = $1 AND digest = $2 AND status = 'under_review'";
                 let done = sqlx::query(sql)
                     .bind(&id)
@@ -271,6 +272,7 @@ impl Storage {
                     .bind(&verdicted.reason)
                     .bind(approved)
                     .bind(now.millis())
+                    .bind(json(&job.release.warnings))
                     .execute(&mut *tx)
                     .await?;
                 if done.rows_affected() == 1 {
@@ -309,18 +311,20 @@ impl Storage {
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let id = job.release.id.to_string();
-        let done = write_tx!(&self.db, |tx| {
+        let (done, differs) = write_tx!(&self.db, |tx| {
             let held = sqlx::query(END_JOB).bind(&id).bind(&job.owner).bind(i64::from(job.attempts));
             let held = held.execute(&mut *tx).await?.rows_affected() == 1;
+            let mut differs = false;
             if held {
                 let sql = "UPDATE releases SET image_missing_since_ms = $2, changed_at_ms = $3
-                           WHERE id = $1 AND status = 'approved'";
-                sqlx::query(sql)
+                           WHERE id = $1 AND status = 'approved' AND image_missing_since_ms IS DISTINCT FROM $2";
+                let changed = sqlx::query(sql)
                     .bind(&id)
                     .bind(missing_since.map(Timestamp::millis))
                     .bind(now.millis())
                     .execute(&mut *tx)
                     .await?;
+                differs = changed.rows_affected() == 1;
                 sqlx::query(REPORT)
                     .bind(&id)
                     .bind(json(&checks))
@@ -330,9 +334,9 @@ impl Storage {
                     .execute(&mut *tx)
                     .await?;
             }
-            held
+            (held, differs)
         });
-        self.changed(job.release.id, true);
+        self.changed(job.release.id, differs);
         Ok(done)
     }
 

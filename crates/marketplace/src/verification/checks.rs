@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use addon_client::{Check, Pin, PlatformManifest, Timestamp, Verdict};
-use addon_descriptor::{AddonDescriptor, Right, ServiceSpec};
+use addon_client::{Check, Finding, Pin, PlatformManifest, Timestamp, Verdict};
+use addon_descriptor::descriptor::HealthTest;
+use addon_descriptor::{AddonDescriptor, Right, ServiceSpec, rules};
 use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
@@ -216,6 +217,40 @@ fn check(
     }
 }
 
+/// The warnings of a release once its images are known: that nothing tells how a service is, is no longer said where the
+/// image for every platform tells it, and said again where one does not any more. `shown` are those that are shown,
+/// `written` those of the document alone. Images about which there is no answer change nothing.
+pub fn warnings(
+    descriptor: &AddonDescriptor,
+    facts: &Facts,
+    shown: &[Finding],
+    written: &[Finding],
+) -> Vec<Finding> {
+    let service = |warning: &Finding| {
+        let rest = warning.path.strip_prefix("/services/")?;
+        let (number, _) = rest.split_once("/healthcheck")?;
+        descriptor.services.get(number.parse::<usize>().ok()?)
+    };
+    let is_about_health = |warning: &Finding| warning.rule == rules::NO_HEALTHCHECK;
+    let tells = |warning: &Finding| {
+        let service = service(warning)?;
+        if service.healthcheck.as_ref().is_some_and(|check| check.test != HealthTest::Image) {
+            return Some(false);
+        }
+        let image = facts.images.get(service.image.as_written())?.as_ref().ok()?;
+        Some(image.platforms.iter().all(|part| part.image.has_healthcheck()))
+    };
+    let mut warnings: Vec<Finding> = shown.to_vec();
+    warnings.retain(|warning| !is_about_health(warning) || tells(warning) != Some(true));
+    for warning in written.iter().filter(|warning| is_about_health(warning)) {
+        if tells(warning) == Some(false) && !warnings.iter().any(|shown| is_about_health(shown) && shown.path == warning.path) {
+            // Its place is that in the canonical text, which is not what was sent.
+            warnings.push(Finding { line: None, column: None, ..warning.clone() });
+        }
+    }
+    warnings
+}
+
 /// Judges an approved release's images again: the images that their registries no longer have. `None` when it could not
 /// be found out for all of them, and none is known to be gone.
 pub fn missing_images(facts: &Facts) -> Option<BTreeMap<&str, String>> {
@@ -378,6 +413,39 @@ mod tests {
         for (a, b) in [("probe-2", "probe-3"), ("a-b", "ab"), ("mqtt", "mqqt")] {
             assert_ne!(skeleton(a), skeleton(b), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn an_image_that_tells_how_it_is_takes_the_warning_back() {
+        let text = r#"{"name": "probe", "services": [
+            {"service_name": "a", "image": "r/a:1"},
+            {"service_name": "b", "image": "r/b:1", "healthcheck": {"interval": "5s"}},
+            {"service_name": "c", "image": "r/a:1", "healthcheck": {"test": ["NONE"]}}]}"#;
+        let reading = addon_descriptor::read(text.as_bytes()).unwrap();
+        let written: Vec<Finding> = reading.warnings.iter().map(Finding::from).collect();
+        let descriptor = reading.descriptor.unwrap();
+        let telling = |platforms: &[&str], silent: Option<usize>| {
+            let mut image = image(platforms);
+            for (n, part) in image.platforms.iter_mut().enumerate().filter(|(n, _)| Some(*n) != silent) {
+                part.image.healthcheck = vec!["CMD".to_owned(), n.to_string()];
+            }
+            Ok(image)
+        };
+        let about = |warnings: &[Finding]| -> Vec<String> {
+            let health = warnings.iter().filter(|warning| warning.rule == "no-healthcheck");
+            health.map(|warning| warning.path[10..11].to_owned()).collect()
+        };
+        assert_eq!(about(&written), ["0", "1", "2"]);
+        let both = ["linux/amd64", "linux/arm64"];
+        let after = |a, b, shown: &[Finding]| warnings(&descriptor, &facts(&[("r/a:1", a), ("r/b:1", b)]), shown, &written);
+        let all = after(telling(&both, None), telling(&both, None), &written);
+        assert_eq!(about(&all), ["2"], "what the document turns off stays off");
+        assert_eq!(all.len(), written.len() - 2, "other warnings stay");
+        assert_eq!(about(&after(telling(&both, Some(1)), telling(&both, None), &written)), ["0", "2"]);
+        assert_eq!(about(&after(Err(no_answer()), telling(&both, None), &all)), ["2"], "nothing is known");
+        assert_eq!(about(&after(Err(no_answer()), Err(not_found()), &written)), ["0", "1", "2"]);
+        let back = after(telling(&both, Some(0)), telling(&both, None), &all);
+        assert_eq!(about(&back), ["2", "0"], "it is said again");
     }
 
     #[test]

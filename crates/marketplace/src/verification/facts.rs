@@ -24,7 +24,7 @@ pub async fn gather(client: &RegistryClient, descriptor: &AddonDescriptor) -> Fa
         .services
         .iter()
         .map(|service| (service.image.as_written().to_owned(), service.image.clone()));
-    ask(client, images.collect()).await
+    ask(images.collect(), |image| async move { client.image(&image).await }).await
 }
 
 /// Asks for the images of an approved release by their pinned digests: whatever a tag names today, these are what
@@ -35,11 +35,14 @@ pub async fn gather_pinned(client: &RegistryClient, pins: &[Pin]) -> Facts {
         let by_digest = format!("{}@{}", image.name(), pin.digest).parse().ok()?;
         Some((pin.image.clone(), by_digest))
     });
-    ask(client, pinned.collect()).await
+    ask(pinned.collect(), |image| async move { client.image_anew(&image).await }).await
 }
 
-async fn ask(client: &RegistryClient, images: BTreeMap<String, ImageRef>) -> Facts {
-    let answers =
-        stream::iter(images).map(|(written, image)| async move { (written, client.image(&image).await) });
+async fn ask<F: Future<Output = Result<ImageFacts, RegistryError>>>(
+    images: BTreeMap<String, ImageRef>,
+    question: impl Fn(ImageRef) -> F,
+) -> Facts {
+    let question = &question;
+    let answers = stream::iter(images).map(|(written, image)| async move { (written, question(image).await) });
     Facts { images: answers.buffer_unordered(PARALLEL).collect().await }
 }

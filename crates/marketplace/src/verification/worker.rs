@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use addon_client::{Check, ReleaseId, Timestamp, Verdict};
+use addon_client::{Check, Finding, ReleaseId, Timestamp, Verdict};
 use addon_descriptor::{AddonDescriptor, Level, Right};
 use service_kit::clock::SharedClock;
 use service_kit::random;
@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::checks::{Context, judge, missing_images, skeleton};
+use super::checks::{Context, judge, missing_images, skeleton, warnings};
 use super::facts::{Facts, gather, gather_pinned};
-use super::registry::{RegistryClient, RegistryError, Wait};
+use super::registry::{RegistryClient, RegistryError};
 use crate::domain::release::Status;
 use crate::domain::verification::{Backoff, Decision, Mode, decide, held, why_open};
 use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted};
@@ -28,6 +28,14 @@ use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted};
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 /// How often the queue is counted, for its metric.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked what is due to be looked at again.
+const SCHEDULE_INTERVAL: Duration = Duration::from_secs(60);
+/// How long one replica does that for all of them.
+const SCHEDULE_LEASE: Duration = Duration::from_secs(180);
+/// Most releases that wait to be looked at again, so that new ones are not kept waiting.
+const MOST_RECHECKS: i64 = 256;
+/// Attempts of one such look; a registry that is away for longer is asked again the next time.
+const RECHECK_ATTEMPTS: u32 = 8;
 /// Wait after the database gave no answer.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -69,6 +77,10 @@ pub struct Rules {
     pub lease: Duration,
     /// Releases that are checked at once.
     pub parallel: usize,
+    /// How often the images of approved releases are looked for again; `None`: only when somebody asks for it.
+    pub recheck: Option<Duration>,
+    /// Manifests and configurations that are remembered at most.
+    pub kept_parts: u32,
 }
 
 /// The worker.
@@ -100,13 +112,20 @@ impl Worker {
             }
         }
         let mut running = Running::default();
-        let mut counted = Timestamp::from_millis(0);
+        let (mut counted, mut scheduled) = (Timestamp::from_millis(0), Timestamp::from_millis(0));
         while !stop.is_cancelled() {
             let now = self.clock.now();
             self.pulse.0.store(now.millis(), Ordering::Relaxed);
             if now.since(counted) >= COUNT_INTERVAL {
                 counted = now;
                 self.count().await;
+            }
+            if now.since(scheduled) >= SCHEDULE_INTERVAL {
+                scheduled = now;
+                if let Err(error) = self.schedule(now).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "what is due to be looked at again cannot be read");
+                }
             }
             let sleep = match self.fill(&owner, &mut running).await {
                 Ok(sleep) => sleep,
@@ -137,6 +156,21 @@ impl Worker {
             let depth = u32::try_from(depth).unwrap_or(u32::MAX);
             metrics::gauge!("marketplace_queue_depth").set(f64::from(depth));
         }
+    }
+
+    /// Puts what is due to be looked at again into the queue, and keeps what is remembered of registries in its bounds.
+    async fn schedule(&self, now: Timestamp) -> Result<(), StorageError> {
+        if !self.storage.lease("registries", self.storage.replica(), now, SCHEDULE_LEASE).await? {
+            return Ok(());
+        }
+        self.storage.prune_registries(self.rules.kept_parts, now).await?;
+        if let Some(interval) = self.rules.recheck {
+            let count = self.storage.schedule_rechecks(interval, MOST_RECHECKS, now, jitter).await?;
+            if count > 0 {
+                tracing::info!(count, "images of approved releases are looked for again");
+            }
+        }
+        Ok(())
     }
 
     /// Takes jobs while there are any and room; then says how long there is nothing to do.
@@ -181,9 +215,11 @@ impl Worker {
     }
 
     async fn review(&self, job: &Job) -> Result<bool, StorageError> {
-        let release = &job.release;
-        let descriptor = read(job)?;
+        let mut job = job.clone();
+        let (descriptor, written) = read(&job)?;
         let facts = self.in_time(gather(&self.client, &descriptor)).await;
+        job.release.warnings = warnings(&descriptor, &facts, &job.release.warnings, &written);
+        let (job, release) = (&job, &job.release);
         let context = self.context(job).await?;
         let findings = judge(&descriptor, &facts, &context);
         let rights: BTreeSet<Right> = addon_descriptor::rights(&descriptor);
@@ -214,14 +250,20 @@ impl Worker {
 
     async fn recheck(&self, job: &Job) -> Result<bool, StorageError> {
         let release = &job.release;
-        let descriptor = read(job)?;
+        let (descriptor, _) = read(job)?;
         let facts = self.in_time(gather_pinned(&self.client, &release.pins)).await;
         let findings = judge(&descriptor, &facts, &self.context(job).await?);
         // No facts at all are those of a run that took too long.
         let known =
             if facts.images.is_empty() && !release.pins.is_empty() { None } else { missing_images(&facts) };
-        let Some(missing) = known else { return self.postpone(job, findings.checks, &facts).await };
         let now = self.clock.now();
+        let Some(missing) = known else {
+            if job.attempts < RECHECK_ATTEMPTS {
+                return self.postpone(job, findings.checks, &facts).await;
+            }
+            // Until the next time, what was known is what is known.
+            return self.storage.record_recheck(job, &findings.checks, release.image_missing_since, now).await;
+        };
         let since = (!missing.is_empty()).then(|| release.image_missing_since.unwrap_or(now));
         if let Some(reason) = missing.values().next() {
             tracing::warn!(release.id = %release.id, addon.name = release.addon, reason, "an image is gone");
@@ -296,13 +338,18 @@ impl Running {
     }
 }
 
-fn read(job: &Job) -> Result<AddonDescriptor, StorageError> {
+/// A release's document, and what is unwise in it.
+fn read(job: &Job) -> Result<(AddonDescriptor, Vec<Finding>), StorageError> {
     let corrupt =
         |what: String| StorageError::Corrupt { table: "releases", id: job.release.id.to_string(), what };
     let reading =
         addon_descriptor::read(job.canonical.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
+    let written = reading.warnings.iter().map(Finding::from).collect();
     let violations = reading.violations;
-    reading.descriptor.ok_or_else(|| corrupt(format!("its document is not read any more: {violations:?}")))
+    let descriptor = reading.descriptor;
+    let descriptor =
+        descriptor.ok_or_else(|| corrupt(format!("its document is not read any more: {violations:?}")))?;
+    Ok((descriptor, written))
 }
 
 fn why_waiting(held: &[String]) -> String {
@@ -315,10 +362,7 @@ fn why_waiting(held: &[String]) -> String {
 /// When a registry wants to be asked again, from now.
 fn wish(error: &RegistryError, now: Timestamp) -> Option<Duration> {
     match error {
-        RegistryError::NoAnswer { retry_after: Some(Wait::For(wait)), .. } => Some(*wait),
-        RegistryError::NoAnswer { retry_after: Some(Wait::Until(seconds)), .. } => {
-            Some(Timestamp::from_millis(seconds.saturating_mul(1000)).since(now))
-        }
+        RegistryError::NoAnswer { retry_after: Some(wait), .. } => wait.from(now),
         _ => None,
     }
 }

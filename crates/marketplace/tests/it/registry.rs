@@ -58,6 +58,27 @@ impl Registry {
         self.tag(repository, tag, digest, OCI_MANIFEST, manifest("amd64", 1000)).await
     }
 
+    /// An index of images with these configurations, each for the platform that is written here, under a tag.
+    pub(crate) async fn push_configured(&self, repository: &str, tag: &str, parts: &[(&str, Value)]) -> Pushed {
+        let mut entries = Vec::new();
+        for (architecture, config) in parts {
+            let config = serde_json::to_vec(config).unwrap();
+            let manifest = manifest_of(&config, 1000);
+            let digest = Digest::of(&manifest);
+            let at = format!("/v2/{repository}/manifests/{digest}");
+            self.serve(&at, served(OCI_MANIFEST, &manifest), 100).await;
+            let blob = format!("/v2/{repository}/blobs/{}", Digest::of(&config));
+            self.serve(&blob, served("application/octet-stream", &config), 100).await;
+            entries.push(json!({
+                "mediaType": OCI_MANIFEST, "digest": digest.to_string(), "size": manifest.len(),
+                "platform": {"os": "linux", "architecture": architecture},
+            }));
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+        let bytes = serde_json::to_vec(&index).unwrap();
+        self.tag(repository, tag, Digest::of(&bytes), OCI_INDEX, bytes).await
+    }
+
     /// An index of several platforms and an attestation, under a tag.
     pub(crate) async fn push_index(&self, repository: &str, tag: &str, architectures: &[&str]) -> Pushed {
         let mut entries = Vec::new();
@@ -192,13 +213,17 @@ pub(crate) fn config(architecture: &str) -> Vec<u8> {
 
 /// The manifest of an image of one layer.
 pub(crate) fn manifest(architecture: &str, bytes: u64) -> Vec<u8> {
-    let config = config(architecture);
+    manifest_of(&config(architecture), bytes)
+}
+
+/// The manifest of an image of one layer with this configuration.
+fn manifest_of(config: &[u8], bytes: u64) -> Vec<u8> {
     let manifest: Value = json!({
         "schemaVersion": 2, "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": OCI_CONFIG, "digest": Digest::of(&config).to_string(), "size": config.len()},
+        "config": {"mediaType": OCI_CONFIG, "digest": Digest::of(config).to_string(), "size": config.len()},
         "layers": [{
             "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-            "digest": Digest::of(architecture.as_bytes()).to_string(), "size": bytes,
+            "digest": Digest::of(&Digest::of(config).to_string().into_bytes()).to_string(), "size": bytes,
         }],
     });
     serde_json::to_vec(&manifest).unwrap()

@@ -170,16 +170,169 @@ async fn a_registrys_retry_after_is_waited_out() {
     assert!(image_check(&report).message.contains("429"), "{report:?}");
     let asked = registry.requests().await.len();
     clock.advance(Duration::from_secs(119));
-    market.published(&document("another", &registry.image("missing:1"))).await;
-    eventually("the other one was asked for", || async {
-        (registry.requests().await.len() > asked).then_some(())
-    })
-    .await;
+    let another = market.published(&document("another", &registry.image("missing:1"))).await;
+    let told = market.until_report(&another, "a run", |report| report.checked_at.is_some()).await;
+    assert!(image_check(&told).message.contains("left alone for 1 s more"), "{told:?}");
+    assert_eq!(registry.requests().await.len(), asked, "whatever else is asked of it waits too");
     assert_eq!(market.report(&id).await.attempts, 1);
     clock.advance(Duration::from_secs(1));
     market.published(&document("a-third", &registry.image("missing:1"))).await;
     let release = market.until(&id, "approved").await;
     assert_eq!(release.get("reason"), None, "there is a verdict");
+    market.until(&another, "verification_failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_does_not_forget_that_a_registry_wants_to_be_left_alone() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    registry.fail(ResponseTemplate::new(503).insert_header("retry-after", "600"), 1).await;
+    let (mut market, clock) = Market::start_with_clock(|config| registry.allow(config)).await;
+    let (id, _) = unanswered(&market, &image).await;
+    let asked = registry.requests().await.len();
+    market.restart().await;
+    clock.advance(Duration::from_secs(599));
+    let another = market.published(&document("another", &image)).await;
+    market.until_report(&another, "a run", |report| report.checked_at.is_some()).await;
+    assert_eq!(registry.requests().await.len(), asked);
+    clock.advance(Duration::from_secs(1));
+    market.published(&document("a-third", &image)).await;
+    for id in [id, another] {
+        market.until(&id, "approved").await;
+    }
+}
+
+/// An image's configuration that says all that one can say.
+fn telling(architecture: &str) -> serde_json::Value {
+    json!({"os": "linux", "architecture": architecture, "created": "2026-01-02T03:04:05Z", "config": {
+        "User": "app", "Entrypoint": ["/entry"], "Cmd": ["serve"], "ExposedPorts": {"80/tcp": {}},
+        "Volumes": {"/data": {}}, "Labels": {"of": architecture}, "Healthcheck": {"Test": ["CMD", "/check"]},
+    }})
+}
+
+fn warns_of_health(release: &serde_json::Value) -> bool {
+    release["warnings"].as_array().is_some_and(|all| all.iter().any(|one| one["rule"] == "no-healthcheck"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_every_platforms_image_says_of_itself_is_in_the_report() {
+    let registry = Registry::start().await;
+    let parts = [("amd64", telling("amd64")), ("arm64", telling("arm64"))];
+    let image = registry.push_configured("a", "1", &parts).await.image;
+    let market = Market::beside(&registry).await;
+    let id = market.published(&document("probe", &image)).await;
+    let release = market.until(&id, "approved").await;
+    assert!(!warns_of_health(&release), "the image has one: {release}");
+    assert!(release["warnings"].to_string().contains("no-memory-limit"), "{release}");
+    let report = market.report(&id).await;
+    let images = image_check(&report).evidence["images"].as_array().unwrap().clone();
+    assert_eq!(images.len(), 2);
+    for (image, architecture) in images.iter().zip(["amd64", "arm64"]) {
+        assert_eq!(image["platform"], format!("linux/{architecture}"));
+        assert_eq!(image["labels"], json!({"of": architecture}));
+        assert_eq!((&image["layers"], &image["user"]), (&json!(1), &json!("app")));
+        assert_eq!((&image["entrypoint"], &image["command"]), (&json!(["/entry"]), &json!(["serve"])));
+        assert_eq!((&image["exposed_ports"], &image["volumes"]), (&json!(["80/tcp"]), &json!(["/data"])));
+        assert_eq!(image["healthcheck"], json!(["CMD", "/check"]));
+        assert!(image["created"].as_str().unwrap().starts_with("2026-01-02T03:04:05"), "{image}");
+    }
+    let paths: Vec<String> = registry.requests().await.iter().map(|asked| asked.url.path().to_owned()).collect();
+    assert!(paths.iter().filter(|path| path.contains("/blobs/")).count() == 2, "no layer is pulled: {paths:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_platform_without_healthcheck_keeps_the_warning() {
+    let registry = Registry::start().await;
+    let silent = json!({"os": "linux", "architecture": "arm64"});
+    let image = registry.push_configured("a", "1", &[("amd64", telling("amd64")), ("arm64", silent)]).await.image;
+    let market = Market::beside(&registry).await;
+    assert!(warns_of_health(&market.approved(&document("probe", &image)).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_swaps_platforms_fails() {
+    let registry = Registry::start().await;
+    let image = registry.push_configured("a", "1", &[("amd64", telling("arm64"))]).await.image;
+    let market = Market::beside(&registry).await;
+    let reason = failed(&market, &image).await;
+    assert!(reason.contains("for linux/amd64, and its configuration is for linux/arm64"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_digest_stands_for_is_asked_for_once_and_remembered_over_a_restart() {
+    let registry = Registry::start().await;
+    let pushed = registry.push_index("a", "1", &["amd64", "arm64"]).await;
+    let mut market = Market::beside(&registry).await;
+    let id = market.approved(&document("one", &pushed.image)).await["_id"].as_str().unwrap().to_owned();
+    let asked = async || registry.requests().await.len();
+    assert_eq!(asked().await, 5, "the index, two manifests, two configurations");
+    market.restart().await;
+    let other = market.approved(&document("two", &pushed.image)).await;
+    assert_eq!(asked().await, 6, "that the image is there is always asked");
+    assert_eq!(other["pins"][0]["manifests"], market.release(&id).await["pins"][0]["manifests"]);
+    // Whether the images of an index are still there is asked when it is looked for them again.
+    market.act(&id, "reverify", &json!({})).await.expect(200);
+    eventually("they were asked for", || async { (asked().await == 9).then_some(()) }).await;
+    let gone = Digest::of(&manifest("arm64", 1001));
+    registry.serve(&format!("/v2/a/manifests/{gone}"), error(404, "MANIFEST_UNKNOWN"), 50).await;
+    market.until_report(&id, "the first look is over", |report| report.next_attempt_at.is_none()).await;
+    market.act(&id, "reverify", &json!({})).await.expect(200);
+    eventually("a part is missing", || async {
+        market.release(&id).await.get("image_missing_since").map(|_| ())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_repository_is_asked_itself() {
+    let registry = Registry::start().await;
+    let config = telling("amd64");
+    registry.push_configured("mine", "1", &[("amd64", config.clone())]).await;
+    let market = Market::beside(&registry).await;
+    market.approved(&document("mine", &registry.image("mine:1"))).await;
+    let theirs = registry.push_configured("theirs", "1", &[("amd64", config.clone())]).await.image;
+    let blob = Digest::of(&serde_json::to_vec(&config).unwrap());
+    registry.serve(&format!("/v2/theirs/blobs/{blob}"), error(404, "BLOB_UNKNOWN"), 50).await;
+    let id = market.published(&document("theirs", &theirs)).await;
+    let reason = market.until(&id, "verification_failed").await["reason"].to_string();
+    assert!(reason.contains(&blob.to_string()), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_approved_releases_are_looked_for_again_by_themselves() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let (market, clock) = Market::start_with_clock(|config| {
+        registry.allow(config);
+        config.verification.recheck_hours = 10;
+    })
+    .await;
+    let id = market.approved(&document("probe", &image)).await["_id"].as_str().unwrap().to_owned();
+    let gone = registry.switch(error(404, "MANIFEST_UNKNOWN")).await;
+    // What is published wakes the worker, which then sees what time it is.
+    let pass = async |n: u32, hours: u64| {
+        clock.advance(Duration::from_secs(hours * 3600));
+        let other = market.published(&document(&format!("other-{n}"), &registry.image("missing:1"))).await;
+        market.until(&other, "verification_failed").await;
+    };
+    pass(0, 1).await;
+    let asked = registry.requests().await.len();
+    pass(1, 7).await;
+    assert_eq!(registry.requests().await.len(), asked + 1, "it is not time");
+    pass(2, 4).await;
+    let missing = eventually("the image is missing", || async {
+        let release = market.release(&id).await;
+        release.get("image_missing_since").is_some().then_some(release)
+    })
+    .await;
+    assert_eq!(missing["status"], "approved");
+    gone.off();
+    pass(3, 12).await;
+    eventually("the image is back", || async {
+        market.release(&id).await.get("image_missing_since").is_none().then_some(())
+    })
+    .await;
+    assert_eq!(market.release(&id).await["status"], "approved");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,11 @@ impl Place {
             reference: image.reference(),
         }
     }
+
+    /// `registry/path`: whose answers are remembered together.
+    pub(super) fn full_name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
 }
 
 /// The key of what is said about a registry, under whichever spelling: the scheme's own port may stand there or not, so

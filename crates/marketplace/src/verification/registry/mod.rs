@@ -2,7 +2,8 @@
 //! pulling a layer.
 //!
 //! `address` knows where a registry's API is, `transport` makes one careful request, `challenge` reads how to log in,
-//! `manifest` and `config` what is served, `guard` where a connection may go, `rest` whom to leave alone, and `session` puts them in order for one image. What can
+//! `manifest` and `config` what is served, `guard` where a connection may go, `rest` and
+//! `pace` whom to leave alone, `memory` what need not be asked, and `session` puts them in order for one image. What can
 //! go wrong is of two kinds: an answer (the image is not there) and no answer (ask again later).
 
 mod address;
@@ -11,27 +12,35 @@ pub mod config;
 mod credentials;
 mod guard;
 pub mod manifest;
+mod memory;
+mod pace;
 pub mod platform;
 mod rest;
 mod session;
 mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use addon_descriptor::{Digest, ImageRef};
+use service_kit::clock::{SharedClock, SystemClock};
 use url::Url;
 
 pub use self::address::{find_key, is_loopback_host};
 pub use self::credentials::{Credentials, DockerConfigError, docker_config};
 pub use self::guard::never_asked;
+pub use self::memory::Memory;
 pub use self::transport::{Deadlines, ProxySettings};
 
 use self::address::Place;
 use self::config::ImageConfig;
+use self::memory::Forgetful;
+use self::pace::Pace;
 use self::platform::Platform;
 use self::rest::Rests;
-use self::session::Session;
+use self::session::{Asking, Session};
 use self::transport::{Fault, Transport, endpoint};
 
 /// What the configuration says about one registry.
@@ -140,6 +149,21 @@ pub enum Wait {
     For(Duration),
     /// At this second since the epoch.
     Until(i64),
+    /// Not now; it does not say when.
+    AWhile,
+}
+
+impl Wait {
+    /// How long that is from now, where it is said.
+    pub fn from(self, now: addon_client::Timestamp) -> Option<Duration> {
+        match self {
+            Self::For(wait) => Some(wait),
+            Self::Until(second) => {
+                Some(addon_client::Timestamp::from_millis(second.saturating_mul(1000)).since(now))
+            }
+            Self::AWhile => None,
+        }
+    }
 }
 
 impl RegistryError {
@@ -174,11 +198,19 @@ fn presentable(text: String) -> String {
 }
 
 /// Asks registries.
-#[derive(Debug)]
 pub struct RegistryClient {
     transport: Transport,
     registries: BTreeMap<String, Registry>,
     rests: Rests,
+    pace: Pace,
+    memory: Arc<dyn Memory>,
+    clock: SharedClock,
+}
+
+impl fmt::Debug for RegistryClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryClient").field("registries", &self.registries.keys()).finish_non_exhaustive()
+    }
 }
 
 impl RegistryClient {
@@ -201,10 +233,19 @@ impl RegistryClient {
             }
         }
         let Deadlines { connect, idle, total } = settings.deadlines;
-        let rests = Rests::new(connect.min(idle).min(total), total);
+        let slow = connect.min(idle).min(total);
+        let (rests, pace) = (Rests::new(slow, total), Pace::new(slow));
         let transport =
             Transport::new(named, insecure, settings.loopback, settings.deadlines, settings.proxy.as_ref())?;
-        Ok(Self { transport, registries: settings.registries, rests })
+        let registries = settings.registries;
+        let (memory, clock) = (Arc::new(Forgetful), SystemClock::shared());
+        Ok(Self { transport, registries, rests, pace, memory, clock })
+    }
+
+    /// One that remembers what registries said, and goes by this clock.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<dyn Memory>, clock: SharedClock) -> Self {
+        Self { memory, clock, ..self }
     }
 
     /// What the image's registry says about it: its mirror is asked first, and the registry itself where that has
@@ -213,18 +254,30 @@ impl RegistryClient {
     /// # Errors
     /// See [`RegistryError`].
     pub async fn image(&self, image: &ImageRef) -> Result<ImageFacts, RegistryError> {
+        self.image_seen(image, true).await
+    }
+
+    /// The same, and every part of an index is asked for, however lately it was seen: whether all of it is still there.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn image_anew(&self, image: &ImageRef) -> Result<ImageFacts, RegistryError> {
+        self.image_seen(image, false).await
+    }
+
+    async fn image_seen(&self, image: &ImageRef, lately: bool) -> Result<ImageFacts, RegistryError> {
         let place = Place::of(image);
         let mirror =
             registry_of(&self.registries, &place.registry).and_then(|registry| registry.mirror.as_deref());
         if let Some(mirror) = mirror {
-            match self.ask(Place { registry: mirror.to_owned(), ..place.clone() }, image).await {
+            match self.ask(Place { registry: mirror.to_owned(), ..place.clone() }, image, lately).await {
                 Ok(facts) => return Ok(facts),
                 Err(error) => {
                     tracing::debug!(image.reference = %image, %error, "the mirror has nothing to say");
                 }
             }
         }
-        let facts = self.ask(place, image).await;
+        let facts = self.ask(place, image, lately).await;
         let outcome = match &facts {
             Ok(_) => "found",
             Err(RegistryError::NotFound { .. }) => "not_found",
@@ -237,9 +290,16 @@ impl RegistryClient {
         facts
     }
 
-    async fn ask(&self, place: Place, image: &ImageRef) -> Result<ImageFacts, RegistryError> {
+    async fn ask(&self, place: Place, image: &ImageRef, lately: bool) -> Result<ImageFacts, RegistryError> {
         let host = place.registry.clone();
-        let session = self.session(place, image)?;
+        let session = self.session(place, image, lately)?;
+        let now = self.clock.now();
+        if let Some(until) = self.memory.pause(&host).await {
+            self.pace.heard(&host, until, now);
+        }
+        if let Some(left) = self.pace.left(&host, now) {
+            return Err(left_alone(&host, left));
+        }
         let question = self.rests.begin(&host, Instant::now()).map_err(|rest| RegistryError::NoAnswer {
             host: host.clone(),
             reason: format!(
@@ -250,18 +310,49 @@ impl RegistryClient {
         })?;
         let facts = session.facts().await;
         question.end(facts.as_ref().is_err_and(RegistryError::is_no_answer), Instant::now());
+        session.remember().await;
+        match &facts {
+            Ok(_) => self.pace.answered(&host),
+            // One that was met by a pause tells nothing new.
+            Err(RegistryError::NoAnswer { retry_after: Some(wait), .. }) => {
+                let now = self.clock.now();
+                let until = self.pace.pause(&host, wait.from(now), now);
+                tracing::info!(registry = host, %until, "the registry wants to be left alone");
+                self.memory.keep_pause(&host, until).await;
+            }
+            Err(_) => (),
+        }
         facts
     }
 
-    fn session(&self, place: Place, image: &ImageRef) -> Result<Session<'_>, RegistryError> {
+    fn session(&self, place: Place, image: &ImageRef, lately: bool) -> Result<Session<'_>, RegistryError> {
         let registry = registry_of(&self.registries, &place.registry);
         let plain = registry.is_some_and(|registry| registry.insecure);
         let base = base_of(&place.registry, plain).map_err(|_| RegistryError::Invalid {
             image: image.to_string(),
             reason: format!("names a registry that is no host: {}", place.registry),
         })?;
-        let credentials = registry.and_then(|registry| registry.credentials.as_ref());
-        Ok(Session::new(&self.transport, credentials, base, place, image))
+        let asking = Asking {
+            transport: &self.transport,
+            pace: &self.pace,
+            memory: &*self.memory,
+            clock: &self.clock,
+            credentials: registry.and_then(|registry| registry.credentials.as_ref()),
+            lately,
+        };
+        Ok(Session::new(asking, base, place, image))
+    }
+}
+
+/// What is said of a registry that is not asked because it wants to be left alone.
+fn left_alone(host: &str, left: Duration) -> RegistryError {
+    RegistryError::NoAnswer {
+        host: host.to_owned(),
+        reason: format!(
+            "it answered 429 or with Retry-After lately, and is left alone for {} s more, as it wants",
+            left.as_millis().div_ceil(1000)
+        ),
+        retry_after: Some(Wait::For(left)),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The questions about one image at one registry: which manifests, which platforms, and the login that they share.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use addon_client::Timestamp;
 use addon_descriptor::{Digest, ImageRef};
 use base64::Engine as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -10,15 +11,19 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
+use service_kit::clock::SharedClock;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::address::Place;
 use super::challenge::{Bearer, Challenge};
 use super::config::{self, ImageConfig};
 use super::manifest::{self, Entry, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Outline};
+use super::memory::{Memory, Part, SEEN_LATELY};
+use super::pace::Pace;
 use super::platform::Platform;
 use super::transport::{Answer, Transport, host_of};
-use super::{Credentials, ImageFacts, PlatformFacts, RegistryError, Wait, presentable};
+use super::{Credentials, ImageFacts, PlatformFacts, RegistryError, Wait, left_alone, presentable};
 
 /// Indexes inside indexes that are followed: none is common, one is seen.
 const MAX_DEPTH: usize = 2;
@@ -29,12 +34,25 @@ const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// The questions about one image at one registry; they share a login.
 pub(super) struct Session<'a> {
-    transport: &'a Transport,
-    credentials: Option<&'a Credentials>,
+    asking: Asking<'a>,
     base: Url,
     place: Place,
     image: String,
     login: Mutex<Option<Login>>,
+    gate: Arc<Semaphore>,
+    /// What was read by digest, to be remembered.
+    learnt: Mutex<Vec<(Digest, String)>>,
+}
+
+/// By what means, and how, a registry is asked.
+pub(super) struct Asking<'a> {
+    pub(super) transport: &'a Transport,
+    pub(super) pace: &'a Pace,
+    pub(super) memory: &'a dyn Memory,
+    pub(super) clock: &'a SharedClock,
+    pub(super) credentials: Option<&'a Credentials>,
+    /// What an index lists need not be asked for if it was seen lately.
+    pub(super) lately: bool,
 }
 
 /// What a host accepted, and nobody else is shown.
@@ -62,14 +80,33 @@ struct ErrorEntry {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(
-        transport: &'a Transport,
-        credentials: Option<&'a Credentials>,
-        base: Url,
-        place: Place,
-        image: &ImageRef,
-    ) -> Self {
-        Self { transport, credentials, base, place, image: image.to_string(), login: Mutex::new(None) }
+    pub(super) fn new(asking: Asking<'a>, base: Url, place: Place, image: &ImageRef) -> Self {
+        let gate = asking.pace.gate(&place.registry, asking.clock.now());
+        let (login, learnt) = (Mutex::default(), Mutex::default());
+        Self { asking, base, place, image: image.to_string(), login, gate, learnt }
+    }
+
+    /// Remembers what was read.
+    pub(super) async fn remember(&self) {
+        let learnt = std::mem::take(&mut *self.learnt());
+        if !learnt.is_empty() {
+            self.asking.memory.keep(&self.place.full_name(), learnt, self.asking.clock.now()).await;
+        }
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Vec<(Digest, String)>> {
+        self.learnt.lock().expect("no holder of the lock can panic")
+    }
+
+    fn learn(&self, digest: Digest, part: &Part) {
+        let written = serde_json::to_string(part).expect("a part has no map whose keys are not texts");
+        self.learnt().push((digest, written));
+    }
+
+    /// What is remembered of a digest in this repository.
+    async fn recall(&self, digest: Digest, since: Timestamp) -> Option<Part> {
+        let part = self.asking.memory.part(&self.place.full_name(), digest, since).await?;
+        serde_json::from_str(&part).ok()
     }
 
     /// What the registry says about the image.
@@ -119,9 +156,21 @@ impl<'a> Session<'a> {
     }
 
     async fn entry(&self, entry: Entry) -> Result<PlatformFacts, RegistryError> {
-        let (manifest, document) = self.part(entry.digest, entry.platform.as_ref()).await?;
-        let Manifest::Image { config, bytes, layers } = document else {
-            return Err(self.invalid(format!("lists {manifest} as an image, which it is not")));
+        let manifest = entry.digest;
+        let now = self.asking.clock.now();
+        let lately = Timestamp::from_millis(now.millis() - i64::try_from(SEEN_LATELY.as_millis()).unwrap_or(i64::MAX));
+        let seen = if self.asking.lately { self.recall(manifest, lately).await } else { None };
+        let (config, bytes, layers) = match seen {
+            Some(Part::Manifest { config, bytes, layers }) => (config, bytes, layers),
+            _ => match self.part(manifest, entry.platform.as_ref()).await?.1 {
+                Manifest::Image { config, bytes, layers } => {
+                    self.learn(manifest, &Part::Manifest { config, bytes, layers });
+                    (config, bytes, layers)
+                }
+                Manifest::Index(_) => {
+                    return Err(self.invalid(format!("lists {manifest} as an image, which it is not")));
+                }
+            },
         };
         let (own, image) = self.config(config).await?;
         let platform = entry.platform.unwrap_or_else(|| own.clone());
@@ -177,6 +226,9 @@ impl<'a> Session<'a> {
 
     /// Fetches an image's configuration.
     async fn config(&self, digest: Digest) -> Result<(Platform, ImageConfig), RegistryError> {
+        if let Some(Part::Config { platform, image }) = self.recall(digest, Timestamp::from_millis(0)).await {
+            return Ok((platform, image));
+        }
         let answer = self.ask(&format!("blobs/{digest}"), "*/*", MAX_CONFIG_BYTES).await;
         let answer = answer.map_err(|error| match error {
             RegistryError::NotFound { registry, .. } => {
@@ -191,7 +243,9 @@ impl<'a> Session<'a> {
             }
             return Err(self.invalid(format!("is served wrongly: its configuration is not {digest}")));
         }
-        config::read(&answer.body).map_err(|reason| self.invalid(reason))
+        let (platform, image) = config::read(&answer.body).map_err(|reason| self.invalid(reason))?;
+        self.learn(digest, &Part::Config { platform: platform.clone(), image: image.clone() });
+        Ok((platform, image))
     }
 
     /// GETs something of the repository, logging in when asked to, and sorts the answer.
@@ -219,18 +273,29 @@ impl<'a> Session<'a> {
         max_bytes: usize,
     ) -> Result<Answer, RegistryError> {
         let login = login.filter(|login| login.host == host_of(url));
+        let _turn = self.turn().await?;
         let answer =
-            self.transport.get(url, accept, login.map(|login| &login.authorization), max_bytes).await;
+            self.asking.transport.get(url, accept, login.map(|login| &login.authorization), max_bytes).await;
         let answer = answer.map_err(|fault| RegistryError::of(&self.image, fault));
         let status = answer.as_ref().map_or(0, |answer| answer.status.as_u16());
         metrics::counter!("marketplace_registry_requests_total", "status" => class_of(status)).increment(1);
         answer
     }
 
+    /// Waits until there is room for a request; there is none while the registry wants to be left alone, as another
+    /// question may have been told meanwhile.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, RegistryError> {
+        let turn = self.gate.acquire().await.expect("the gate is never closed");
+        match self.asking.pace.left(&self.place.registry, self.asking.clock.now()) {
+            None => Ok(turn),
+            Some(left) => Err(left_alone(&self.place.registry, left)),
+        }
+    }
+
     /// What answers the challenge of a 401; `None` where it brings none that can be met.
     async fn log_in(&self, answer: &Answer) -> Result<Option<Login>, RegistryError> {
         let host = host_of(&answer.url);
-        let credentials = self.credentials.filter(|_| answer.url.origin() == self.base.origin());
+        let credentials = self.asking.credentials.filter(|_| answer.url.origin() == self.base.origin());
         let headers = answer.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let authorization = match Challenge::read(headers) {
             None => return Ok(None),
@@ -254,7 +319,7 @@ impl<'a> Session<'a> {
             reason: presentable(reason),
         })?;
         let fault = |fault| RegistryError::of(&self.image, fault);
-        self.transport.check_step(registry, &bearer.realm).map_err(fault)?;
+        self.asking.transport.check_step(registry, &bearer.realm).map_err(fault)?;
         let mut realm = bearer.realm.clone();
         {
             let mut query = realm.query_pairs_mut();
@@ -264,7 +329,8 @@ impl<'a> Session<'a> {
             query.append_pair("scope", &bearer.scope_for(&self.place.repository));
         }
         let login = credentials.map(basic);
-        let answer = self.transport.get(&realm, "application/json", login.as_ref(), MAX_TOKEN_BYTES).await;
+        let _turn = self.turn().await?;
+        let answer = self.asking.transport.get(&realm, "application/json", login.as_ref(), MAX_TOKEN_BYTES).await;
         let answer = answer.map_err(fault)?;
         match answer.status.as_u16() {
             200 => (),
@@ -318,7 +384,7 @@ impl<'a> Session<'a> {
 
     fn what_to_do(&self) -> String {
         let key = &self.place.registry;
-        match self.credentials {
+        match self.asking.credentials {
             Some(_) => format!(
                 "refuses the credentials of [registries.\"{key}\"], or they may not read this repository, or it does not exist"
             ),
@@ -335,7 +401,9 @@ impl<'a> Session<'a> {
 
 /// An answer that tells nothing about the image.
 fn no_answer(answer: &Answer, reason: String) -> RegistryError {
-    RegistryError::NoAnswer { host: host_of(&answer.url), reason, retry_after: retry_after(answer) }
+    let too_often = (answer.status == StatusCode::TOO_MANY_REQUESTS).then_some(Wait::AWhile);
+    let retry_after = retry_after(answer).or(too_often);
+    RegistryError::NoAnswer { host: host_of(&answer.url), reason, retry_after }
 }
 
 fn not_as_a_registry(answer: &Answer) -> String {
