@@ -605,3 +605,9 @@ fn an_empty_list_of_ports_is_said() {
     let found = warnings(&document(r#""ports": { "80": [] }"#, ""));
     assert!(found.contains(&("/services/0/ports/80".to_owned(), "no-effect")), "{found:?}");
 }
+
+#[test]
+fn versions_that_are_numbers_are_written_out() {
+    addon(r#""version": 1"#, "/version", "a string", Some("\"1.0.0\""));
+    addon(r#""version": 1.5"#, "/version", "a string", Some("\"1.5.0\""));
+}

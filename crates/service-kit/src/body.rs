@@ -4,6 +4,7 @@
 //! [`Json`] reads into any type that derives `Deserialize`. Serde stops at the first fault, so a body with faults is read
 //! again without what was faulty, until nothing new is found: only the error path pays for that.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -206,21 +207,40 @@ fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
             only_parameters(query, fields)?;
         }
     }
+    // Of one that is given twice the first counts.
     let mut seen = BTreeSet::new();
-    let mut repeated = false;
-    for (name, _) in url::form_urlencoded::parse(query.as_bytes()) {
-        repeated |= !seen.insert(name);
-    }
-    let read = if repeated {
-        let mut seen = BTreeSet::new();
-        let first =
-            url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| seen.insert(name.clone()));
-        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(first).finish();
-        web::Query::from_query(&query)
-    } else {
-        web::Query::from_query(query)
+    let pairs: Vec<_> =
+        url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| seen.insert(name.clone())).collect();
+    let read = |pairs: &[(Cow<'_, str>, Cow<'_, str>)]| {
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        web::Query::<T>::from_query(&query).map(web::Query::into_inner)
     };
-    read.map(web::Query::into_inner)
+    if let Ok(read) = read(&pairs) {
+        return Ok(read);
+    }
+    // Which of them is it? One without a value that needs one is as good as left out.
+    let mut kept = Vec::new();
+    for pair in pairs {
+        match read(std::slice::from_ref(&pair)) {
+            Err(_) if pair.1.is_empty() => {}
+            Err(fault) => {
+                let (name, value): (&str, String) = (&pair.0, pair.1.chars().take(80).collect());
+                let reason = fault.to_string();
+                let reason = reason.strip_prefix("Query deserialize error: ").unwrap_or(&reason);
+                let finding = Finding {
+                    path: String::new(),
+                    rule: "bad-parameter".to_owned(),
+                    message: format!("the parameter `{name}` cannot be {value:?}: {reason}"),
+                    suggestion: None,
+                    line: None,
+                    column: None,
+                };
+                return Err(Problem::bad_request("bad-query", finding.message.clone()).with_errors([finding]));
+            }
+            Ok(_) => kept.push(pair),
+        }
+    }
+    read(&kept)
         .map_err(|fault| Problem::bad_request("bad-query", format!("the query cannot be read: {fault}")))
 }
 
@@ -923,6 +943,11 @@ mod tests {
         assert_eq!(read_query::<List>("").unwrap().limit, None);
         let problem = read_query::<List>("limit=many").unwrap_err();
         assert_eq!((problem.status(), problem.code()), (StatusCode::BAD_REQUEST, "bad-query"));
+        assert_eq!(
+            problem.errors()[0].message,
+            "the parameter `limit` cannot be \"many\": invalid digit found in string"
+        );
+        assert_eq!(read_query::<List>("limit=").unwrap().limit, None, "nothing is as good as left out");
     }
 
     #[test]

@@ -28,8 +28,14 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
     {
         return Some(same);
     }
-    let rated = known.into_iter().map(|known| (strsim::jaro_winkler(&name, known), known));
-    rated.filter(|(likeness, _)| *likeness > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+    let near = |known: &&str| {
+        let stem = name.trim_end_matches('s');
+        let slips = strsim::damerau_levenshtein(&name, known);
+        slips * 3 <= name.len().max(known.len()) || (stem.len() >= 4 && known.starts_with(stem))
+    };
+    let rated =
+        known.into_iter().filter(near).map(|known| (strsim::jaro_winkler(&name, known), known));
+    rated.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
 fn mean_opposites(one: &str, other: &str) -> bool {
@@ -60,6 +66,10 @@ mod tests {
             ("disbaled", statuses, Some("disabled")),
             ("paused", statuses, Some("disabled")),
             ("installing", statuses, None),
+            ("failed", statuses, None),
+            ("installed", statuses, None),
+            ("uninstalled", statuses, None),
+            ("status_details", &["status", "parameters"], None),
             ("secure", settings, None),
             ("min_bytes", settings, None),
             ("enabled", settings, None),

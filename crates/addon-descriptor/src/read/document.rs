@@ -134,6 +134,12 @@ fn addon_name(at: At<'_>) -> Option<(AddonName, Option<String>)> {
 }
 
 fn version(at: At<'_>) -> Option<Version> {
+    if let Kind::Number(number) = &at.node.kind
+        && let Some(version) = nearby_version(number)
+    {
+        at.wrong_type_suggesting("a string", format!("\"{version}\""));
+        return None;
+    }
     let text = at.text()?;
     let fault = match Version::parse(text) {
         Ok(version) if text.len() <= 128 => return Some(version),

@@ -33,7 +33,7 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let query = query.0;
     if query.limit == Some(0) {
-        return Err(Problem::unprocessable("invalid-request", "`limit` is at least 1; leave it out for all"));
+        return Err(Problem::bad_request("bad-query", "`limit` is at least 1; leave it out for all"));
     }
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let filter = ListFilter {
@@ -230,7 +230,7 @@ pub(crate) async fn why(
     let query = query.0;
     let limit = query.limit.unwrap_or(100);
     if !(1..=1_000).contains(&limit) {
-        return Err(Problem::unprocessable("invalid-request", "`limit` is 1 to 1000"));
+        return Err(Problem::bad_request("bad-query", "`limit` is 1 to 1000"));
     }
     let installation = listed(&api, &id).await?;
     let entries = api.why(installation.id, query.service.as_deref(), limit).await?;
@@ -264,7 +264,7 @@ pub(crate) async fn logs(
     let query = query.0;
     let tail = query.tail.unwrap_or(DEFAULT_TAIL);
     if !(1..=MAX_TAIL).contains(&tail) {
-        return Err(Problem::unprocessable("invalid-request", format!("`tail` is 1 to {MAX_TAIL}")));
+        return Err(Problem::bad_request("bad-query", format!("`tail` is 1 to {MAX_TAIL}")));
     }
     let installation = listed(&api, &id).await?;
     let text = api.logs(&installation, query.service.as_deref(), tail).await?;
@@ -296,7 +296,7 @@ fn removal(query: &RemoveQuery) -> Result<Removal, Problem> {
     let force = match query.force.as_deref() {
         None | Some("false" | "0") => false,
         Some("true" | "1" | "") => true,
-        Some(_) => return Err(Problem::unprocessable("invalid-request", "`force` is true or false")),
+        Some(_) => return Err(Problem::bad_request("bad-query", "`force` is true or false")),
     };
     let delete_volumes = match query.volumes.as_deref() {
         None => None,
@@ -304,7 +304,7 @@ fn removal(query: &RemoveQuery) -> Result<Removal, Problem> {
         Some("delete") => Some(true),
         Some(_) => {
             let detail = "`volumes` is `delete` or `keep`; left out, they are kept unless an earlier call said `delete`";
-            return Err(Problem::unprocessable("invalid-request", detail));
+            return Err(Problem::bad_request("bad-query", detail));
         }
     };
     Ok(Removal { force, delete_volumes })
@@ -317,7 +317,7 @@ fn cursor(last: &Installation) -> String {
 
 fn read_cursor(text: &str) -> Result<(Timestamp, InstallationId), Problem> {
     let refused = || {
-        Problem::bad_request("bad-cursor", "`cursor` is taken from the `Link` header of the answer before")
+        Problem::bad_request("bad-query", "`cursor` is taken from the `Link` header of the answer before")
     };
     let (at, id) = text.split_once('-').ok_or_else(refused)?;
     Ok((Timestamp::from_millis(at.parse().map_err(|_| refused())?), id.parse().map_err(|_| refused())?))

@@ -34,7 +34,7 @@ pub(super) fn malformed(error: &Malformed) -> Problem {
         line: Some(error.line),
         column: Some(error.column),
     };
-    Problem::bad_request("malformed", format!("the body is no JSON that can be read: {error}"))
+    Problem::bad_request("malformed-json", format!("the body is no JSON that can be read: {error}"))
         .with_errors([finding])
 }
 
@@ -42,7 +42,7 @@ pub(super) fn malformed(error: &Malformed) -> Problem {
 pub(super) fn empty() -> Problem {
     let message = "the body is empty: send a descriptor as JSON";
     let finding = Finding { line: Some(1), column: Some(1), ..finding("", "malformed", message, None) };
-    Problem::bad_request("malformed", message).with_errors([finding])
+    Problem::bad_request("malformed-json", message).with_errors([finding])
 }
 
 /// The document breaks rules.

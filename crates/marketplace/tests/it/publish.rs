@@ -119,7 +119,7 @@ async fn what_is_no_json_is_malformed_with_its_place() {
     let token = market.token("paul", &["publish"], None).await;
     for body in [&b"{\n  \"name\": }"[..], b"", b"\xef\xbb\xbf{}", b"{\"a\": \"\xff\"}", b"{\"a\": 1} x"] {
         let answer = market.send(Method::POST, ADDONS, Some(&token), Some(body.to_vec())).await;
-        let problem = answer.problem(400, "malformed");
+        let problem = answer.problem(400, "malformed-json");
         assert!(problem["errors"][0]["line"].is_u64(), "{problem}");
     }
     let answer = market.send(Method::POST, ADDONS, Some(&token), Some(b"{\n  \"name\": }".to_vec())).await;
@@ -223,7 +223,7 @@ async fn validating_stores_nothing() {
     assert_eq!(answer["valid"], false);
     assert!(answer["violations"].as_array().unwrap().len() >= 2, "{answer}");
     assert_eq!(answer.get("digest"), None);
-    market.send(Method::POST, path, None, Some(b"{".to_vec())).await.problem(400, "malformed");
+    market.send(Method::POST, path, None, Some(b"{".to_vec())).await.problem(400, "malformed-json");
     market.send(Method::POST, path, None, Some(vec![b' '; 300 << 10])).await.problem(413, "too-large");
     market.finish(market.request(Method::POST, path).body("{}")).await.problem(415, "unsupported-media-type");
     market.get("/api/v1/marketplace/by-name/probe").await.problem(404, "not-found");
@@ -240,7 +240,7 @@ async fn what_is_no_json_is_told_in_words_and_a_query_is_refused() {
         (r#"{"name": {"a": 1}"#, "the `{` of line 1, column 1 is not closed"),
     ] {
         let answer = market.send(Method::POST, ADDONS, Some(&token), Some(body.as_bytes().to_vec())).await;
-        let problem = answer.problem(400, "malformed");
+        let problem = answer.problem(400, "malformed-json");
         assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
     }
     let path = format!("{ADDONS}?dry_run=true");
