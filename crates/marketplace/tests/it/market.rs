@@ -136,19 +136,25 @@ impl Market {
         (Self::start_at(configure, std::sync::Arc::new(clock.clone())).await, clock)
     }
 
+    /// One on SQLite, whatever the run is on: for what only one process at a database can rely on.
+    pub(crate) async fn in_a_file(configure: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(configure, SystemClock::shared(), None, true).await
+    }
+
     /// One more on the database that `configure` names, whose administrator has this token.
     pub(crate) async fn joining(token: &str, configure: impl FnOnce(&mut Config)) -> Self {
-        Self::start_with(configure, SystemClock::shared(), Some(token)).await
+        Self::start_with(configure, SystemClock::shared(), Some(token), false).await
     }
 
     async fn start_at(configure: impl FnOnce(&mut Config), clock: SharedClock) -> Self {
-        Self::start_with(configure, clock, None).await
+        Self::start_with(configure, clock, None, false).await
     }
 
     async fn start_with(
         configure: impl FnOnce(&mut Config),
         clock: SharedClock,
         token: Option<&str>,
+        in_a_file: bool,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config { state_dir: Some(folder.path().to_owned()), ..Config::default() };
@@ -159,7 +165,7 @@ impl Market {
         config.verification.request_timeout_ms = 2_000;
         config.verification.idle_timeout_ms = 500;
         configure(&mut config);
-        let database = on_postgres(&mut config).await;
+        let database = if in_a_file { None } else { on_postgres(&mut config).await };
         let app = App::build(&config, clock.clone()).await.unwrap();
         let url = app.running().url();
         let written = || std::fs::read_to_string(folder.path().join("admin-token")).unwrap().trim().to_owned();

@@ -610,7 +610,7 @@ async fn a_lease_that_a_crash_left_is_taken_up_at_the_start() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
     let away = registry.switch(ResponseTemplate::new(500)).await;
-    let mut market = Market::start(|config| {
+    let mut market = Market::in_a_file(|config| {
         registry.allow(config);
         config.verification.lease_ms = 600_000;
         config.verification.retry_base_ms = 600_000;
@@ -769,5 +769,71 @@ async fn a_flood_of_one_publisher_holds_up_nobody_else() {
     assert!(waiting > 20, "it did not wait for the flood, of which {waiting} still wait");
     for id in &flood {
         market.until(id, "approved").await;
+    }
+}
+
+/// A server that sends what it is given, byte by byte and without end; gives its `host:port`.
+async fn dribbling(head: &'static str, piece: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                use tokio::io::AsyncWriteExt as _;
+                let mut pace = tokio::time::interval(Duration::from_millis(50));
+                let mut sent = stream.write_all(head.as_bytes()).await;
+                while sent.is_ok() {
+                    pace.tick().await;
+                    sent = stream.write_all(piece.as_bytes()).await;
+                }
+            });
+        }
+    });
+    host
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_ends_is_no_answer() {
+    let kind = "HTTP/1.1 200 OK\r\ncontent-type: application/vnd.oci.image.manifest.v1+json\r\n";
+    let body: &'static str = Box::leak(format!("{kind}content-length: 4000000\r\n\r\n{{").into_boxed_str());
+    for (head, piece) in [(body, " "), (kind, "x"), ("", "H"), ("HTTP/1.1 200 OK\r\n", "a: b\r\n")] {
+        let host = dribbling(head, piece).await;
+        let market = Market::start(|config| {
+            config.registries.insert(host.clone(), insecure());
+            config.verification.request_timeout_ms = 700;
+        })
+        .await;
+        let begun = std::time::Instant::now();
+        let (_, report) = unanswered(&market, &format!("{host}/a:1")).await;
+        assert_eq!(image_check(&report).verdict, Verdict::NoAnswer, "{piece:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_end_is_read_to_the_limit_and_no_further() {
+    let registry = Registry::start().await;
+    let market = Market::beside(&registry).await;
+    let bytes = manifest("amd64", 10);
+    registry.serve("/v2/a/manifests/1", served(OCI_MANIFEST, &bytes), 100).await;
+    let blob = format!("/v2/a/blobs/{}", Digest::of(&config("amd64")));
+    registry.serve(&blob, served("application/octet-stream", &vec![b' '; (1 << 20) + 1]), 100).await;
+    let reason = failed(&market, &registry.image("a:1")).await;
+    assert!(reason.contains("more than 1048576 bytes"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_inside_are_refused_in_whichever_form() {
+    let market = Market::start(|_| ()).await;
+    let hosts = [
+        "127.0.0.1", "127.0.0.1:443", "127.1", "0x7f.1", "2130706433:443", "169.254.169.254", "10.0.0.1:5000",
+        "localhost", "localhost:5000", "[::1]", "[::1]:5000", "[::ffff:10.0.0.1]", "[fd00::1]:5000", "[fe80::1]",
+        "[64:ff9b::a00:1]", "[2002:a00:1::]", "registry.example:8443",
+    ];
+    for (n, host) in hosts.iter().enumerate() {
+        let id = market.published(&document(&format!("probe-{n}"), &format!("{host}/a:1"))).await;
+        let release = market.until(&id, "verification_failed").await;
+        let reason = release["reason"].as_str().unwrap();
+        assert!(reason.contains("cannot be verified") && reason.contains("is not asked"), "{host}: {reason}");
     }
 }
