@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use addon_client::http::{SyncError, TrustTags};
 use addon_client::trust::{
-    Envelope, IndexRoot, Judgement, KeyEntry, KeySet, ListedRelease, ListedStatus, PublicKey, Revocations, RevokeRequest,
-    Severity, ShardId, ShardSummary, SigningKey, TrustError, TrustStore, sign,
+    Envelope, IndexRoot, Judgement, KeyEntry, KeySet, ListedRelease, ListedStatus, PublicKey, Revocations,
+    RevokeRequest, Severity, ShardId, ShardSummary, SigningKey, TrustError, TrustStore, sign,
 };
 use addon_client::{ClientOptions, MarketplaceClient, ReleaseId, Timestamp};
 use addon_descriptor::{Digest, Version};

@@ -104,6 +104,10 @@ const METRICS: &[Described] = &[
         "marketplace_registry_requests_total",
         "Requests to registries, by the kind of answer.",
     ),
+    Described::Gauge(
+        "marketplace_index_age_seconds",
+        "Age of the signed index: above a day nothing signs it, above seven hosts install nothing new.",
+    ),
     Described::Gauge("marketplace_queue_depth", "Releases that wait for their verification."),
     Described::Gauge("marketplace_verifications_running", "Releases that are being verified."),
     Described::Duration(

@@ -63,7 +63,8 @@ impl MarketplaceClient {
     pub async fn keys(&self, version: Option<u64>) -> Result<Option<Vec<u8>>, ClientError> {
         let version = version.map(|version| version.to_string());
         let path: Vec<&str> = ["keys"].into_iter().chain(version.as_deref()).collect();
-        found(self.fetch(self.signed_url(&path), None).await).map(|fetched| fetched.flatten().map(|fetched| fetched.bytes))
+        found(self.fetch(self.signed_url(&path), None).await)
+            .map(|fetched| fetched.flatten().map(|fetched| fetched.bytes))
     }
 
     /// The signed root of the index; `None` when it still has this tag.
@@ -100,7 +101,9 @@ impl MarketplaceClient {
         }
         let known = tags.index.take().filter(|_| store.index().is_some());
         let fetched = self.index(known.as_deref()).await?;
-        tags.index = self.accept(store, fetched, known, |store, bytes| store.accept_index(bytes, now).map(|_| ())).await?;
+        tags.index = self
+            .accept(store, fetched, known, |store, bytes| store.accept_index(bytes, now).map(|_| ()))
+            .await?;
         let mut rounds = 0;
         while let Some(summary) = store.wanted_shards(addons.iter().copied()).first().copied() {
             let accepted = match self.index_shard(&summary).await? {
@@ -117,7 +120,8 @@ impl MarketplaceClient {
                     return Err(SyncError::Unsettled);
                 }
                 let fetched = self.index(None).await?;
-                let accept = |store: &mut TrustStore, bytes: &[u8]| store.accept_index(bytes, now).map(|_| ());
+                let accept =
+                    |store: &mut TrustStore, bytes: &[u8]| store.accept_index(bytes, now).map(|_| ());
                 tags.index = self.accept(store, fetched, None, accept).await?;
             }
         }

@@ -98,8 +98,9 @@ pub(super) async fn shard(
     let query = request.query_string();
     only_parameters(query, &["digest"])?;
     let digest = first(query, "digest").filter(|digest| !digest.is_empty());
-    let digest: Option<Digest> =
-        digest.map(|text| text.parse().map_err(|_| bad("digest", "is sha256: and 64 hex digits"))).transpose()?;
+    let digest: Option<Digest> = digest
+        .map(|text| text.parse().map_err(|_| bad("digest", "is sha256: and 64 hex digits")))
+        .transpose()?;
     let id: ShardId = shard.parse().map_err(|_| {
         Problem::not_found(format!("there is no part {shard} of the index: they are 00 to ff"))
     })?;
@@ -164,11 +165,7 @@ pub(super) async fn revoke(
     answer(revoke_release(&services.storage, &services.clock, release.id, word, revocation).await)
 }
 
-async fn signed(
-    request: &HttpRequest,
-    services: &Services,
-    kind: Signed,
-) -> Result<HttpResponse, Problem> {
+async fn signed(request: &HttpRequest, services: &Services, kind: Signed) -> Result<HttpResponse, Problem> {
     let known = request.headers().get(header::IF_NONE_MATCH);
     if known.is_some() {
         // Most who ask have it already: then the document is not even read.
@@ -178,7 +175,8 @@ async fn signed(
         }
     }
     let found = services.storage.envelope(kind).await.map_err(error::storage)?;
-    let (digest, envelope) = found.ok_or_else(|| not_signed("it is not signed yet; the first signature takes a moment"))?;
+    let (digest, envelope) =
+        found.ok_or_else(|| not_signed("it is not signed yet; the first signature takes a moment"))?;
     Ok(respond(request, &digest, envelope, JSON, EACH_TIME))
 }
 

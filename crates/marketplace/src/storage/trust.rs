@@ -136,7 +136,9 @@ impl Storage {
     ) -> Result<bool, StorageError> {
         match self.insert_key_set(number(version), envelope, change, now).await {
             Ok(()) => Ok(true),
-            Err(StorageError::Database(error)) if unique_violation(&error).as_deref() == Some("key_sets_pkey") => {
+            Err(StorageError::Database(error))
+                if unique_violation(&error).as_deref() == Some("key_sets_pkey") =>
+            {
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -155,7 +157,8 @@ impl Storage {
             let sql = "INSERT INTO key_sets (version, envelope, created_at_ms) VALUES ($1, $2, $3)";
             sqlx::query(sql).bind(version).bind(envelope).bind(now.millis()).execute(&mut *tx).await?;
             let detail = serde_json::json!({"key_set": version});
-            audit::record(&mut *tx, &Entry::new(now, change.by, change.action, "key", &id).with(detail)).await?;
+            audit::record(&mut *tx, &Entry::new(now, change.by, change.action, "key", &id).with(detail))
+                .await?;
         });
         Ok(())
     }
@@ -165,7 +168,8 @@ impl Storage {
     /// # Errors
     /// The database, or a row that makes no sense.
     pub async fn signed(&self, kind: Signed) -> Result<Option<SignedDocument>, StorageError> {
-        let sql = "SELECT kind, version, keyid, keys, covers, created_at_ms, expires_at_ms FROM signed_documents
+        let sql =
+            "SELECT kind, version, keyid, keys, covers, created_at_ms, expires_at_ms FROM signed_documents
                    WHERE kind = $1";
         let row: Option<SignedRow> =
             read!(&self.db, |pool| sqlx::query_as(sql).bind(kind.as_str()).fetch_optional(pool).await)?;
@@ -250,7 +254,13 @@ impl Storage {
                           (SELECT COALESCE(MAX(version), 0) FROM key_sets)";
         let (changes, unbuilt, built, revocations, keys): (i64, i64, i64, i64, i64) =
             read!(&self.db, |pool| sqlx::query_as(sql).fetch_one(pool).await)?;
-        Ok(IndexState { changes: changes > 0, unbuilt: unbuilt > 0, built, revocations, keys: keys.unsigned_abs() })
+        Ok(IndexState {
+            changes: changes > 0,
+            unbuilt: unbuilt > 0,
+            built,
+            revocations,
+            keys: keys.unsigned_abs(),
+        })
     }
 
     /// Takes up at most so many changes: the parts that they belong to are to be built. Answers how many there were.
@@ -268,7 +278,8 @@ impl Storage {
                 .map(|(addon,)| (addon.as_str(), i64::from(ShardId::of(addon).number())))
                 .collect();
             for (addon, shard) in &addons {
-                let sql = "INSERT INTO index_addons (addon, shard) VALUES ($1, $2) ON CONFLICT (addon) DO NOTHING";
+                let sql =
+                    "INSERT INTO index_addons (addon, shard) VALUES ($1, $2) ON CONFLICT (addon) DO NOTHING";
                 sqlx::query(sql).bind(*addon).bind(shard).execute(&mut *tx).await?;
             }
             for shard in addons.values().collect::<BTreeSet<_>>() {
@@ -451,7 +462,8 @@ impl Storage {
     /// # Errors
     /// The database, or a row that makes no sense.
     pub async fn revocations(&self) -> Result<Vec<Revocation>, StorageError> {
-        let sql = "SELECT sequence, release_id, name, version, digest, severity, reason, fixed_in, revoked_at_ms
+        let sql =
+            "SELECT sequence, release_id, name, version, digest, severity, reason, fixed_in, revoked_at_ms
                    FROM revocations ORDER BY sequence";
         let rows: Vec<RevocationRow> = read!(&self.db, |pool| sqlx::query_as(sql).fetch_all(pool).await)?;
         rows.into_iter().map(RevocationRow::revocation).collect()

@@ -160,7 +160,10 @@ mod tests {
         create(&path, &key, None).unwrap();
         assert_eq!(load(&path).unwrap(), key);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(create(&path, &generate(), None), Err(KeyFileError::Write { .. })), "none is written over");
+        assert!(
+            matches!(create(&path, &generate(), None), Err(KeyFileError::Write { .. })),
+            "none is written over"
+        );
         assert_eq!(load(&path).unwrap(), key);
     }
 
@@ -182,7 +185,12 @@ mod tests {
     fn what_is_no_key_is_said_without_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.pem");
-        for text in [&b""[..], b"geheim", b"-----BEGIN PRIVATE KEY-----\ngeheim\n-----END PRIVATE KEY-----\n", &[0xff; 20_000]] {
+        for text in [
+            &b""[..],
+            b"geheim",
+            b"-----BEGIN PRIVATE KEY-----\ngeheim\n-----END PRIVATE KEY-----\n",
+            &[0xff; 20_000],
+        ] {
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
             let error = load(&path).unwrap_err();

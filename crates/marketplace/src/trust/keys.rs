@@ -71,7 +71,8 @@ struct Change<'a> {
 impl Change<'_> {
     fn list(&self) -> String {
         let Some(set) = &self.set else {
-            return "There is no key yet: the marketplace makes one when it starts for the first time.".to_owned();
+            return "There is no key yet: the marketplace makes one when it starts for the first time."
+                .to_owned();
         };
         let here = match key_file::load(self.key_file) {
             Ok(key) => Some(PublicKey::of(&key).id()),
@@ -84,7 +85,10 @@ impl Change<'_> {
                 None if here == Some(entry.keyid) => format!("signs here ({})", self.key_file.display()),
                 None => "believed".to_owned(),
             };
-            lines.push(format!("{}  since {}  {state}\n    public key {}", entry.keyid, entry.since, entry.key));
+            lines.push(format!(
+                "{}  since {}  {state}\n    public key {}",
+                entry.keyid, entry.since, entry.key
+            ));
         }
         lines.join("\n")
     }
@@ -134,8 +138,13 @@ impl Change<'_> {
             Some(old) => beside(PublicKey::of(old).id()),
             None => with_suffix(self.key_file, "old"),
         };
-        key_file::replace(self.key_file, &file, &kept)
-            .with_context(|| format!("the key set {version} has the new key, which is still in {}: move it to {} yourself", file.display(), self.key_file.display()))?;
+        key_file::replace(self.key_file, &file, &kept).with_context(|| {
+            format!(
+                "the key set {version} has the new key, which is still in {}: move it to {} yourself",
+                file.display(),
+                self.key_file.display()
+            )
+        })?;
         let rest = match &old {
             Some(old) if !without_old_key => format!(
                 "The old key is in {} and still believed. Retire it when it should not be: marketplace keys retire {}",
@@ -196,19 +205,30 @@ impl Change<'_> {
         })?;
         let id = PublicKey::of(&key).id();
         if set.living(&id).is_none() {
-            bail!("the key {id} in {} is not one that hosts believe: see marketplace keys list", self.key_file.display());
+            bail!(
+                "the key {id} in {} is not one that hosts believe: see marketplace keys list",
+                self.key_file.display()
+            );
         }
         Ok(key)
     }
 
-    async fn add(&self, next: &KeySet, signers: &[&SigningKey], action: &str, key: KeyId) -> anyhow::Result<()> {
+    async fn add(
+        &self,
+        next: &KeySet,
+        signers: &[&SigningKey],
+        action: &str,
+        key: KeyId,
+    ) -> anyhow::Result<()> {
         if next.keys.len() > KeySet::MAX_KEYS {
             bail!("a key set holds {} keys at most, retired ones included", KeySet::MAX_KEYS);
         }
         let change = KeyChange { by: &Actor::host(), action, key };
         let envelope = text(&sign(next, signers));
         if !self.storage.add_key_set(next.version, &envelope, change, next.created_at).await? {
-            bail!("somebody else changed the keys at the same time; look at marketplace keys list and try again");
+            bail!(
+                "somebody else changed the keys at the same time; look at marketplace keys list and try again"
+            );
         }
         Ok(())
     }

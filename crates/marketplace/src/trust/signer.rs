@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use addon_client::Timestamp;
 use addon_client::trust::{
-    Envelope, IndexRoot, KeyEntry, KeyId, KeySet, Payload, PublicKey, Revocations, SigningKey, TrustError, sign,
+    Envelope, IndexRoot, KeyEntry, KeyId, KeySet, Payload, PublicKey, Revocations, SigningKey, TrustError,
+    sign,
 };
 use service_kit::audit::Actor;
 use service_kit::clock::SharedClock;
@@ -188,6 +189,9 @@ impl Signer {
         let state = self.storage.index_state().await?;
         let feed = self.storage.signed(Signed::Revocations).await?;
         let index = self.storage.signed(Signed::Index).await?;
+        if let Some(index) = &index {
+            metrics::gauge!("marketplace_index_age_seconds").set(now.since(index.created_at).as_secs_f64());
+        }
         let due = |document: Option<&SignedDocument>, covers| is_due(document, covers, state, now);
         let idle = !state.changes
             && !state.unbuilt
@@ -267,7 +271,11 @@ impl Signer {
     /// The key in the file, which is read each time so that a new one signs as soon as it is there; and the version of the
     /// newest key set, where that has it.
     async fn usable(&self) -> Result<(SigningKey, u64), SigningError> {
-        let set = self.newest().await?.unwrap_or(KeySet { version: 0, created_at: self.clock.now(), keys: Vec::new() });
+        let set = self.newest().await?.unwrap_or(KeySet {
+            version: 0,
+            created_at: self.clock.now(),
+            keys: Vec::new(),
+        });
         let living = || {
             let living = set.keys.iter().filter(|entry| entry.retired_at.is_none());
             living.map(|entry| entry.keyid).collect()

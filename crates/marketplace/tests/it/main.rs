@@ -11,5 +11,6 @@ mod registry;
 mod replicas;
 mod review;
 mod search;
+mod trust;
 mod verification;
 mod wire;

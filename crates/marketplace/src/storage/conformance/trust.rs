@@ -31,10 +31,14 @@ async fn lines(storage: &Storage) -> Vec<ListedRelease> {
     let mut releases = Vec::new();
     for ShardSummary { shard, digest, bytes, entries } in shards {
         let (found, content) = storage.shard_content(shard, None).await.unwrap().unwrap();
-        assert_eq!(storage.shard_content(shard, Some(digest)).await.unwrap(), Some((found.clone(), content.clone())));
+        assert_eq!(
+            storage.shard_content(shard, Some(digest)).await.unwrap(),
+            Some((found.clone(), content.clone()))
+        );
         assert_eq!(found, digest.to_string());
         assert_eq!((Digest::of(content.as_bytes()), content.len() as u64), (digest, bytes));
-        let lines: Vec<ListedRelease> = content.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<ListedRelease> =
+            content.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len() as u64, entries);
         assert!(lines.iter().all(|line| ShardId::of(&line.name.folded()) == shard));
         releases.extend(lines);
@@ -169,7 +173,14 @@ pub(super) async fn long_parts_are_read_in_pieces(storage: &Storage) {
 
 fn document(version: u64, second: i64) -> SignedDocument {
     let keyid: KeyId = PublicKey::of(&key_file::generate()).id();
-    SignedDocument { version, keyid, keys: 3, covers: 7, created_at: at(second), expires_at: at(second + 100) }
+    SignedDocument {
+        version,
+        keyid,
+        keys: 3,
+        covers: 7,
+        created_at: at(second),
+        expires_at: at(second + 100),
+    }
 }
 
 pub(super) async fn one_signed_document_follows_the_other(storage: &Storage) {
@@ -250,10 +261,14 @@ pub(super) async fn a_revocation_is_for_good_and_in_the_feed(storage: &Storage) 
     decide(storage, &releases[0], Status::Yanked, Action::Yank).await;
     assert!(revoke(storage, &releases[0], Severity::Warn).await);
     let feed = storage.revocations().await.unwrap();
-    let found: Vec<_> = feed.iter().map(|entry| (entry.sequence, entry.version.major, entry.severity)).collect();
+    let found: Vec<_> =
+        feed.iter().map(|entry| (entry.sequence, entry.version.major, entry.severity)).collect();
     assert_eq!(found, [(1, 2, Severity::Stop), (2, 1, Severity::Warn)]);
     let entry = &feed[0];
-    assert_eq!((entry.addon.as_str(), entry.release_id, entry.digest), ("probe", releases[1].id, releases[1].digest));
+    assert_eq!(
+        (entry.addon.as_str(), entry.release_id, entry.digest),
+        ("probe", releases[1].id, releases[1].digest)
+    );
     assert_eq!((entry.reason.as_str(), entry.revoked_at), ("it leaks", at(3)));
     assert_eq!(entry.fixed_in.as_ref().map(ToString::to_string).as_deref(), Some("9.0.0"));
     assert_eq!(storage.index_state().await.unwrap().revocations, 2);
