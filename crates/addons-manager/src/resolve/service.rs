@@ -154,7 +154,8 @@ pub(super) fn resolve(
         }),
         ipc: ipc.as_ref().map(ipc_mode),
         healthcheck: healthcheck.as_ref().map(healthcheck_specification),
-        restart_unhealthy: healthcheck.as_ref().is_none_or(|check| check.restart),
+        // A check that an image brings is one for its server: a job of it that takes its time is not stopped because of that.
+        restart_unhealthy: healthcheck.as_ref().map_or(!is_job(*restart), |check| check.restart),
         depends_on: dependencies(depends_on, &network, pid.as_ref(), ipc.as_ref()),
         restart: match *restart {
             // Measured: an engine leaves `unless-stopped` containers down after a crash.
@@ -168,6 +169,10 @@ pub(super) fn resolve(
         network,
         settings,
     })
+}
+
+fn is_job(restart: descriptor::RestartPolicy) -> bool {
+    matches!(restart, descriptor::RestartPolicy::No | descriptor::RestartPolicy::OnFailure { .. })
 }
 
 /// The image by the digest that was reviewed.

@@ -196,6 +196,18 @@ fn a_healthcheck_is_in_the_engines_words() {
 }
 
 #[test]
+fn the_check_of_a_jobs_image_stops_no_job() {
+    for (restart, expected) in
+        [("always", true), ("unless-stopped", true), ("no", false), ("on-failure:3", false)]
+    {
+        let check = json!({"test": ["CMD", "true"]});
+        assert_eq!(service(json!({"restart": restart})).restart_unhealthy, expected, "{restart}");
+        let asked = service(json!({"restart": restart, "healthcheck": check}));
+        assert!(asked.restart_unhealthy, "{restart}: a check that the descriptor itself asks for is meant");
+    }
+}
+
+#[test]
 fn ports_are_spelled_out_and_free_ones_chosen() {
     let ports = |ports: Value| service(json!({"ports": ports})).ports;
     let port = |container_port, protocol, host_ip: Option<&str>, host_port| PublishedPort {

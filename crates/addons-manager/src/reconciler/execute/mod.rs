@@ -94,12 +94,14 @@ pub(crate) async fn execute(
 enum Work {
     Step(StepId),
     Write(Failure),
+    Tell(Vec<Told>),
 }
 
 /// What has come of it.
 enum Done {
     Step(StepId, Result<Did, StepError>),
     Written(Result<(), StorageError>),
+    Told(Result<(), StorageError>),
 }
 
 /// What a step that succeeded came to.
@@ -113,6 +115,7 @@ enum Did {
 
 /// A step as the why-log tells it.
 struct Told {
+    at: Timestamp,
     step: StepId,
     operation: String,
     result: String,
@@ -149,10 +152,17 @@ impl Execution<'_> {
                     Done::Step(step, result)
                 }
                 Work::Write(failure) => Done::Written(self.write(&failure).await),
+                Work::Tell(told) => Done::Told(self.tell(plan, &told).await),
             }
         };
+        // What is done is told while the next steps are under way: one write at a time, of all that has come together meanwhile.
         let mut told: Vec<Told> = Vec::new();
+        let mut telling = false;
         loop {
+            if !telling && !told.is_empty() {
+                telling = true;
+                running.push(work(Work::Tell(std::mem::take(&mut told))));
+            }
             while running.len() < self.shared.settings.parallel_steps
                 && !self.shutdown().is_cancelled()
                 && outcome.unreachable.is_none()
@@ -163,13 +173,18 @@ impl Execution<'_> {
             }
             let (step, result) = match running.next().await {
                 Some(Done::Step(step, result)) => (step, result),
-                Some(Done::Written(Ok(()))) => continue,
-                Some(Done::Written(Err(error))) => {
-                    outcome.storage = Some(error);
+                Some(Done::Written(written)) => {
+                    outcome.storage = outcome.storage.or(written.err());
+                    continue;
+                }
+                Some(Done::Told(written)) => {
+                    telling = false;
+                    outcome.storage = outcome.storage.or(written.err());
                     continue;
                 }
                 None => break,
             };
+            let at = self.shared.clock.now();
             let planned = &plan.steps[step.0];
             match result {
                 Ok(did) => {
@@ -180,7 +195,7 @@ impl Execution<'_> {
                         }
                         (step, _) => step.describe(),
                     };
-                    told.push(Told { step, operation, result: "done".to_owned() });
+                    told.push(Told { at, step, operation, result: "done".to_owned() });
                     for (child, planned) in plan.steps.iter().enumerate() {
                         if planned.parents.contains(&step) {
                             open_parents[child] -= 1;
@@ -194,7 +209,7 @@ impl Execution<'_> {
                     // An engine that is away says nothing of the step: that it is, is shown.
                     if !error.is_away() {
                         let result = self.told_error(planned, &error.to_string());
-                        told.push(Told { step, operation: planned.step.describe(), result });
+                        told.push(Told { at, step, operation: planned.step.describe(), result });
                     }
                     if let Some(failure) = self.failed(plan, step, planned, error, &mut outcome) {
                         running.push(work(Work::Write(failure)));
@@ -203,9 +218,6 @@ impl Execution<'_> {
             }
         }
         drop(running);
-        if let Err(error) = self.tell(plan, &told).await {
-            outcome.storage.get_or_insert(error);
-        }
         outcome
     }
 
@@ -305,14 +317,13 @@ impl Execution<'_> {
     }
 
     async fn tell(&self, plan: &Plan, told: &[Told]) -> Result<(), StorageError> {
-        let now = self.shared.clock.now();
         let events: Vec<NewEvent<'_>> = told
             .iter()
             .map(|told| (told, &plan.steps[told.step.0]))
             .filter(|(told, planned)| planned.step.is_told() || told.result != "done")
             .map(|(told, planned)| NewEvent {
                 installation: self.desired.installation.id,
-                at: now,
+                at: told.at,
                 service: planned.service.as_deref().unwrap_or_default(),
                 cause: &planned.cause,
                 operation: &told.operation,

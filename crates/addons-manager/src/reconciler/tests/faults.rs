@@ -172,6 +172,32 @@ async fn the_manager_dies_at_any_point() {
 }
 
 #[tokio::test]
+async fn what_a_manager_did_before_it_died_is_told() {
+    let (mut bench, id) = prepared(Scenario::Disable).await;
+    let before = bench.storage.events(id, 1_000).await.unwrap().len();
+    perform(&mut bench, Scenario::Disable, id).await;
+    bench.settle().await;
+    let whole = bench.storage.events(id, 1_000).await.unwrap().len() - before;
+    let mut seen = BTreeSet::new();
+    for polls in 1.. {
+        let (mut bench, id) = prepared(Scenario::Disable).await;
+        perform(&mut bench, Scenario::Disable, id).await;
+        let survived = {
+            let mut settling = pin!(bench.settle());
+            Killed { future: settling.as_mut(), polls_left: polls }.await.is_some()
+        };
+        seen.insert(bench.storage.events(id, 1_000).await.unwrap().len() - before);
+        if survived {
+            break;
+        }
+    }
+    assert!(
+        seen.contains(&whole) && seen.len() > 2,
+        "told as it is done, not all at the end: {seen:?} of {whole}"
+    );
+}
+
+#[tokio::test]
 async fn all_events_are_lost() {
     for scenario in ALL {
         let (expected, _) = smooth(scenario).await;
