@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "the harness is test code as well")]
 
 mod binary;
+mod identity;
 mod market;
+mod matrix;
 mod publish;
 mod read;
 mod registry;
