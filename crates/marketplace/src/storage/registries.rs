@@ -10,6 +10,9 @@ use service_kit::{read, write_tx};
 use super::queue::{Purpose, enqueue};
 use super::{Storage, StorageError};
 
+/// Whose the turns of these jobs are: no account has this name.
+const NOBODY: &str = "*";
+
 impl Storage {
     /// What this repository (`registry/path`) serves under a digest, if it is remembered from `since` or later.
     ///
@@ -21,7 +24,8 @@ impl Storage {
         digest: &Digest,
         since: Timestamp,
     ) -> Result<Option<String>, StorageError> {
-        let sql = "SELECT part FROM registry_parts WHERE repository = $1 AND digest = $2 AND kept_at_ms >= $3";
+        let sql =
+            "SELECT part FROM registry_parts WHERE repository = $1 AND digest = $2 AND kept_at_ms >= $3";
         let found: Option<(String,)> = read!(&self.db, |pool| {
             sqlx::query_as(sql)
                 .bind(repository)
@@ -136,14 +140,15 @@ impl Storage {
                 let next = if early { checked_at + spread() } else { now + spread() };
                 let sql = "UPDATE verification_reports SET recheck_at_ms = $2 WHERE release_id = $1";
                 let still =
-                    sqlx::query(sql).bind(id).bind(next.millis()).execute(&mut *tx).await?.rows_affected() == 1;
+                    sqlx::query(sql).bind(id).bind(next.millis()).execute(&mut *tx).await?.rows_affected()
+                        == 1;
                 // What is not approved now may be later, and is looked at again then.
                 if still && !early && status == "approved" {
                     let queued = sqlx::query(concat!(enqueue!(), " ON CONFLICT (release_id) DO NOTHING"))
                         .bind(id)
                         .bind(Purpose::Recheck.as_str())
                         .bind(now.millis())
-                        .bind("")
+                        .bind(NOBODY)
                         .execute(&mut *tx)
                         .await?;
                     count += usize::from(queued.rows_affected() == 1);

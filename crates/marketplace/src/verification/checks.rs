@@ -102,7 +102,8 @@ fn shown(part: &PlatformFacts) -> Value {
     let mut shown = json!({
         "platform": part.platform.to_string(), "digest": part.manifest, "bytes": part.bytes, "layers": part.layers,
     });
-    if let (Some(shown), Ok(Value::Object(said))) = (shown.as_object_mut(), serde_json::to_value(&part.image)) {
+    if let (Some(shown), Ok(Value::Object(said))) = (shown.as_object_mut(), serde_json::to_value(&part.image))
+    {
         shown.extend(said);
     }
     shown
@@ -243,7 +244,9 @@ pub fn warnings(
     let mut warnings: Vec<Finding> = shown.to_vec();
     warnings.retain(|warning| !is_about_health(warning) || tells(warning) != Some(true));
     for warning in written.iter().filter(|warning| is_about_health(warning)) {
-        if tells(warning) == Some(false) && !warnings.iter().any(|shown| is_about_health(shown) && shown.path == warning.path) {
+        if tells(warning) == Some(false)
+            && !warnings.iter().any(|shown| is_about_health(shown) && shown.path == warning.path)
+        {
             // Its place is that in the canonical text, which is not what was sent.
             warnings.push(Finding { line: None, column: None, ..warning.clone() });
         }
@@ -356,7 +359,10 @@ mod tests {
         let evidence = &findings.checks.iter().find(|check| check.check == "image-exists").unwrap().evidence;
         let shown = evidence["images"].as_array().unwrap();
         assert_eq!(shown.len(), MAX_SHOWN);
-        assert_eq!((&shown[0]["user"], &shown[0]["layers"], &shown[0]["bytes"]), (&json!("app"), &json!(1), &json!(100)));
+        assert_eq!(
+            (&shown[0]["user"], &shown[0]["layers"], &shown[0]["bytes"]),
+            (&json!("app"), &json!(1), &json!(100))
+        );
         assert_eq!(evidence["images_left_out"], 3);
     }
 
@@ -437,7 +443,9 @@ mod tests {
         };
         assert_eq!(about(&written), ["0", "1", "2"]);
         let both = ["linux/amd64", "linux/arm64"];
-        let after = |a, b, shown: &[Finding]| warnings(&descriptor, &facts(&[("r/a:1", a), ("r/b:1", b)]), shown, &written);
+        let after = |a, b, shown: &[Finding]| {
+            warnings(&descriptor, &facts(&[("r/a:1", a), ("r/b:1", b)]), shown, &written)
+        };
         let all = after(telling(&both, None), telling(&both, None), &written);
         assert_eq!(about(&all), ["2"], "what the document turns off stays off");
         assert_eq!(all.len(), written.len() - 2, "other warnings stay");

@@ -43,6 +43,7 @@ async fn ask<F: Future<Output = Result<ImageFacts, RegistryError>>>(
     question: impl Fn(ImageRef) -> F,
 ) -> Facts {
     let question = &question;
-    let answers = stream::iter(images).map(|(written, image)| async move { (written, question(image).await) });
+    let answers =
+        stream::iter(images).map(|(written, image)| async move { (written, question(image).await) });
     Facts { images: answers.buffer_unordered(PARALLEL).collect().await }
 }

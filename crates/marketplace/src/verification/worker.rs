@@ -262,7 +262,10 @@ impl Worker {
                 return self.postpone(job, findings.checks, &facts).await;
             }
             // Until the next time, what was known is what is known.
-            return self.storage.record_recheck(job, &findings.checks, release.image_missing_since, now).await;
+            return self
+                .storage
+                .record_recheck(job, &findings.checks, release.image_missing_since, now)
+                .await;
         };
         let since = (!missing.is_empty()).then(|| release.image_missing_since.unwrap_or(now));
         if let Some(reason) = missing.values().next() {

@@ -59,7 +59,12 @@ impl Registry {
     }
 
     /// An index of images with these configurations, each for the platform that is written here, under a tag.
-    pub(crate) async fn push_configured(&self, repository: &str, tag: &str, parts: &[(&str, Value)]) -> Pushed {
+    pub(crate) async fn push_configured(
+        &self,
+        repository: &str,
+        tag: &str,
+        parts: &[(&str, Value)],
+    ) -> Pushed {
         let mut entries = Vec::new();
         for (architecture, config) in parts {
             let config = serde_json::to_vec(config).unwrap();

@@ -193,7 +193,10 @@ mod tests {
         }));
         assert_eq!(found.created.unwrap().to_string()[..19], *"2026-01-02T03:04:05");
         assert_eq!(found.user.as_deref(), Some("1000:1000"));
-        assert_eq!((found.entrypoint, found.command), (vec!["/entry".to_owned()], vec!["serve".to_owned(), "--all".to_owned()]));
+        assert_eq!(
+            (found.entrypoint, found.command),
+            (vec!["/entry".to_owned()], vec!["serve".to_owned(), "--all".to_owned()])
+        );
         assert_eq!(found.exposed_ports, ["53/udp", "80/tcp"]);
         assert_eq!(found.volumes, ["/data"]);
         assert_eq!(found.healthcheck, ["CMD-SHELL", "true"]);

@@ -4,6 +4,7 @@
 //! the marketplace stands in. A name is resolved here, the addresses are judged, and the connection is made to a
 //! judged address: nothing resolves the name a second time.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -63,6 +64,30 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// Of the addresses that `host` has just now, those that may be connected to.
+    fn judge(
+        &self,
+        host: &str,
+        found: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Box<dyn Error + Send + Sync>> {
+        let mut refused = None;
+        let mut allowed = Vec::with_capacity(found.len());
+        for address in found {
+            match self.check(host, address.ip()) {
+                _ if self.proxy.as_deref() == Some(host) => allowed.push(address),
+                Ok(()) => allowed.push(address),
+                Err(forbidden) => refused = Some(forbidden),
+            }
+        }
+        match (allowed.is_empty(), refused) {
+            (false, _) => Ok(allowed),
+            (true, Some(forbidden)) => Err(forbidden.into()),
+            (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address").into()),
+        }
+    }
+}
+
 /// Resolves by the machine's own means and keeps the addresses that the rules allow.
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
@@ -70,22 +95,7 @@ impl Resolve for Guard {
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let mut refused = None;
-            let mut allowed = Vec::with_capacity(found.len());
-            for address in found {
-                match guard.check(&host, address.ip()) {
-                    _ if guard.proxy.as_deref() == Some(host.as_str()) => allowed.push(address),
-                    Ok(()) => allowed.push(address),
-                    Err(forbidden) => refused = Some(forbidden),
-                }
-            }
-            match (allowed.is_empty(), refused) {
-                (false, _) => Ok(Box::new(allowed.into_iter()) as Addrs),
-                (true, Some(forbidden)) => Err(forbidden.into()),
-                (true, None) => {
-                    Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address").into())
-                }
-            }
+            Ok(Box::new(guard.judge(&host, found)?.into_iter()) as Addrs)
         })
     }
 }
@@ -277,6 +287,23 @@ mod tests {
         assert!(guard.check_literal("[::1]").is_err());
         assert!(guard.check_literal("8.8.8.8").is_ok());
         assert!(guard.check_literal("registry.example").is_ok());
+    }
+
+    #[test]
+    fn a_name_that_changes_its_addresses_never_leads_inside() {
+        let guard = Guard::default();
+        let at = |addresses: &[&str]| -> Vec<SocketAddr> {
+            addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0)).collect()
+        };
+        // Each connection is made to what was judged for it: outside first, inside and outside at once, inside then.
+        assert_eq!(guard.judge("r.example", at(&["1.1.1.1"])).unwrap(), at(&["1.1.1.1"]));
+        for inner in INNER.iter().chain(NEVER) {
+            let mixed = guard.judge("r.example", at(&[inner, "1.1.1.1", inner])).unwrap();
+            assert_eq!(mixed, at(&["1.1.1.1"]), "{inner}");
+            let refused = guard.judge("r.example", at(&[inner])).unwrap_err();
+            assert!(refused.downcast_ref::<Forbidden>().is_some(), "{inner}: {refused}");
+        }
+        assert!(guard.judge("r.example", Vec::new()).unwrap_err().to_string().contains("no address"));
     }
 
     #[tokio::test]

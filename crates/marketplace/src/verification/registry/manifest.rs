@@ -240,7 +240,9 @@ mod tests {
         let layers: Vec<_> = (0..129).map(|_| part("x", 1, 1)).collect();
         let image = json!({"schemaVersion": 2, "config": part(OCI_CONFIG, 1, 1), "layers": layers});
         assert!(check(&image).unwrap_err().contains("layers"));
-        for (size, expected) in [(0, true), (MAX_IMAGE_BYTES - 7, true), (MAX_IMAGE_BYTES, false), (u64::MAX, false)] {
+        for (size, expected) in
+            [(0, true), (MAX_IMAGE_BYTES - 7, true), (MAX_IMAGE_BYTES, false), (u64::MAX, false)]
+        {
             let layers = [part("x", 1, size), part("x", 2, 5)];
             let image = json!({"schemaVersion": 2, "config": part(OCI_CONFIG, 1, 2), "layers": layers});
             assert_eq!(check(&image).is_ok(), expected, "{size}");

@@ -149,7 +149,11 @@ mod tests {
         pace.heard("r", at(5), at(0));
         assert_eq!(pace.left("r", at(0)), Some(SECOND * 10));
         pace.heard("r", at(1_000_000), at(0));
-        assert_eq!(pace.left("r", at(0)), Some(LONGEST), "a clock that is wrong elsewhere stops nothing for long");
+        assert_eq!(
+            pace.left("r", at(0)),
+            Some(LONGEST),
+            "a clock that is wrong elsewhere stops nothing for long"
+        );
     }
 
     #[test]

@@ -158,7 +158,8 @@ impl<'a> Session<'a> {
     async fn entry(&self, entry: Entry) -> Result<PlatformFacts, RegistryError> {
         let manifest = entry.digest;
         let now = self.asking.clock.now();
-        let lately = Timestamp::from_millis(now.millis() - i64::try_from(SEEN_LATELY.as_millis()).unwrap_or(i64::MAX));
+        let lately =
+            Timestamp::from_millis(now.millis() - i64::try_from(SEEN_LATELY.as_millis()).unwrap_or(i64::MAX));
         let seen = if self.asking.lately { self.recall(manifest, lately).await } else { None };
         let (config, bytes, layers) = match seen {
             Some(Part::Manifest { config, bytes, layers }) => (config, bytes, layers),
@@ -176,7 +177,9 @@ impl<'a> Session<'a> {
         let platform = entry.platform.unwrap_or_else(|| own.clone());
         // Hosts choose by the index, and would get something else.
         if !platform.is_like(&own) {
-            return Err(self.invalid(format!("lists {manifest} for {platform}, and its configuration is for {own}")));
+            return Err(
+                self.invalid(format!("lists {manifest} for {platform}, and its configuration is for {own}"))
+            );
         }
         Ok(PlatformFacts { platform, manifest, config, bytes, layers, image })
     }
@@ -330,7 +333,8 @@ impl<'a> Session<'a> {
         }
         let login = credentials.map(basic);
         let _turn = self.turn().await?;
-        let answer = self.asking.transport.get(&realm, "application/json", login.as_ref(), MAX_TOKEN_BYTES).await;
+        let answer =
+            self.asking.transport.get(&realm, "application/json", login.as_ref(), MAX_TOKEN_BYTES).await;
         let answer = answer.map_err(fault)?;
         match answer.status.as_u16() {
             200 => (),

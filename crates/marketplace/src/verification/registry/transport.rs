@@ -182,6 +182,11 @@ impl Transport {
             }
             other => return refused(format!("{other} is no way to reach a registry")),
         }
+        if !self.names(url) && url.port().is_some() {
+            return refused(format!(
+                "only port 443 is asked of registries that the configuration does not name: [registries.\"{host}\"]"
+            ));
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return refused("its address carries credentials".to_owned());
         }
@@ -294,6 +299,9 @@ mod tests {
             transport(&["127.0.0.1:5000", "10.0.0.1:443", "10.0.0.2:80"], &["127.0.0.1:5000", "10.0.0.2:80"]);
         for (url, expected) in [
             ("https://registry.example/v2/", true),
+            ("https://registry.example:443/v2/", true),
+            ("https://registry.example:8443/v2/", false),
+            ("https://registry.example:22/", false),
             ("http://registry.example/v2/", false),
             ("http://127.0.0.1:5000/v2/", true),
             ("http://127.0.0.1:22/", false),
