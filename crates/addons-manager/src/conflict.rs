@@ -1,14 +1,16 @@
 //! Pure: what an installation asks for and somebody else has, found before anything is made, with the name of who has it.
 
+mod lost;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use addon_client::{Timestamp, VolumesChoice};
+use addon_client::VolumesChoice;
 use addon_descriptor::AddonDescriptor;
 use addon_descriptor::descriptor::{HostPort, PortMapping};
 use ipnet::IpNet;
 
 use crate::domain::claim::{Claim, addresses_overlap, protocol_name, subnets_overlap};
-use crate::domain::installation::{Desired, InstallationId, KeptVolume, VolumeOrigin};
+use crate::domain::installation::{Desired, InstallationId, KeptVolume};
 use crate::domain::specification::{RevisionSpecification, SharedNetwork, VolumeSpecification};
 use crate::reconciler::state::NONCE_LABEL;
 use crate::resolve::choose::TakenPort;
@@ -65,6 +67,29 @@ pub enum Holder {
         installation: String,
         /// The name of that one, where the database knows it.
         known_as: Option<String>,
+    },
+    /// A volume of an installation that the database does not know, and that was called otherwise.
+    LeftByAnother {
+        /// The installation that it was made for, by its label.
+        installation: String,
+        /// The name that is asked for.
+        asked: String,
+        /// What that one was called, where names and labels tell.
+        known_as: Option<String>,
+    },
+    /// A volume of an installation that the database does not know; whether it is the one that is asked for cannot be told.
+    LeftUnclear {
+        /// The installation that it was made for, by its label.
+        installation: String,
+        /// The name that is asked for.
+        asked: String,
+        /// Others that can be it as well.
+        others: Vec<String>,
+    },
+    /// A volume that would be given back, and that something else uses.
+    LeftInUse {
+        /// Name of the container that mounts it.
+        container: String,
     },
     /// Nobody: what belongs to somebody else and is only used is not there.
     Missing,
@@ -148,6 +173,33 @@ impl Conflict {
                  {{\"installation\": \"{installation}\"}}, or remove it ({})",
                 removal(kind, name)
             ),
+            Holder::LeftByAnother { installation, asked, known_as } => {
+                let called = match known_as {
+                    Some(name) => format!("which was installed as `{name}`"),
+                    None => format!("which was not installed as `{asked}`"),
+                };
+                format!(
+                    "{what} holds data of another installation of this addon ({installation}), {called}: install under another name, or delete \
+                     it ({})",
+                    removal("volume", self.wanted.value().as_str())
+                )
+            }
+            Holder::LeftUnclear { installation, asked, others } => {
+                let or = match others.as_slice() {
+                    [] => "or under another name".to_owned(),
+                    others => format!("or that was {}", others.join(", ")),
+                };
+                format!(
+                    "{what} holds data of an installation of this addon ({installation}) that this manager's database does not know, and whether \
+                     that one was installed as `{asked}`, {or}, cannot be told: bring that database back from a backup; or copy the data, delete \
+                     the volumes that are not those of `{asked}` ({}) and install again; or install under another name",
+                    removal("volume", self.wanted.value().as_str())
+                )
+            }
+            Holder::LeftInUse { container } => format!(
+                "{what} would be given back, and container `{container}` uses it, which is no part of this installation: remove that container \
+                 first (docker rm -f {container}), or install under another name"
+            ),
             Holder::Left { kind: "volume", name, addon, installation, .. } => format!(
                 "{what} holds data of an installation of addon `{addon}` ({installation}) that this manager's database does not know: send \
                  \"volumes\": \"kept\" to install with that data, or delete it ({})",
@@ -230,65 +282,11 @@ pub fn kept_volumes(
         }
     }
     if choice == Some(VolumesChoice::Kept) {
-        for (volume, same) in of_a_lost_database(addon, name, revision, world) {
-            match same {
-                true => plan.taken_back.push(volume),
-                false => plan.conflicts.push(conflict(&volume, Holder::KeptDiffers)),
-            }
-        }
+        let mut left = lost::volumes(addon, name, revision, world);
+        plan.taken_back.append(&mut left.taken_back);
+        plan.conflicts.append(&mut left.conflicts);
     }
     plan
-}
-
-/// Volumes that carry the labels of this addon, under names that this installation gives to its own, and that no row knows: with each whether
-/// it is made as it is wanted now. Labels can be copied, so these come back only to a person who asks for what was kept.
-fn of_a_lost_database(
-    addon: &str,
-    name: &str,
-    revision: &RevisionSpecification,
-    world: World<'_>,
-) -> Vec<(KeptVolume, bool)> {
-    let prefix = format!("{name}_");
-    let listed = world.listing.volumes.iter().filter(|listed| {
-        let claim = Claim::Volume(listed.name.clone());
-        listed.name.starts_with(&prefix)
-            && listed.labels.get("oak.addon").is_some_and(|of| of == addon)
-            && of_installation(&claim, world.occupied).is_none()
-            && world.occupied.kept.iter().all(|kept| kept.name != listed.name)
-            && matches!(
-                left("volume", &listed.name, &listed.name, &listed.labels, world.occupied),
-                Some(Holder::Left { known_as: None, .. })
-            )
-    });
-    listed
-        .filter_map(|listed| {
-            let nonce = listed.labels.get(NONCE_LABEL)?.clone();
-            let wanted = revision.volumes.get(&listed.name);
-            let origin = match wanted {
-                Some(VolumeSpecification { key: Some(_), .. }) => VolumeOrigin::Declared,
-                Some(_) => VolumeOrigin::Anonymous,
-                None => VolumeOrigin::Image,
-            };
-            let same = wanted.is_none_or(|wanted| is_made_so(listed, wanted));
-            let specification = wanted.cloned().unwrap_or_else(|| VolumeSpecification {
-                key: None,
-                driver: listed.driver.clone(),
-                driver_opts: listed.options.clone(),
-                labels: BTreeMap::new(),
-            });
-            let volume = KeptVolume {
-                name: listed.name.clone(),
-                nonce,
-                addon: addon.to_owned(),
-                installation_name: name.to_owned(),
-                origin,
-                service: String::new(),
-                specification,
-                kept_at: Timestamp::from_millis(0),
-            };
-            Some((volume, same))
-        })
-        .collect()
 }
 
 /// Who has it, by the labels of an installation that it carries.
@@ -416,8 +414,11 @@ fn of_engine(claim: &Claim, own: &BTreeSet<&str>, world: World<'_>) -> Option<Ho
 
 #[cfg(test)]
 mod tests {
+    use addon_client::Timestamp;
+
     use super::*;
     use crate::domain::claim::HeldClaim;
+    use crate::domain::installation::VolumeOrigin;
     use crate::domain::specification::Protocol;
     use crate::runtime::{ListedAttachment, ListedPort};
     use crate::storage::installations::Present;
@@ -674,6 +675,7 @@ mod tests {
                 ("oak.create", "n1"),
                 ("oak.addon", addon),
                 ("oak.installation.id", "6b00fc9223516c5e37bee27c"),
+                ("com.docker.compose.project", "addon-shop"),
             ]),
             ..ListedVolume::default()
         };
