@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo lint test bench fmt images demo-addon
+.PHONY: help demo lint test bench bench-marketplace fmt images demo-addon
 
 # With nextest each test is a process of its own; cargo test does as well. Two system tests at once fill two cores.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -38,6 +38,10 @@ bench: ## the figures, each beside its comparison, as a table and as JSON; PARTS
 	scripts/demo-addon.sh
 	cargo build --release --locked --bin marketplace --bin addons-manager
 	cargo bench --locked --package system-tests --bench figures -- $(PARTS)
+
+bench-marketplace: ## a million releases on SQLite and PostgreSQL side by side, as a table and as JSON; RELEASES=100000 makes it smaller
+	scripts/setup.sh postgres
+	cargo bench --locked --package system-tests --bench marketplace -- $(RELEASES)
 
 fmt: ## format the code
 	cargo fmt --all

@@ -43,14 +43,11 @@ CREATE TABLE facets (
 );
 
 -- Words of listings by `place`. Facets are in it as words that no text has: a character of private use, the kind's first
--- letter, and the value in hex. The words themselves are kept out of the table's pages: what matches is read from the index,
--- and of the table only its place.
+-- letter, and the value in hex.
 CREATE TABLE search (
     place BIGINT NOT NULL PRIMARY KEY,
     words tsvector NOT NULL
-) WITH (toast_tuple_target = 128);
-
-ALTER TABLE search ALTER COLUMN words SET STORAGE EXTERNAL;
+);
 
 CREATE INDEX search_words ON search USING gin (words);
 
@@ -86,6 +83,7 @@ BEGIN
     SELECT canonical::json, pins::json, risk,
         NEW.addon || ' ' || NEW.keywords || ' ' || publisher || ' ' || COALESCE(canonical::json ->> 'description', '')
     INTO document, pinned, grade, words FROM releases WHERE seq = NEW.seq;
+    WITH own AS (
     INSERT INTO facets (place, kind, value)
     SELECT NEW.place, 'risk', grade::TEXT
     UNION
@@ -101,11 +99,11 @@ BEGIN
         GROUP BY 1) AS every
     WHERE images = json_array_length(pinned) AND platform IS NOT NULL
       AND (document #> '{requires,platforms}' IS NULL
-           OR platform IN (SELECT json_array_elements_text(document #> '{requires,platforms}')));
+           OR platform IN (SELECT json_array_elements_text(document #> '{requires,platforms}')))
+    RETURNING kind, value)
     INSERT INTO search (place, words)
     SELECT NEW.place, array_to_tsvector(words_of(words) || COALESCE((
-        SELECT array_agg(chr(57344) || left(kind, 1) || encode(convert_to(value, 'UTF8'), 'hex'))
-        FROM facets WHERE place = NEW.place), '{}'));
+        SELECT array_agg(chr(57344) || left(kind, 1) || encode(convert_to(value, 'UTF8'), 'hex')) FROM own), '{}'));
     RETURN NULL;
 END
 $$;
