@@ -589,18 +589,26 @@ fn shards_are_two_digits() {
     }
 }
 
-/// A store that knows nothing beyond the keys, and one document of each kind that it would take.
-fn fixture() -> &'static (TrustStore, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
-    static FIXTURE: OnceLock<(TrustStore, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>)> = OnceLock::new();
+/// A store, and one document of each kind that it would take.
+struct Fixture {
+    store: TrustStore,
+    keys: Vec<u8>,
+    index: Vec<u8>,
+    feed: Vec<u8>,
+    shard: Vec<u8>,
+}
+
+fn fixture() -> &'static Fixture {
+    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
         let releases = [listed("probe", "6.0.0", ListedStatus::Approved)];
-        (
-            store(),
-            sealed(&key_set(2, &[1, 2], &[]), &[1, 2]),
-            sealed(&root(11, &releases), &[1]),
-            sealed(&feed(11, &[Severity::Warn, Severity::Stop, Severity::Warn]), &[1]),
-            lines(&releases),
-        )
+        Fixture {
+            store: store(),
+            keys: sealed(&key_set(2, &[1, 2], &[]), &[1, 2]),
+            index: sealed(&root(11, &releases), &[1]),
+            feed: sealed(&feed(11, &[Severity::Warn, Severity::Stop, Severity::Warn]), &[1]),
+            shard: lines(&releases),
+        }
     })
 }
 
@@ -609,7 +617,7 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_anywhere_is_refused(place in any::<prop::sample::Index>(), bit in 0..8_u8) {
-        let (before, keys, index, feed, shard) = fixture();
+        let Fixture { store: before, keys, index, feed, shard } = fixture();
         let flipped = |bytes: &[u8]| {
             let mut bytes = bytes.to_vec();
             let place = place.index(bytes.len());
@@ -629,7 +637,7 @@ proptest! {
 
     #[test]
     fn a_part_of_a_document_is_refused(place in any::<prop::sample::Index>()) {
-        let (before, keys, index, feed, shard) = fixture();
+        let Fixture { store: before, keys, index, feed, shard } = fixture();
         let cut = |bytes: &[u8]| bytes[..place.index(bytes.len())].to_vec();
         let mut store = before.clone();
         prop_assert!(store.accept_keys(&cut(keys)).is_err());
@@ -641,7 +649,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let mut store = fixture().0.clone();
+        let mut store = fixture().store.clone();
         prop_assert!(store.accept_keys(&bytes).is_err());
         prop_assert!(store.accept_index(&bytes, NOW).is_err());
         prop_assert!(store.accept_revocations(&bytes, NOW).is_err());
@@ -651,7 +659,7 @@ proptest! {
     #[test]
     fn no_signed_payload_panics(payload in prop::collection::vec(any::<u8>(), 0..200), version in any::<u64>(),
         keys in any::<u64>(), revocations in any::<u64>(), millis in any::<i64>(), name in ".{0,12}") {
-        let mut store = fixture().0.clone();
+        let mut store = fixture().store.clone();
         // Signed rightly, whatever it is.
         struct Raw(Vec<u8>);
         impl serde::Serialize for Raw {

@@ -367,7 +367,7 @@ impl Storage {
             let summary = || {
                 Ok(ShardSummary {
                     shard: shard_id(shard)?,
-                    digest: digest.parse().map_err(|_| corrupt("index_shards", shard, "digest"))?,
+                    digest: digest.parse().map_err(|_| corrupt("index_shards", &shard, "digest"))?,
                     bytes: bytes.unsigned_abs(),
                     entries: entries.unsigned_abs(),
                 })
@@ -547,7 +547,7 @@ struct RevocationRow {
 
 impl RevocationRow {
     fn revocation(self) -> Result<Revocation, StorageError> {
-        let fault = |what: &str| corrupt("revocations", self.sequence, what);
+        let fault = |what: &str| corrupt("revocations", &self.sequence, what);
         let fixed_in = self.fixed_in.as_deref().map(str::parse).transpose();
         Ok(Revocation {
             sequence: self.sequence.unsigned_abs(),
@@ -564,10 +564,10 @@ impl RevocationRow {
 }
 
 fn shard_id(number: i64) -> Result<ShardId, StorageError> {
-    u8::try_from(number).map(ShardId::from).map_err(|_| corrupt("index_shards", number, "shard"))
+    u8::try_from(number).map(ShardId::from).map_err(|_| corrupt("index_shards", &number, "shard"))
 }
 
-fn corrupt(table: &'static str, id: impl ToString, what: &str) -> StorageError {
+fn corrupt(table: &'static str, id: &impl ToString, what: &str) -> StorageError {
     StorageError::Corrupt { table, id: id.to_string(), what: what.to_owned() }
 }
 
