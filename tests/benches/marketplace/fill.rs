@@ -25,7 +25,7 @@ const FIELDS: [&str; 32] = [
     "billing", "identity", "secrets", "fleet", "edge", "cluster",
 ];
 const QUALITIES: [&str; 24] = [
-    "fast", "small", "simple", "secure", "robust", "open", "native", "smart", "local", "light", "hybrid", "modern", "static",
+    "fast", "small", "simple", "secure", "robust", "open", "native", "smart", "local", "lean", "hybrid", "modern", "static",
     "quiet", "rapid", "solid", "clear", "live", "deep", "wide", "tiny", "bold", "fresh", "prime",
 ];
 const CATEGORIES: [&str; 10] = [
