@@ -53,6 +53,10 @@ pub struct Release {
     /// What is unwise in the descriptor.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
+    /// Since when its checks are green and it waits for a reviewer: the review queue is the list of those under review, the
+    /// longest waiting first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Timestamp>,
     /// Since when an image of an approved release is missing in its registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_missing_since: Option<Timestamp>,

@@ -102,6 +102,7 @@ pub(crate) static ADDED_BY_SERVICES: &[&str] = &[
     "approved_at",
     "warnings",
     "image_missing_since",
+    "waiting_since",
     "marketplace_id",
     "status_details",
     "logs",

@@ -45,6 +45,8 @@ pub struct Release {
     pub reason: Option<String>,
     /// When it was approved last.
     pub approved_at: Option<Timestamp>,
+    /// Since when it waits for a reviewer.
+    pub waiting_since: Option<Timestamp>,
     /// Since when an image of the approved release is gone from its registry.
     pub image_missing_since: Option<Timestamp>,
 }
@@ -66,6 +68,7 @@ impl Release {
             created_at: Some(self.created_at),
             approved_at: self.approved_at,
             warnings: self.warnings,
+            waiting_since: self.waiting_since,
             image_missing_since: self.image_missing_since,
         }
     }

@@ -106,6 +106,7 @@ impl NewRelease {
             pins: Vec::new(),
             reason: None,
             approved_at: None,
+            waiting_since: None,
             image_missing_since: None,
         }
     }

@@ -33,7 +33,7 @@ macro_rules! select_columns {
     () => {
         concat!(
             "SELECT id, seq, addon, version, digest, wire, rights, risk, warnings, publisher, created_at_ms, status, ",
-            "verdict, held, pins, reason, approved_at_ms, image_missing_since_ms FROM releases "
+            "verdict, held, pins, reason, approved_at_ms, changed_at_ms, image_missing_since_ms FROM releases "
         )
     };
 }
@@ -233,13 +233,15 @@ impl Storage {
         row.map(Row::release).transpose()
     }
 
-    /// The name of an older addon of another account that has this skeleton.
+    /// The name of an older addon that has this skeleton and no owner in common with this one.
     ///
     /// # Errors
     /// The database.
     pub async fn look_alike(&self, addon: &str, skeleton: &str) -> Result<Option<String>, StorageError> {
         let sql = "SELECT other.name FROM addons AS own JOIN addons AS other ON other.skeleton = $2
-                   WHERE own.addon = $1 AND other.addon <> own.addon AND other.owner <> own.owner
+                   WHERE own.addon = $1 AND other.addon <> own.addon
+                     AND NOT EXISTS (SELECT mine.account FROM owners AS mine JOIN owners AS theirs
+                         ON mine.account = theirs.account WHERE mine.addon = own.addon AND theirs.addon = other.addon)
                      AND (other.created_at_ms < own.created_at_ms
                           OR (other.created_at_ms = own.created_at_ms AND other.addon < own.addon))
                    ORDER BY other.created_at_ms, other.addon LIMIT 1";
@@ -393,6 +395,7 @@ pub(super) struct Row {
     pub(super) pins: String,
     pub(super) reason: Option<String>,
     pub(super) approved_at_ms: Option<i64>,
+    pub(super) changed_at_ms: i64,
     pub(super) image_missing_since_ms: Option<i64>,
 }
 
@@ -416,6 +419,9 @@ impl Row {
             held: parse("held", id, &self.held)?,
             pins: parse("pins", id, &self.pins)?,
             approved_at: self.approved_at_ms.map(Timestamp::from_millis),
+            // Nothing of a release changes between its last check and a reviewer's word.
+            waiting_since: (self.status == Status::UnderReview.as_str() && self.verdict == verdict_word(Verdict::Pass))
+                .then(|| Timestamp::from_millis(self.changed_at_ms)),
             image_missing_since: self.image_missing_since_ms.map(Timestamp::from_millis),
             addon: self.addon,
             publisher: self.publisher,
