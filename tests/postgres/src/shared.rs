@@ -104,10 +104,11 @@ fn server() -> &'static Path {
         fs::write(&note, folder.display().to_string()).expect("the target folder can be written");
         let server = postgres(&folder, None);
         let mut keeper = Command::new("setsid");
-        keeper.args(["bash", "-c", KEEPER, "server.sh"]).arg(&locks).arg(&folder);
+        keeper.args(["--fork", "bash", "-c", KEEPER, "server.sh"]).arg(&locks).arg(&folder);
         keeper.arg("env").arg("LC_ALL=C.UTF-8").arg(server.get_program()).args(server.get_args());
         keeper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        keeper.spawn().expect("setsid is there (package util-linux)");
+        // It forks, and goes on when this process has ended.
+        keeper.status().expect("setsid is there (package util-linux)");
         await_answer(&folder);
         (folder, users)
     });

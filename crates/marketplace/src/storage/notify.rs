@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service_kit::db::Db;
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
+use sqlx::{FromRow, PgPool};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,15 @@ struct Place {
     /// Transactions from there on whose rows were read.
     seen: HashSet<String>,
     read_at: Instant,
+}
+
+/// A change, or only the place where there is none.
+#[derive(FromRow)]
+struct Change {
+    oldest: String,
+    transaction: Option<String>,
+    topic: Option<String>,
+    subject: Option<String>,
 }
 
 impl Storage {
@@ -166,21 +175,20 @@ impl Storage {
             place.take_if(|place| place.read_at.elapsed() >= PLACE_HOLDS).map_or(place.as_ref(), |_| None);
         // One statement, so that the place and the rows are of one moment.
         let sql = "WITH moment AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest)
-                   SELECT moment.oldest::TEXT, changes.transaction::TEXT, changes.topic, changes.subject
+                   SELECT moment.oldest::TEXT AS oldest, changes.transaction::TEXT AS transaction, changes.topic, changes.subject
                    FROM moment LEFT JOIN changes
                        ON changes.transaction >= CAST($1::TEXT AS xid8) AND changes.replica <> $2
                    LIMIT $3";
         // Without a place only the place is asked for: no transaction has this number.
         const NEVER: &str = "18446744073709551615";
         let from = known.map_or(NEVER, |place| place.oldest.as_str());
-        let rows: Vec<(String, Option<String>, Option<String>, Option<String>)> = sqlx::query_as(sql)
+        let rows: Vec<Change> = sqlx::query_as(sql)
             .bind(from)
             .bind(self.replica())
             .bind(i64::try_from(MOST).expect("it is a small number"))
             .fetch_all(pool)
             .await?;
-        let Some((oldest, ..)) = rows.first() else { return Ok(false) };
-        let oldest = oldest.clone();
+        let Some(oldest) = rows.first().map(|row| row.oldest.clone()) else { return Ok(false) };
         let (Some(known), true) = (known, rows.len() < MOST) else {
             self.epochs.end_all();
             *place = Some(Place { oldest, seen: HashSet::new(), read_at: Instant::now() });
@@ -188,8 +196,10 @@ impl Storage {
         };
         let mut seen = HashSet::new();
         let mut changed = false;
-        for (_, transaction, topic, subject) in rows {
-            let (Some(transaction), Some(topic), Some(subject)) = (transaction, topic, subject) else {
+        for row in rows {
+            let Change { transaction: Some(transaction), topic: Some(topic), subject: Some(subject), .. } =
+                row
+            else {
                 continue;
             };
             if !known.seen.contains(&transaction) {
