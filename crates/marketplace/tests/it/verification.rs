@@ -859,3 +859,22 @@ async fn addresses_inside_are_refused_in_whichever_form() {
         assert!(reason.contains("cannot be verified") && reason.contains("is not asked"), "{host}: {reason}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_away_while_images_are_looked_for_changes_nothing() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let id = market.approved(&document("probe", &image)).await["_id"].as_str().unwrap().to_owned();
+    let before = market.release(&id).await;
+    let away = registry.switch(ResponseTemplate::new(500)).await;
+    market.act(&id, "reverify", &json!({})).await.expect(200);
+    let given_up = |report: &VerificationReport| report.attempts >= 8 && report.next_attempt_at.is_none();
+    let report = market.until_report(&id, "it is not asked for ever", given_up).await;
+    assert_eq!(image_check(&report).verdict, Verdict::NoAnswer);
+    assert_eq!(market.release(&id).await, before);
+    away.off();
+    market.act(&id, "reverify", &json!({})).await.expect(200);
+    let there = |report: &VerificationReport| image_check(report).verdict == Verdict::Pass;
+    market.until_report(&id, "the next look finds it", there).await;
+}

@@ -81,6 +81,6 @@ pub(super) enum Part {
         /// What it runs on.
         platform: Platform,
         /// What it says of itself.
-        image: ImageConfig,
+        image: Box<ImageConfig>,
     },
 }

@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
     /// Fetches an image's configuration.
     async fn config(&self, digest: Digest) -> Result<(Platform, ImageConfig), RegistryError> {
         if let Some(Part::Config { platform, image }) = self.recall(digest, Timestamp::from_millis(0)).await {
-            return Ok((platform, image));
+            return Ok((platform, *image));
         }
         let answer = self.ask(&format!("blobs/{digest}"), "*/*", MAX_CONFIG_BYTES).await;
         let answer = answer.map_err(|error| match error {
@@ -247,7 +247,7 @@ impl<'a> Session<'a> {
             return Err(self.invalid(format!("is served wrongly: its configuration is not {digest}")));
         }
         let (platform, image) = config::read(&answer.body).map_err(|reason| self.invalid(reason))?;
-        self.learn(digest, &Part::Config { platform: platform.clone(), image: image.clone() });
+        self.learn(digest, &Part::Config { platform: platform.clone(), image: Box::new(image.clone()) });
         Ok((platform, image))
     }
 
