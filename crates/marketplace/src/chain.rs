@@ -43,7 +43,9 @@ pub async fn run(storage: Storage, clock: SharedClock, shutdown: CancellationTok
 
 async fn chain(storage: &Storage, clock: &SharedClock) -> Result<(), StorageError> {
     // A look costs no write; the lease does.
-    while storage.audit_is_behind().await? && storage.lease(NAME, storage.replica(), clock.now(), LEASE).await? {
+    while storage.audit_is_behind().await?
+        && storage.lease(NAME, storage.replica(), clock.now(), LEASE).await?
+    {
         if storage.chain_audit(PART).await? == 0 {
             break;
         }
@@ -81,7 +83,9 @@ impl AuditCommand {
         if let (Some(position), Some(hash)) = (position, hash)
             && storage.audit_hash_at(position).await?.as_ref() != Some(&hash)
         {
-            bail!("the audit log is another one than was noted: its chain has no {hash} at {position}\n{text}");
+            bail!(
+                "the audit log is another one than was noted: its chain has no {hash} at {position}\n{text}"
+            );
         }
         Ok(text)
     }

@@ -50,7 +50,9 @@ pub enum ReviewError {
     #[error("the release has the digest {0}, not the one that was reviewed")]
     OtherDigest(Digest),
     /// Nobody approves their own.
-    #[error("{account} published the release or owns its name: another account that may review has to approve it")]
+    #[error(
+        "{account} published the release or owns its name: another account that may review has to approve it"
+    )]
     OwnRelease {
         /// Who asked.
         account: String,
@@ -239,7 +241,9 @@ impl Reviewer<'_> {
     async fn others_review(&self, release: &Release) -> Result<bool, ReviewError> {
         let now = self.clock.now();
         let owners = self.storage.owners(&release.addon).await?;
-        let is_own = |account: &str| account == release.publisher || owners.iter().any(|owner| owner.account == account);
+        let is_own = |account: &str| {
+            account == release.publisher || owners.iter().any(|owner| owner.account == account)
+        };
         let tokens = self.tokens.list().await?;
         Ok(tokens.iter().any(|token| {
             token.expires_at.is_none_or(|end| end > now)

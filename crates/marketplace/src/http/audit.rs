@@ -74,7 +74,8 @@ fn for_every_name(principal: &Principal) -> Result<(), Problem> {
         None => Ok(()),
         Some(names) => {
             let names = names.as_str();
-            let detail = format!("this token is good for addons named {names:?} only, and the log speaks of all");
+            let detail =
+                format!("this token is good for addons named {names:?} only, and the log speaks of all");
             Err(Problem::forbidden("name-not-allowed", detail))
         }
     }

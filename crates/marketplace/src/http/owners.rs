@@ -68,7 +68,12 @@ pub(super) async fn invite(
             Err(Problem::conflict("already-owner", format!("{account} is an owner of {name} already")))
         }
         Invited::Invited => {
-            tracing::info!(addon.name = addon, invited = account, by = actor.account(), "an owner was invited");
+            tracing::info!(
+                addon.name = addon,
+                invited = account,
+                by = actor.account(),
+                "an owner was invited"
+            );
             Ok(HttpResponse::Created().json(view(&services, name, &addon, true).await?))
         }
     }

@@ -58,8 +58,16 @@ impl Row {
     /// The hash over this row and the one before it.
     fn chained(&self, previous: &str) -> String {
         let row = json!([
-            self.seq, self.at_ms, self.account, self.token_id, self.action, self.subject_kind, self.subject_id,
-            self.reason, self.detail, self.request_id
+            self.seq,
+            self.at_ms,
+            self.account,
+            self.token_id,
+            self.action,
+            self.subject_kind,
+            self.subject_id,
+            self.reason,
+            self.detail,
+            self.request_id
         ]);
         Digest::of(format!("{previous}\n{row}").as_bytes()).to_string()
     }
@@ -144,7 +152,8 @@ impl Storage {
     /// # Errors
     /// The database.
     pub async fn audit_is_behind(&self) -> Result<bool, StorageError> {
-        let sql = "SELECT COALESCE((SELECT MAX(seq) FROM audit), 0), (SELECT seq FROM audit_head WHERE id = 1)";
+        let sql =
+            "SELECT COALESCE((SELECT MAX(seq) FROM audit), 0), (SELECT seq FROM audit_head WHERE id = 1)";
         let (last, chained): (i64, i64) = read!(&self.db, |pool| sqlx::query_as(sql).fetch_one(pool).await)?;
         Ok(last > chained)
     }
@@ -212,7 +221,8 @@ impl Storage {
                     None => _ = found.missing.insert(link.seq),
                     Some(row) => {
                         checked += 1;
-                        let fits = previous.as_ref().is_none_or(|previous| row.chained(previous) == link.link);
+                        let fits =
+                            previous.as_ref().is_none_or(|previous| row.chained(previous) == link.link);
                         if !fits {
                             found.altered.insert(row.seq);
                         }

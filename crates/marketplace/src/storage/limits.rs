@@ -60,7 +60,12 @@ impl Storage {
     ///
     /// # Errors
     /// The database.
-    pub async fn take(&self, actor: &Actor, kind: Kind, now: Timestamp) -> Result<Option<Limited>, StorageError> {
+    pub async fn take(
+        &self,
+        actor: &Actor,
+        kind: Kind,
+        now: Timestamp,
+    ) -> Result<Option<Limited>, StorageError> {
         if self.limits.is_none() || actor.is_administrator() {
             return Ok(None);
         }

@@ -40,7 +40,8 @@ impl Storage {
     /// # Errors
     /// The database.
     pub async fn spelling(&self, addon: &str) -> Result<Option<(String, bool)>, StorageError> {
-        let sql = "SELECT name, (SELECT COUNT(*) FROM releases WHERE releases.addon = addons.addon AND listed = 1)
+        let sql =
+            "SELECT name, (SELECT COUNT(*) FROM releases WHERE releases.addon = addons.addon AND listed = 1)
                    FROM addons WHERE addon = $1";
         let found: Option<(String, i64)> =
             read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).fetch_optional(pool).await)?;
@@ -74,7 +75,11 @@ impl Storage {
     ///
     /// # Errors
     /// The database.
-    pub async fn invitations_of(&self, addon: &str, now: Timestamp) -> Result<Vec<InvitationView>, StorageError> {
+    pub async fn invitations_of(
+        &self,
+        addon: &str,
+        now: Timestamp,
+    ) -> Result<Vec<InvitationView>, StorageError> {
         let sql = "SELECT name, account, invited_by, invited_at_ms, expires_at_ms FROM invitations
                    JOIN addons ON addons.addon = invitations.addon
                    WHERE invitations.addon = $1 AND expires_at_ms > $2 ORDER BY invited_at_ms, account";
@@ -85,7 +90,11 @@ impl Storage {
     ///
     /// # Errors
     /// The database.
-    pub async fn invitations_to(&self, account: &str, now: Timestamp) -> Result<Vec<InvitationView>, StorageError> {
+    pub async fn invitations_to(
+        &self,
+        account: &str,
+        now: Timestamp,
+    ) -> Result<Vec<InvitationView>, StorageError> {
         let sql = "SELECT name, account, invited_by, invited_at_ms, expires_at_ms FROM invitations
                    JOIN addons ON addons.addon = invitations.addon
                    WHERE invitations.account = $1 AND expires_at_ms > $2 ORDER BY invited_at_ms, name";
@@ -155,7 +164,12 @@ impl Storage {
     ///
     /// # Errors
     /// The database.
-    pub async fn accept_invitation(&self, addon: &str, by: &Actor, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn accept_invitation(
+        &self,
+        addon: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
         let sql = "DELETE FROM invitations WHERE addon = $1 AND account = $2 AND expires_at_ms > $3
                    RETURNING invited_by";
         let add = "INSERT INTO owners (addon, account, added_by, added_at_ms) VALUES ($1, $2, $3, $4)
@@ -185,7 +199,12 @@ impl Storage {
     ///
     /// # Errors
     /// The database.
-    pub async fn decline_invitation(&self, addon: &str, by: &Actor, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn decline_invitation(
+        &self,
+        addon: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
         let sql = "DELETE FROM invitations WHERE addon = $1 AND account = $2 AND expires_at_ms > $3";
         Ok(write_tx!(&self.db, |tx| {
             let query = sqlx::query(sql).bind(addon).bind(by.account()).bind(now.millis());

@@ -420,8 +420,9 @@ impl Row {
             pins: parse("pins", id, &self.pins)?,
             approved_at: self.approved_at_ms.map(Timestamp::from_millis),
             // Nothing of a release changes between its last check and a reviewer's word.
-            waiting_since: (self.status == Status::UnderReview.as_str() && self.verdict == verdict_word(Verdict::Pass))
-                .then(|| Timestamp::from_millis(self.changed_at_ms)),
+            waiting_since: (self.status == Status::UnderReview.as_str()
+                && self.verdict == verdict_word(Verdict::Pass))
+            .then(|| Timestamp::from_millis(self.changed_at_ms)),
             image_missing_since: self.image_missing_since_ms.map(Timestamp::from_millis),
             addon: self.addon,
             publisher: self.publisher,

@@ -62,7 +62,8 @@ async fn what_people_do_is_in_the_log_and_chained_within_a_second() {
     let first = market.get_as_admin("/api/v1/audit?limit=2").await.expect(200);
     let link = first.header("link").to_owned();
     let next = link.trim_start_matches('<').split('>').next().unwrap();
-    let rest: Vec<AuditEntry> = serde_json::from_str(&market.get_as_admin(next).await.expect(200).text).unwrap();
+    let rest: Vec<AuditEntry> =
+        serde_json::from_str(&market.get_as_admin(next).await.expect(200).text).unwrap();
     assert!(rest[0].seq < rows[1].seq && !rest.is_empty());
     market.get_as_admin("/api/v1/audit?limit=0").await.problem(400, "bad-query");
     market.get_as_admin("/api/v1/audit?acount=paul").await.expect(400);
@@ -93,7 +94,9 @@ async fn a_name_is_its_first_publishers_and_of_those_who_are_invited() {
     next["description"] = "hers".into();
     let refused = post(&market, ADDONS, &mary, &next).await.problem(403, "not-owner");
     assert!(refused["detail"].as_str().unwrap().contains("/by-name/probe/owners"), "{refused}");
-    for (method, path) in [(Method::DELETE, format!("{ADDONS}/{id}")), (Method::POST, format!("{ADDONS}/{id}/yank"))] {
+    for (method, path) in
+        [(Method::DELETE, format!("{ADDONS}/{id}")), (Method::POST, format!("{ADDONS}/{id}/yank"))]
+    {
         send(&market, method, &path, &mary, None).await.problem(403, "not-owner");
     }
     send(&market, Method::GET, &format!("{ADDONS}/{id}/verification"), &mary, None).await.expect(403);

@@ -59,7 +59,9 @@ impl Caller {
 
     fn allows(self, scope: Scope) -> bool {
         let scopes = self.scopes().unwrap_or_default();
-        scope == Scope::Read && !scopes.is_empty() || scopes.contains(&scope) || scopes.contains(&Scope::Admin)
+        scope == Scope::Read && !scopes.is_empty()
+            || scopes.contains(&scope)
+            || scopes.contains(&Scope::Admin)
     }
 
     fn owns(self) -> bool {
@@ -97,7 +99,10 @@ fn handler(method: &Method, path: &str, caller: Caller, status: Option<Status>) 
     let seen: &'static [u16] = if caller.owns() || caller.reviews() { &[200] } else { &[403] };
     let path = path.strip_prefix("/api/v1/marketplace").unwrap_or(path);
     match (method.as_str(), path) {
-        ("GET", "/addons" | "/api/addons" | "/addons/{id}" | "/api/addons/{id}" | "/addons/{id}/descriptor") => &[200],
+        (
+            "GET",
+            "/addons" | "/api/addons" | "/addons/{id}" | "/api/addons/{id}" | "/addons/{id}/descriptor",
+        ) => &[200],
         ("GET", "/by-name/{name}" | "/by-name/{name}/{version}" | "/by-name/{name}/owners") => &[200],
         ("GET", "/schema" | "/facets" | "/keys" | "/keys/{version}" | "/index" | "/revocations") => &[200],
         // Whether there is such a part depends on the names that there are.
@@ -174,7 +179,8 @@ async fn every_call_of_the_table_answers_every_caller_on_every_status_as_it_is_s
     let body_of = |value: serde_json::Value| serde_json::to_vec(&value).unwrap();
     let request = json!({"account": "olga", "scopes": ["admin"], "expires_at": end});
     let expired = market.post("/api/v1/tokens", &request).await.expect(201).json();
-    let revoked = market.post("/api/v1/tokens", &json!({"account": "olga", "scopes": ["admin"]})).await.json();
+    let revoked =
+        market.post("/api/v1/tokens", &json!({"account": "olga", "scopes": ["admin"]})).await.json();
     let path = format!("/api/v1/tokens/{}", revoked["_id"].as_str().unwrap());
     market.send(Method::DELETE, &path, Some(market.admin()), None).await.expect(204);
     clock.advance(Duration::from_secs(61));

@@ -345,7 +345,9 @@ impl Auth {
     /// those of its host.
     pub fn whereabouts(&self) -> String {
         let file = self.0.token_file.display();
-        format!("the administrator's token is in the file {file} of the machine or container that the service runs in")
+        format!(
+            "the administrator's token is in the file {file} of the machine or container that the service runs in"
+        )
     }
 
     /// 401 that names both ways on: `what` is wrong, here is where the token is, and this is how to do without.

@@ -333,7 +333,8 @@ impl TokenStore {
             let sql = "DELETE FROM tokens WHERE id = $1 RETURNING account";
             let account: Option<String> = sqlx::query_scalar(sql).bind(id).fetch_optional(&mut *tx).await?;
             if let Some(account) = account.as_ref().filter(|_| self.audited) {
-                let entry = Entry::new(now, by, "token.revoke", "token", id).with(json!({"account": account}));
+                let entry =
+                    Entry::new(now, by, "token.revoke", "token", id).with(json!({"account": account}));
                 audit::record(&mut *tx, &entry).await?;
             }
             account.is_some()

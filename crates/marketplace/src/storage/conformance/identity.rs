@@ -6,8 +6,8 @@ use addon_client::AuditReport;
 use service_kit::write_tx;
 
 use super::{
-    Action, Actor, Decision, InsertError, LEASE, Post, Published, Release, Status, Storage, at, by, post, publish,
-    verdicted, verify,
+    Action, Actor, Decision, InsertError, LEASE, Post, Published, Release, Status, Storage, at, by, post,
+    publish, verdicted, verify,
 };
 use crate::domain::limits::{Bucket, Kind, Limits};
 use crate::domain::transition::after;
@@ -58,7 +58,10 @@ pub(super) async fn every_decision_writes_its_row(storage: &Storage) {
     assert!(matches!(post("probe", "x", None).send(storage).await.unwrap(), Published::Again(_)));
     let held = verify(storage, Status::UnderReview, 4).await;
     assert!(storage.approve(&held, held.digest, &by("rita"), Some("fine"), at(5)).await.unwrap());
-    assert!(!storage.approve(&held, held.digest, &by("rita"), None, at(5)).await.unwrap(), "it is no more held");
+    assert!(
+        !storage.approve(&held, held.digest, &by("rita"), None, at(5)).await.unwrap(),
+        "it is no more held"
+    );
     let approved = storage.release(release.id).await.unwrap().unwrap();
     let yank = Decision {
         from: Status::Approved,
@@ -89,7 +92,10 @@ pub(super) async fn every_decision_writes_its_row(storage: &Storage) {
     assert_eq!((row.subject.kind.as_str(), row.subject.id), ("release", id.clone()));
     assert_eq!((&row.detail["from"], &row.detail["to"]), (&"approved".into(), &"yanked".into()));
     assert_eq!(row.detail["digest"], release.digest.to_string());
-    assert_eq!(rows(storage, AuditFilter { subject: Some(&id), account: Some("rita"), ..all() }).await.len(), 2);
+    assert_eq!(
+        rows(storage, AuditFilter { subject: Some(&id), account: Some("rita"), ..all() }).await.len(),
+        2
+    );
 }
 
 pub(super) async fn rows_of_the_log_are_found_and_come_in_parts(storage: &Storage) {
@@ -172,7 +178,11 @@ pub(super) async fn checking_the_log_names_what_was_altered_and_what_is_gone(sto
     // A row that has no place in the chain came to stand there later.
     execute(storage, "DELETE FROM audit_chain WHERE seq = 4").await.unwrap();
     let report = storage.verify_audit().await.unwrap();
-    assert_eq!((report.missing_links.as_slice(), report.inserted.as_slice()), (&[4][..], &[4][..]), "{report:?}");
+    assert_eq!(
+        (report.missing_links.as_slice(), report.inserted.as_slice()),
+        (&[4][..], &[4][..]),
+        "{report:?}"
+    );
 
     // The end cut off, rows and chain.
     execute(storage, "DELETE FROM audit WHERE seq > 6").await.unwrap();
@@ -234,7 +244,10 @@ pub(super) async fn the_first_publisher_owns_a_name(storage: &Storage) {
     assert!(release.await.unwrap().is_empty(), "nor does she see it");
     let release = storage.release_of_version("probe", "0.1.0").await.unwrap().unwrap();
     assert!(storage.delete(&release, &by("paul"), at(1)).await.unwrap());
-    assert!(matches!(mary.send(storage).await, Err(InsertError::NotOwner)), "a deleted name stays whose it was");
+    assert!(
+        matches!(mary.send(storage).await, Err(InsertError::NotOwner)),
+        "a deleted name stays whose it was"
+    );
 }
 
 pub(super) async fn of_many_who_publish_a_name_first_one_owns_it(storage: &Storage) {
@@ -270,7 +283,8 @@ pub(super) async fn owners_are_invited_accept_and_go(storage: &Storage) {
     assert!(storage.owns("probe", "mary").await.unwrap());
     assert!(!storage.accept_invitation("probe", &mary, at(month)).await.unwrap(), "once");
 
-    let remove = async |account: &str, by: &Actor| storage.remove_owner("probe", account, by, at(9)).await.unwrap();
+    let remove =
+        async |account: &str, by: &Actor| storage.remove_owner("probe", account, by, at(9)).await.unwrap();
     assert_eq!(remove("zoe", &mary).await, Removal::Neither);
     assert_eq!(storage.invite("probe", "zoe", &mary, at(1)).await.unwrap(), Invited::Invited);
     assert_eq!(remove("zoe", &mary).await, Removal::Withdrawn);
@@ -305,7 +319,9 @@ pub(super) async fn of_two_last_owners_who_go_at_once_one_stays(storage: &Storag
     assert!(storage.accept_invitation("probe", &by("mary"), at(2)).await.unwrap());
     let leave = |account: &'static str| {
         let storage = storage.clone();
-        tokio::spawn(async move { storage.remove_owner("probe", account, &by(account), at(3)).await.unwrap() })
+        tokio::spawn(
+            async move { storage.remove_owner("probe", account, &by(account), at(3)).await.unwrap() },
+        )
     };
     let (paul, mary) = (leave("paul"), leave("mary"));
     let mut both = [paul.await.unwrap(), mary.await.unwrap()];
@@ -352,7 +368,10 @@ pub(super) async fn a_name_too_many_leaves_nothing(storage: &Storage) {
         assert_eq!((limited.kind, limited.wait.as_secs()), (Kind::NewName, 600));
     }
     assert_eq!(storage.spelling("c").await.unwrap(), None, "the name is free");
-    assert!(matches!(post("a", "x", None).send(&storage).await, Ok(Published::Existing(_))), "a retry is free");
+    assert!(
+        matches!(post("a", "x", None).send(&storage).await, Ok(Published::Existing(_))),
+        "a retry is free"
+    );
     for n in 0..3 {
         publish(&storage, "a", &n.to_string(), None).await;
     }
