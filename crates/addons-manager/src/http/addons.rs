@@ -1,5 +1,7 @@
 //! `/api/v1/addons`: the installations of this host.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use addon_client::{
@@ -149,8 +151,10 @@ pub(crate) async fn delete(
     api: web::Data<Api>,
     who: Principal,
     id: web::Path<String>,
+    request: HttpRequest,
     query: Query<RemoveQuery>,
 ) -> Result<HttpResponse, Problem> {
+    each_said_once(request.query_string())?;
     let how = removal(&query.0)?;
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
@@ -292,6 +296,17 @@ fn wanted_status(body: &PatchInstallation) -> Result<PatchStatus, Problem> {
     }
 }
 
+/// Of a parameter that is given twice the first counts elsewhere; here data would be deleted, or kept, by the order of two words.
+fn each_said_once(query: &str) -> Result<(), Problem> {
+    let mut seen = BTreeSet::new();
+    for (name, _) in url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| !name.is_empty()) {
+        if !seen.insert(name.clone()) {
+            return Err(Problem::bad_request("bad-query", format!("`{name}` is given twice: give it once")));
+        }
+    }
+    Ok(())
+}
+
 fn removal(query: &RemoveQuery) -> Result<Removal, Problem> {
     let force = match query.force.as_deref() {
         None | Some("false" | "0") => false,
@@ -316,9 +331,8 @@ fn cursor(last: &Installation) -> String {
 }
 
 fn read_cursor(text: &str) -> Result<(Timestamp, InstallationId), Problem> {
-    let refused = || {
-        Problem::bad_request("bad-query", "`cursor` is taken from the `Link` header of the answer before")
-    };
+    let refused =
+        || Problem::bad_request("bad-query", "`cursor` is taken from the `Link` header of the answer before");
     let (at, id) = text.split_once('-').ok_or_else(refused)?;
     Ok((Timestamp::from_millis(at.parse().map_err(|_| refused())?), id.parse().map_err(|_| refused())?))
 }

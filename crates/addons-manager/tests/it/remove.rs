@@ -163,6 +163,15 @@ async fn volumes_go_where_that_is_asked_for() {
     for query in ["?volumes=all", "?force=perhaps", "?volume=delete"] {
         assert!([400, 422].contains(&delete(&manager, &id, query).await.status), "{query}");
     }
+    // By the order of two words nothing is deleted, and nothing kept.
+    for (query, name) in [
+        ("?volumes=delete&volumes=keep", "volumes"),
+        ("?volumes=keep&force=true&volumes=delete", "volumes"),
+        ("?force=false&force=true", "force"),
+    ] {
+        delete(&manager, &id, query).await.refused(400, "bad-query", &[name, "twice"]);
+    }
+    assert_eq!(manager.get(&format!("/api/v1/addons/{id}")).await.json()["desired"], "active");
     assert_eq!(delete(&manager, &id, "?force=true&volumes=delete").await.status, 204);
     manager.until_gone(&id).await;
     assert!(manager.engine.snapshot().volumes.is_empty());
