@@ -213,11 +213,15 @@ impl App {
         };
         let (runtime, engine_host) = (Arc::clone(&api.runtime), config.docker.host.clone());
         // The manager does its own work without: what is installed is shown, and what is asked for is done afterwards.
+        let asked = reconciler.clone();
         let engine = ReadyCheck::informative("engine", move || {
             let (runtime, host) = (Arc::clone(&runtime), engine_host.clone());
+            let is_away = asked.engine_unreachable().is_some();
             async move {
-                let facts = runtime.engine().await;
-                facts.map(|_| ()).map_err(|_| format!("no container engine answers at {host} (docker.host)"))
+                let answers = !is_away && runtime.engine().await.is_ok();
+                answers
+                    .then_some(())
+                    .ok_or_else(|| format!("no container engine answers at {host} (docker.host)"))
             }
         });
         let about = about(config, &storage);

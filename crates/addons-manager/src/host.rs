@@ -2,7 +2,7 @@
 
 use crate::domain::installation::{InstallationId, KeptVolume};
 use crate::reconciler::state::NONCE_LABEL;
-use crate::runtime::{ContainerRuntime, OwnVolumeName, RuntimeError};
+use crate::runtime::{ContainerRuntime, Listing, OwnVolumeName, RuntimeError};
 use crate::storage::{Storage, StorageError};
 
 /// Why a kept volume stays.
@@ -56,10 +56,10 @@ pub enum KeptVolumeError {
 /// The volumes that outlived their installation, by name; those of an installation whose removal is under way too, which will.
 ///
 /// # Errors
-/// [`StorageError`]. While the engine does not answer, what is in the ledger counts as there.
+/// [`StorageError`]. Without a listing, while the engine does not answer, what is in the ledger counts as there.
 pub async fn kept_volumes(
     storage: &Storage,
-    runtime: &dyn ContainerRuntime,
+    listing: impl Future<Output = Option<Listing>>,
 ) -> Result<Vec<KeptVolume>, StorageError> {
     // In this order: what is kept between the two reads is in both, and in no case in none.
     let mut staying = storage.volumes_that_stay().await?;
@@ -68,7 +68,7 @@ pub async fn kept_volumes(
     if staying.is_empty() {
         return Ok(kept);
     }
-    if let Ok(listing) = runtime.list().await {
+    if let Some(listing) = listing.await {
         let is_there = |volume: &KeptVolume| {
             let listed = listing.volumes.iter().find(|listed| listed.name == volume.name);
             listed.is_some_and(|listed| listed.labels.get(NONCE_LABEL) == Some(&volume.nonce))

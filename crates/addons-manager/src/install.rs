@@ -27,7 +27,7 @@ use crate::marketplace::{ApprovedRelease, Marketplace, MarketplaceError, Wanted}
 use crate::requirement::{self, Requirement};
 use crate::resolve::choose::{Choices, TakenPort};
 use crate::resolve::{self, HostDefaults, ResolveError, Subject};
-use crate::runtime::{ContainerRuntime, Listing, RuntimeError};
+use crate::runtime::{ContainerRuntime, Listing, RuntimeError, for_a_request};
 use crate::storage::installations::{NewInstallation, Occupied, Present};
 use crate::storage::{Storage, StorageError};
 
@@ -148,9 +148,9 @@ impl Installer {
         name_is_free(&name, &release, &present)?;
         self.requirements_are_met(&required, &present).await?;
 
-        let (listing, engine) = futures_util::future::try_join(self.runtime.list(), self.runtime.engine())
-            .await
-            .map_err(InstallError::Engine)?;
+        let facts = futures_util::future::try_join(self.runtime.list(), self.runtime.engine());
+        let (listing, engine) =
+            for_a_request(self.runtime.as_ref(), facts).await.map_err(InstallError::Engine)?;
         runs_on(&release, &engine.platform)?;
         if release.image_missing {
             self.has_every_image(&release).await?;

@@ -150,6 +150,17 @@ fn an_engine_that_hangs_does_not_hang_the_api() {
                 "{path}"
             );
         }
+        // Also before it is known.
+        let (host, ready) = tokio::time::timeout(
+            Duration::from_secs(6),
+            futures_util::future::try_join(manager.client.host(), async {
+                Ok(manager.service.get("/readyz").await)
+            }),
+        )
+        .await
+        .context("the host is not shown while the engine hangs")??;
+        assert!(!host.engine.reachable, "{host:?}");
+        assert_eq!(ready?.status, 200);
         // It is said, and since when: not only after the longest of all deadlines.
         let (since, took) =
             eventually("the manager says that the engine is away", Duration::from_secs(30), async || {
@@ -160,6 +171,18 @@ fn an_engine_that_hangs_does_not_hang_the_api() {
             })
             .await?;
         crate::measured("a frozen engine is noticed", took);
+        // What is known is told at once, and what cannot be known is refused at once.
+        let host = tokio::time::timeout(Duration::from_secs(1), manager.client.host()).await??;
+        assert_eq!((host.engine.reachable, host.engine.unreachable_since), (false, Some(since)));
+        let ready = tokio::time::timeout(Duration::from_secs(1), manager.service.get("/readyz")).await??;
+        assert_eq!(ready.status, 200, "{}", ready.text);
+        let logs = manager.service.get(&format!("/api/v1/addons/{}/logs", installation.id));
+        let logs = tokio::time::timeout(Duration::from_secs(5), logs).await??;
+        assert_eq!(logs.status, 503, "{}", logs.text);
+        let other = json!({"addon": "hello", "name": "other"});
+        let other = manager.service.post("/api/v1/addons", &other);
+        let other = tokio::time::timeout(Duration::from_secs(5), other).await??;
+        assert_eq!((other.status, other.header("retry-after").is_empty()), (503, false), "{}", other.text);
         let late = since.since(frozen);
         assert!(late < Duration::from_secs(7), "since {since}, {late:?} after it was frozen at {frozen}");
         world.engine.resume().await?;

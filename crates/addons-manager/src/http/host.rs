@@ -1,5 +1,7 @@
 //! `/api/v1/host`: the engine, what is on it that is not ours, and volumes that outlived their addons.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, web};
 use addon_client::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
 use service_kit::body::{Json, NoQuery};
@@ -10,17 +12,29 @@ use crate::host;
 use crate::reconciler::adopt;
 use crate::reconciler::adopt::AdoptError;
 
+/// How long the engine is waited for: the host is shown also without what it would say.
+const ENGINE_WAITS: Duration = Duration::from_secs(4);
+
 /// The host.
 #[utoipa::path(get, path = "/api/v1/host", tag = "host",
     responses((status = 200, description = "The host; also while the engine is away", body = HostView)))]
 pub(crate) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    let facts = api.runtime.engine().await.ok();
-    let kept = host::kept_volumes(&api.storage, api.runtime.as_ref()).await.map_err(error::storage)?;
-    let foreign = match api.reconciler.foreign().await {
-        Ok(objects) => objects.into_iter().map(foreign).collect(),
+    // What the engine would say is not waited for where it is known to say nothing, and else asked for all at once.
+    let away = api.reconciler.engine_unreachable().is_some();
+    let limit = (!away).then_some(ENGINE_WAITS);
+    let kept = host::kept_volumes(&api.storage, within(limit, async { api.runtime.list().await.ok() }));
+    let (facts, kept, foreign, free_bytes) = tokio::join!(
+        within(limit, async { api.runtime.engine().await.ok() }),
+        kept,
+        within(limit, async { Some(api.reconciler.foreign().await) }),
+        within(limit, api.disk.free_bytes()),
+    );
+    let kept = kept.map_err(error::storage)?;
+    let foreign = match foreign {
+        Some(Ok(objects)) => objects.into_iter().map(foreign_object).collect(),
         // What is on an engine that is away is not known; the rest of the host is.
-        Err(AdoptError::Engine(_)) => Vec::new(),
-        Err(error) => return Err(error::adopt(error)),
+        None | Some(Err(AdoptError::Engine(_))) => Vec::new(),
+        Some(Err(error)) => return Err(error::adopt(error)),
     };
     let reachable = facts.is_some();
     let facts = facts.as_ref();
@@ -34,7 +48,7 @@ pub(crate) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
             platform: facts.map(|facts| facts.platform.clone()),
             root: facts.map(|facts| facts.root_dir.clone()),
         },
-        disk: DiskView { free_bytes: api.disk.free_bytes().await, reserve_bytes: api.disk_reserve_bytes },
+        disk: DiskView { free_bytes, reserve_bytes: api.disk_reserve_bytes },
         foreign,
         kept_volumes: kept
             .into_iter()
@@ -48,7 +62,12 @@ pub(crate) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     }))
 }
 
-fn foreign(object: adopt::ForeignObject) -> ForeignObject {
+/// What the engine answers within the limit; without one it is not asked.
+async fn within<T>(limit: Option<Duration>, call: impl Future<Output = Option<T>>) -> Option<T> {
+    tokio::time::timeout(limit?, call).await.ok().flatten()
+}
+
+fn foreign_object(object: adopt::ForeignObject) -> ForeignObject {
     let unproven = "it carries labels like ours, and the database does not prove it to be ours";
     ForeignObject {
         kind: match object.kind {
@@ -100,4 +119,18 @@ pub(crate) async fn delete_volume(
 ) -> Result<HttpResponse, Problem> {
     host::delete_kept_volume(&api.storage, api.runtime.as_ref(), &name).await.map_err(error::kept_volume)?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_says_nothing_is_waited_for_a_moment_and_one_that_is_away_not_at_all() {
+        let limit = Some(Duration::from_millis(1));
+        assert_eq!(within(limit, async { Some(7) }).await, Some(7));
+        assert_eq!(within::<u8>(limit, std::future::pending()).await, None);
+        let never_asked = async { unreachable!("it is known to be away") };
+        assert_eq!(within::<u8>(None, never_asked).await, None);
+    }
 }

@@ -147,7 +147,8 @@ impl Api {
             .iter()
             .filter_map(|row| Some((row.service.as_str(), row.engine_id.as_deref()?)));
         for (name, engine_id) in created.filter(|(name, _)| service.is_none_or(|service| service == *name)) {
-            let text = match self.runtime.logs(engine_id, tail).await {
+            let read = self.runtime.logs(engine_id, tail);
+            let text = match crate::runtime::for_a_request(self.runtime.as_ref(), read).await {
                 // It was removed a moment ago: it has no logs.
                 Err(crate::runtime::RuntimeError::Gone { .. }) => String::new(),
                 text => text.map_err(error::engine)?,

@@ -468,3 +468,47 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// Follows the engine's events for ever: reconnects with `since`, says `Lost` and `Connected`; ends when the receiver is dropped.
     fn events(&self) -> mpsc::Receiver<EventMessage>;
 }
+
+/// How long a request waits for an engine that has answered lately.
+const REQUEST_WAITS: Duration = Duration::from_secs(10);
+/// How long for one that has left the call before without an answer.
+const REQUEST_WAITS_AGAIN: Duration = Duration::from_secs(2);
+
+/// A read that a client's request waits for: it ends long before the read's own deadline, since people and their tools do not wait so long.
+///
+/// # Errors
+/// Those of the call; and that the engine is unreachable where it says nothing within 10 s, or within 2 s where it was silent before.
+pub async fn for_a_request<T>(
+    runtime: &dyn ContainerRuntime,
+    call: impl Future<Output = Result<T, RuntimeError>>,
+) -> Result<T, RuntimeError> {
+    let limit = if runtime.unanswered_for().is_some() { REQUEST_WAITS_AGAIN } else { REQUEST_WAITS };
+    at_most(limit, call).await
+}
+
+async fn at_most<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, RuntimeError>>,
+) -> Result<T, RuntimeError> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+        Err(RuntimeError::Retry {
+            operation: "answer a request".to_owned(),
+            message: format!("the engine said nothing within {limit:?}"),
+            after: None,
+            engine_unreachable: true,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_does_not_wait_for_an_engine_that_says_nothing() {
+        let limit = Duration::from_millis(1);
+        assert_eq!(at_most(limit, async { Ok(7) }).await.unwrap(), 7);
+        let error = at_most::<()>(limit, std::future::pending()).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Retry { engine_unreachable: true, .. }), "{error}");
+    }
+}
