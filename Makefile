@@ -33,7 +33,10 @@ else
 endif
 	cargo test --workspace --locked --doc
 
-bench: ## the figures, each beside its comparison, as a table and as JSON; PARTS="http engine process" chooses (takes root)
+BENCH_PARTS := http install repair process
+
+bench: ## the figures, each beside its comparison, as a table and as JSON; PARTS="http install repair process" chooses (takes root)
+	@$(if $(filter-out $(BENCH_PARTS),$(PARTS)),echo "there is no part to measure: $(filter-out $(BENCH_PARTS),$(PARTS)); PARTS are of: $(BENCH_PARTS)" >&2; exit 2)
 	scripts/setup.sh engine registry
 	scripts/demo-addon.sh
 	cargo build --release --locked --bin marketplace --bin addons-manager

@@ -29,6 +29,11 @@ fn main() -> ExitCode {
         ("repair", engine::measure_repairs),
         ("process", process::measure),
     ];
+    let names = parts.map(|(name, _)| name);
+    if let Some(unknown) = unknown_word(&words, &names) {
+        eprintln!("there is no part {unknown:?} to measure: there are {}", names.join(", "));
+        return ExitCode::FAILURE;
+    }
     let mut report = report::Report::default();
     for (name, measure) in parts {
         if !words.is_empty() && !words.iter().any(|word| word == name) {
@@ -42,4 +47,9 @@ fn main() -> ExitCode {
         }
     }
     report.finish()
+}
+
+/// The first word that is no part's name: it would be left out, and nobody would see that nothing was measured.
+fn unknown_word<'w>(words: &'w [String], names: &[&str]) -> Option<&'w str> {
+    words.iter().map(String::as_str).find(|word| !names.contains(word))
 }

@@ -61,7 +61,7 @@ fn the_marketplace_says_what_is_wrong() {
                 (Method::POST, addons, JSON, "{\n  \"name\": ".into(), 400, "line"),
                 (Method::POST, addons, JSON, "\u{feff}{}".into(), 400, ""),
                 (Method::POST, addons, JSON, two_faults.into(), 422, "/name"),
-                (Method::POST, addons, JSON, two_faults.into(), 422, "services"),
+                (Method::POST, addons, JSON, two_faults.into(), 422, "/servces"),
                 (Method::POST, addons, JSON, twice.into(), 422, "/name"),
                 (Method::POST, addons, JSON, "[]".into(), 422, ""),
                 (Method::POST, addons, JSON, "{}".into(), 422, "/services"),
