@@ -38,8 +38,8 @@ pub use installation::{
 pub use owners::{InvitationView, InviteRequest, OwnerView, OwnersView};
 pub use problem::{Finding, Problem};
 pub use release::{
-    FacetCount, FacetsAnswer, ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest, RightLevel, RightView,
-    ValidationAnswer,
+    FacetCount, FacetsAnswer, ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest,
+    RightLevel, RightView, ValidationAnswer,
 };
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use tokens::{CreatedToken, TokenRequest, TokenView};

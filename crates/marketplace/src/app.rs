@@ -135,7 +135,8 @@ impl App {
         let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;
         let configured = config.signing.key_file.clone();
         let signer =
-            Signer::prepare(storage.clone(), clock.clone(), configured, state_dir.join(key_file::NAME)).await?;
+            Signer::prepare(storage.clone(), clock.clone(), configured, state_dir.join(key_file::NAME))
+                .await?;
 
         let client = client.await.expect("making a client does not panic").map_err(BuildError::Registry)?;
 
@@ -253,12 +254,7 @@ fn about(storage: &Storage) -> About {
     })
 }
 
-async fn finish(
-    worker: JoinHandle<()>,
-    follower: JoinHandle<()>,
-    signer: JoinHandle<()>,
-    storage: &Storage,
-) {
+async fn finish(worker: JoinHandle<()>, follower: JoinHandle<()>, signer: JoinHandle<()>, storage: &Storage) {
     if let Err(error) = worker.await {
         tracing::error!(%error, "the verification ended badly");
     }

@@ -315,7 +315,10 @@ impl Config {
         let url = match (url, url_file) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => {
-                return Err(invalid("database.url_file", "database.url is set as well: leave one of them out"));
+                return Err(invalid(
+                    "database.url_file",
+                    "database.url is set as well: leave one of them out",
+                ));
             }
             (Some(url), None) => url.inner().clone(),
             (None, Some(path)) => read_file("database.url_file", path)?.trim().to_owned().into(),
@@ -339,7 +342,13 @@ impl Config {
     /// Values out of their ranges.
     pub fn rules(&self) -> Result<Rules, SettingsError> {
         let VerificationConfig {
-            parallel, retry_base_ms, retry_cap_ms, lease_ms, recheck_hours, kept_parts, ..
+            parallel,
+            retry_base_ms,
+            retry_cap_ms,
+            lease_ms,
+            recheck_hours,
+            kept_parts,
+            ..
         } = self.verification;
         if recheck_hours > 8_760 {
             return Err(invalid("verification.recheck_hours", "it is at most 8760, a year; 0 is never"));

@@ -66,7 +66,9 @@ pub enum OpenError {
         source: sqlx::Error,
     },
     /// The address of a server is none. It is a secret, so it is not shown.
-    #[error("database.url is no address of a PostgreSQL server, as postgres://user:password@host:5432/name: {reason}")]
+    #[error(
+        "database.url is no address of a PostgreSQL server, as postgres://user:password@host:5432/name: {reason}"
+    )]
     Address {
         /// What is wrong with it.
         reason: String,
@@ -96,7 +98,9 @@ pub enum OpenError {
         source: sqlx::Error,
     },
     /// There is no such database.
-    #[error("the PostgreSQL server {place} has no database {database}: make it, as with `createdb --owner {user} {database}`")]
+    #[error(
+        "the PostgreSQL server {place} has no database {database}: make it, as with `createdb --owner {user} {database}`"
+    )]
     NoDatabase {
         /// Host and port.
         place: String,
@@ -137,7 +141,9 @@ pub enum OpenError {
         oldest: i32,
     },
     /// The database keeps texts in another encoding.
-    #[error("the database {database} keeps its texts as {encoding}: make one with `createdb --encoding UTF8 --template template0`")]
+    #[error(
+        "the database {database} keeps its texts as {encoding}: make one with `createdb --encoding UTF8 --template template0`"
+    )]
     Encoding {
         /// The database.
         database: String,
@@ -145,7 +151,9 @@ pub enum OpenError {
         encoding: String,
     },
     /// The server only copies another one.
-    #[error("the PostgreSQL server {place} is a standby that takes no writes: name the primary one in database.url")]
+    #[error(
+        "the PostgreSQL server {place} is a standby that takes no writes: name the primary one in database.url"
+    )]
     Standby {
         /// Host and port.
         place: String,
@@ -320,7 +328,8 @@ fn code_is_unavailable(code: &str) -> bool {
     if code.len() == 5 {
         // No connection; a write on what has become a standby; deadlocks; no room; a lock or statement that took too long;
         // a server that stops or starts.
-        let known = ["25006", "25P03", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03"];
+        let known =
+            ["25006", "25P03", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03"];
         return code.starts_with("08") || known.contains(&code);
     }
     // SQLITE_BUSY and SQLITE_LOCKED stand in the low byte.

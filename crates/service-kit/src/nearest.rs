@@ -33,8 +33,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         let slips = strsim::damerau_levenshtein(&name, known);
         slips * 3 <= name.len().max(known.len()) || (stem.len() >= 4 && known.starts_with(stem))
     };
-    let rated =
-        known.into_iter().filter(near).map(|known| (strsim::jaro_winkler(&name, known), known));
+    let rated = known.into_iter().filter(near).map(|known| (strsim::jaro_winkler(&name, known), known));
     rated.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 

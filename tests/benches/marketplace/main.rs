@@ -47,7 +47,8 @@ fn main() -> ExitCode {
 }
 
 fn run(releases: Option<&String>) -> anyhow::Result<bool> {
-    let releases = releases.map_or(Ok(RELEASES), |text| text.parse()).context("the argument is a number of releases")?;
+    let releases =
+        releases.map_or(Ok(RELEASES), |text| text.parse()).context("the argument is a number of releases")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let folder = tempfile::tempdir_in(system_tests::target_folder()?)?;
     let mut columns = Vec::new();
@@ -72,11 +73,7 @@ fn run(releases: Option<&String>) -> anyhow::Result<bool> {
 }
 
 /// Fills a database and measures it.
-async fn column(
-    storage: Storage,
-    folder: &std::path::Path,
-    releases: usize,
-) -> anyhow::Result<Vec<Figure>> {
+async fn column(storage: Storage, folder: &std::path::Path, releases: usize) -> anyhow::Result<Vec<Figure>> {
     let small = 1_000.min(releases);
     fill::releases(&storage, 0..small / VERSIONS, VERSIONS).await?;
     let mut figures = measure::small(&storage, folder).await?;

@@ -102,7 +102,8 @@ impl<'a> Bench<'a> {
         let tokens = TokenStore::new(storage.db().clone());
         let address = ServerSettings::default().address;
         let settings = AuthSettings::default();
-        let auth = Auth::start(marketplace::app::AUTH, &settings, address, folder, tokens, clock.clone()).await?;
+        let auth =
+            Auth::start(marketplace::app::AUTH, &settings, address, folder, tokens, clock.clone()).await?;
         let token = std::fs::read_to_string(folder.join("admin-token"))?.trim().to_owned();
         Ok(Self { storage, auth, clock, token })
     }
@@ -118,7 +119,10 @@ impl<'a> Bench<'a> {
         };
         let table = routes().get("/kept/{name}", Access::PublicRead, kept).hidden("/kept/{name}");
         let service = Service::new("Bench", self.auth.clone(), table, ApiDoc::openapi());
-        Ok(service.with_data(Data::new(services)).with_data(Data::new(answers)).start(&ServerSettings::default())?)
+        Ok(service
+            .with_data(Data::new(services))
+            .with_data(Data::new(answers))
+            .start(&ServerSettings::default())?)
     }
 }
 
@@ -140,7 +144,8 @@ pub(crate) async fn whole(storage: &Storage, folder: &Path, small: f64) -> anyho
     let fetch = async |path: &str| {
         anyhow::Ok(reqwest::get(format!("{}{path}", running.url())).await?.error_for_status()?.bytes().await?)
     };
-    let answers: Kept = Arc::new(HashMap::from([("one", fetch(&ids[0]).await?), ("list", fetch(&list).await?)]));
+    let answers: Kept =
+        Arc::new(HashMap::from([("one", fetch(&ids[0]).await?), ("list", fetch(&list).await?)]));
     running.stop().await;
 
     let running = bench.serve(0, Arc::clone(&answers))?;
@@ -154,7 +159,11 @@ pub(crate) async fn whole(storage: &Storage, folder: &Path, small: f64) -> anyho
         Figure::plain("  against 1,000 stored", rate / small, "x").at_least(0.9),
     ];
     let mut took = times(&running, LIST, SEARCHES).await?;
-    figures.push(Figure::plain("search: prefix, two words, a word of 5 %: median", percentile(&mut took, 50), "ms"));
+    figures.push(Figure::plain(
+        "search: prefix, two words, a word of 5 %: median",
+        percentile(&mut took, 50),
+        "ms",
+    ));
     figures.push(Figure::plain("search: p99", percentile(&mut took, 99), "ms").at_most(25.0));
     let mut took = times(&running, "/api/v1/marketplace/facets", COUNTS).await?;
     figures.push(Figure::plain("facets of the same: p99", percentile(&mut took, 99), "ms"));
@@ -165,10 +174,16 @@ pub(crate) async fn whole(storage: &Storage, folder: &Path, small: f64) -> anyho
     let hot: Vec<String> = ids.into_iter().take(HOT).collect();
     get(port, hot.clone()).await?;
     let rate = get(port, hot).await?;
-    figures.push(Figure::plain("GET one release, 1,000 hot, against the same handler", rate / beside, "x").at_least(0.7));
+    figures.push(
+        Figure::plain("GET one release, 1,000 hot, against the same handler", rate / beside, "x")
+            .at_least(0.7),
+    );
     get(port, vec![list.clone()]).await?;
     let rate = get(port, vec![list]).await?;
-    figures.push(Figure::plain("GET list of 100, hot, against the same handler", rate / beside_list, "x").at_least(0.7));
+    figures.push(
+        Figure::plain("GET list of 100, hot, against the same handler", rate / beside_list, "x")
+            .at_least(0.7),
+    );
     let (token, documents) = (bench.token.clone(), documents());
     let rate = tokio::task::spawn_blocking(move || load::post(port, LIST, &token, &documents)).await??;
     let published = Figure::plain("publish, durable, 32 connections", rate, "/s");
@@ -220,7 +235,10 @@ async fn times(running: &Running, path: &str, count: usize) -> anyhow::Result<Ve
 /// The value that so many of a hundred are not above.
 fn percentile(values: &mut [f64], percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get((values.len() * percent / 100).min(values.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+    values
+        .get((values.len() * percent / 100).min(values.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 fn documents() -> Vec<String> {

@@ -277,7 +277,10 @@ impl Transport {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     link: Option<String>,
-    #[cfg_attr(not(feature = "trust"), expect(dead_code, reason = "only signed documents are asked for again"))]
+    #[cfg_attr(
+        not(feature = "trust"),
+        expect(dead_code, reason = "only signed documents are asked for again")
+    )]
     pub(crate) etag: Option<String>,
     retry_after_s: Option<u64>,
 }

@@ -201,7 +201,9 @@ mod tests {
 
     #[test]
     fn the_last_word_may_be_a_beginning_but_not_one_letter() {
-        let of = |text| Words::of(text).with_prefixes().map(|(word, may)| (word.to_owned(), may)).collect::<Vec<_>>();
+        let of = |text| {
+            Words::of(text).with_prefixes().map(|(word, may)| (word.to_owned(), may)).collect::<Vec<_>>()
+        };
         assert_eq!(of("mqtt br"), [("mqtt".to_owned(), false), ("br".to_owned(), true)]);
         assert_eq!(of("b"), [("b".to_owned(), false)]);
         assert_eq!(of(""), []);
@@ -237,9 +239,13 @@ mod tests {
             assert_eq!(sort.cursor(text).expect(text).to_string(), text);
             assert_eq!(Sort::from_wire(sort.as_str()), Some(sort));
         }
-        for (sort, text) in
-            [(Sort::Oldest, "-1"), (Sort::Oldest, "1.2"), (Sort::Updated, "1"), (Sort::Name, "a b"), (Sort::Name, "")]
-        {
+        for (sort, text) in [
+            (Sort::Oldest, "-1"),
+            (Sort::Oldest, "1.2"),
+            (Sort::Updated, "1"),
+            (Sort::Name, "a b"),
+            (Sort::Name, ""),
+        ] {
             assert_eq!(sort.cursor(text), None, "{sort:?} {text}");
         }
     }

@@ -4,8 +4,8 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use addon_client::{
-    FacetsAnswer, Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, ReleaseStatus, RightView,
-    ValidationAnswer,
+    FacetsAnswer, Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, ReleaseStatus,
+    RightView, ValidationAnswer,
 };
 use addon_descriptor::{Reading, Right, Version, VersionReq, rights, risk};
 use service_kit::audit::Actor;
@@ -147,10 +147,8 @@ pub(super) async fn publish(
     principal.require_name(descriptor.name.as_str())?;
     let Services { storage, clock, bell, .. } = services.get_ref();
     let publisher = Publisher { storage, clock, bell };
-    let published = publisher
-        .publish(&descriptor, &reading.warnings, &actor)
-        .await
-        .map_err(error::publish)?;
+    let published =
+        publisher.publish(&descriptor, &reading.warnings, &actor).await.map_err(error::publish)?;
     let (mut response, release) = match published {
         Published::New(release) => (HttpResponse::Created(), release),
         Published::Again(release) | Published::Existing(release) => (HttpResponse::Ok(), release),

@@ -152,7 +152,11 @@ impl Services {
     }
 
     /// Refuses whoever neither owns a release's addon nor reviews, and a token for other names.
-    async fn require_owner_or_reviewer(&self, principal: &Principal, release: &Release) -> Result<(), Problem> {
+    async fn require_owner_or_reviewer(
+        &self,
+        principal: &Principal,
+        release: &Release,
+    ) -> Result<(), Problem> {
         principal.require_name(&release.addon)?;
         if principal.allows(Scope::Review) || self.owns(principal, &release.addon).await? {
             return Ok(());
@@ -169,7 +173,8 @@ impl Services {
                 self.auth.whereabouts()
             );
             let challenge = HeaderValue::from_static("Bearer");
-            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(WWW_AUTHENTICATE, challenge)
+            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+                .with_header(WWW_AUTHENTICATE, challenge)
         })
     }
 }

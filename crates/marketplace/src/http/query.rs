@@ -18,7 +18,17 @@ pub(super) const MAX_LIMIT: u32 = 1000;
 
 /// Parameters of a list.
 const OF_LISTS: [&str; 11] = [
-    "name", "status", "all_versions", "limit", "cursor", "q", "category", "keyword", "platform", "risk", "sort",
+    "name",
+    "status",
+    "all_versions",
+    "limit",
+    "cursor",
+    "q",
+    "category",
+    "keyword",
+    "platform",
+    "risk",
+    "sort",
 ];
 /// Parameters of the counts by facet.
 const OF_FACETS: [&str; 6] = ["name", "q", "category", "keyword", "platform", "risk"];
@@ -133,7 +143,8 @@ impl ListQuery {
             }
             Some(_) if sort == Sort::Oldest && !wanted.is_search() => (),
             Some(_) => {
-                let detail = "what is approved can be searched and sorted: leave status out, or list it by name alone";
+                let detail =
+                    "what is approved can be searched and sorted: leave status out, or list it by name alone";
                 return Err(Problem::bad_request("bad-query", detail));
             }
         }
@@ -281,9 +292,16 @@ mod tests {
             limit: MAX_LIMIT,
         };
         assert!(all.is_public() && all.is_kept() && !all.is_search());
-        for query in
-            ["", "status=", "status=approved", "limit=&cursor=", "all_versions=false", "&=", "q=&sort=&category=&risk=", "sort=oldest"]
-        {
+        for query in [
+            "",
+            "status=",
+            "status=approved",
+            "limit=&cursor=",
+            "all_versions=false",
+            "&=",
+            "q=&sort=&category=&risk=",
+            "sort=oldest",
+        ] {
             assert_eq!(read(query), all, "{query}");
         }
         assert!(all.is_public());
@@ -362,7 +380,12 @@ mod tests {
         assert_eq!(read("cursor=1.0.0-rc.1&limit=2").after, Some("1.0.0-rc.1".parse().unwrap()));
         assert_ne!(read("limit=2").key(), read("limit=3").key());
         assert_ne!(read("cursor=1.0.0").key(), read("version=1.0.0").key());
-        for (query, name) in [("version=newest", "version"), ("cursor=1", "cursor"), ("limit=0", "limit"), ("versoin=1", "\"version\"?")] {
+        for (query, name) in [
+            ("version=newest", "version"),
+            ("cursor=1", "cursor"),
+            ("limit=0", "limit"),
+            ("versoin=1", "\"version\"?"),
+        ] {
             let problem = NameQuery::read(query).unwrap_err();
             assert!(problem.detail().contains(name) && problem.status() == 400, "{query}: {problem}");
         }

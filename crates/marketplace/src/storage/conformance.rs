@@ -15,13 +15,18 @@ use std::time::Duration;
 use addon_client::{ReleaseId, Timestamp, Verdict};
 use addon_descriptor::AddonDescriptor;
 
-use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, Source, Storage, Verdicted};
 use super::audit::Actor;
+use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, Source, Storage, Verdicted};
 use crate::domain::release::{Release, Status};
 use crate::domain::transition::Action;
 
 use self::identity::{
-    every_decision_writes_its_row, rows_of_the_log_are_found_and_come_in_parts, the_log_refuses_to_be_changed, checking_the_log_names_what_was_altered_and_what_is_gone, rows_are_chained_in_order_beside_writers, the_first_publisher_owns_a_name, of_many_who_publish_a_name_first_one_owns_it, owners_are_invited_accept_and_go, of_two_last_owners_who_go_at_once_one_stays, buckets_fill_again_one_by_one, a_name_too_many_leaves_nothing, every_status_allows_the_moves_of_the_table_and_no_other,
+    a_name_too_many_leaves_nothing, buckets_fill_again_one_by_one,
+    checking_the_log_names_what_was_altered_and_what_is_gone, every_decision_writes_its_row,
+    every_status_allows_the_moves_of_the_table_and_no_other, of_many_who_publish_a_name_first_one_owns_it,
+    of_two_last_owners_who_go_at_once_one_stays, owners_are_invited_accept_and_go,
+    rows_are_chained_in_order_beside_writers, rows_of_the_log_are_found_and_come_in_parts,
+    the_first_publisher_owns_a_name, the_log_refuses_to_be_changed,
 };
 use self::leases::{
     a_lease_goes_to_one_of_many_who_ask_at_once, a_lease_is_one_holders_until_its_end,
@@ -29,18 +34,22 @@ use self::leases::{
 };
 use self::registries::{
     approved_releases_are_looked_at_once_an_interval, parts_are_remembered_by_repository_and_digest,
-    so_many_rechecks_wait_and_no_more, the_longest_pause_of_a_registry_counts, the_oldest_parts_are_forgotten_first,
-    what_is_not_approved_is_not_looked_at,
+    so_many_rechecks_wait_and_no_more, the_longest_pause_of_a_registry_counts,
+    the_oldest_parts_are_forgotten_first, what_is_not_approved_is_not_looked_at,
 };
-use self::server::on_postgres;
 use self::search::{
     a_cursor_holds_while_listings_come_and_go, every_word_has_to_be_there_and_the_last_may_be_a_beginning,
-    facets_are_counted_for_the_same_filters, filters_are_exact_and_go_together, names_are_found_before_descriptions,
-    only_what_is_listed_is_found, orders_are_what_they_say, platforms_are_those_of_every_image,
-    texts_that_mean_something_to_a_database_are_texts, versions_of_what_is_found,
+    facets_are_counted_for_the_same_filters, filters_are_exact_and_go_together,
+    names_are_found_before_descriptions, only_what_is_listed_is_found, orders_are_what_they_say,
+    platforms_are_those_of_every_image, texts_that_mean_something_to_a_database_are_texts,
+    versions_of_what_is_found,
 };
+use self::server::on_postgres;
 use self::trust::{
-    the_index_follows_every_change_of_a_release, a_part_that_changes_while_it_is_built_is_built_again, long_parts_are_read_in_pieces, one_signed_document_follows_the_other, what_a_part_was_is_served_for_a_moment, key_sets_are_counted, a_revocation_is_for_good_and_in_the_feed, revocations_at_once_have_places_without_gaps,
+    a_part_that_changes_while_it_is_built_is_built_again, a_revocation_is_for_good_and_in_the_feed,
+    key_sets_are_counted, long_parts_are_read_in_pieces, one_signed_document_follows_the_other,
+    revocations_at_once_have_places_without_gaps, the_index_follows_every_change_of_a_release,
+    what_a_part_was_is_served_for_a_moment,
 };
 
 /// Runs every test on a database of its own, made by `$open`: an async function that gives a [`Storage`] and what must

@@ -192,10 +192,12 @@ impl Storage {
         let rows: Vec<(String, String, i64)> = read!(&self.db, |pool| {
             bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch_all(pool).await
         })?;
-        let counted = rows.iter().find(|(kind, ..)| kind.is_empty()).map_or(0, |(.., number)| number.unsigned_abs());
+        let counted =
+            rows.iter().find(|(kind, ..)| kind.is_empty()).map_or(0, |(.., number)| number.unsigned_abs());
         let of = |facet: Facet| {
             let own = rows.iter().filter(|(kind, ..)| kind == facet.as_str());
-            own.map(|(_, value, count)| FacetCount { value: value.clone(), count: count.unsigned_abs() }).collect()
+            own.map(|(_, value, count)| FacetCount { value: value.clone(), count: count.unsigned_abs() })
+                .collect()
         };
         Ok(Facets {
             counted,
@@ -244,14 +246,17 @@ impl Storage {
         })?;
         let mut scored: Vec<(i64, i64, i64)> = candidates
             .into_iter()
-            .map(|listing| (-search.words.score(&listing.addon, &listing.keywords), listing.place, listing.seq))
+            .map(|listing| {
+                (-search.words.score(&listing.addon, &listing.keywords), listing.place, listing.seq)
+            })
             .collect();
         scored.sort_unstable();
         let after = after.and_then(|cursor| match cursor {
             Cursor::Value(score, place) if !ranked => Some((-score, *place)),
             _ => None,
         });
-        let rest = scored.into_iter().filter(|(score, place, _)| after.is_none_or(|after| (*score, *place) > after));
+        let rest =
+            scored.into_iter().filter(|(score, place, _)| after.is_none_or(|after| (*score, *place) > after));
         Ok(rest.take(limit).map(|(score, place, seq)| (seq, Cursor::Value(-score, place))).collect())
     }
 
@@ -269,7 +274,9 @@ impl Storage {
             Sort::Updated => {
                 ("updated_at_ms", "updated_at_ms DESC, seq DESC", "(updated_at_ms, seq) < ($3, $4)")
             }
-            Sort::Installs | Sort::Relevance => ("installs", "installs DESC, seq DESC", "(installs, seq) < ($3, $4)"),
+            Sort::Installs | Sort::Relevance => {
+                ("installs", "installs DESC, seq DESC", "(installs, seq) < ($3, $4)")
+            }
             Sort::Name => ("seq", "addon", "addon > $5"),
         };
         let (first, among) = match (sort, after) {
@@ -311,7 +318,10 @@ impl Storage {
         if !matched {
             return "listings".to_owned();
         }
-        format!("({}) AS matches JOIN listings ON listings.place = matches.place", dialect::MATCHES.of(&self.db))
+        format!(
+            "({}) AS matches JOIN listings ON listings.place = matches.place",
+            dialect::MATCHES.of(&self.db)
+        )
     }
 
     /// Releases at these places in the order of publishing, in the order given; those that are gone by now are left out.
@@ -321,8 +331,10 @@ impl Storage {
         }
         let sql = format!("{} WHERE seq IN ({})", select_columns!(), dialect::NUMBERS.of(&self.db));
         let seqs_json = json(&seqs);
-        let rows: Vec<Row> =
-            read!(&self.db, |pool| sqlx::query_as(AssertSqlSafe(sql)).bind(&seqs_json).fetch_all(pool).await)?;
+        let rows: Vec<Row> = read!(&self.db, |pool| sqlx::query_as(AssertSqlSafe(sql))
+            .bind(&seqs_json)
+            .fetch_all(pool)
+            .await)?;
         let mut releases = rows.into_iter().map(Row::release).collect::<Result<Vec<_>, _>>()?;
         let order: std::collections::HashMap<i64, usize> = seqs.iter().copied().zip(0..).collect();
         releases.sort_by_key(|release| order.get(&release.seq).copied());

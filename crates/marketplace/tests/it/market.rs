@@ -168,7 +168,8 @@ impl Market {
         let database = if in_a_file { None } else { on_postgres(&mut config).await };
         let app = App::build(&config, clock.clone()).await.unwrap();
         let url = app.running().url();
-        let written = || std::fs::read_to_string(folder.path().join("admin-token")).unwrap().trim().to_owned();
+        let written =
+            || std::fs::read_to_string(folder.path().join("admin-token")).unwrap().trim().to_owned();
         let token = token.map_or_else(written, str::to_owned);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { app: Some(app), config, clock, http, url, token, _folder: folder, _database: database }

@@ -29,7 +29,10 @@ async fn in_manual_mode_a_green_release_waits_for_a_reviewer() {
     assert!(waiting["reason"].as_str().unwrap().contains("manual"), "{waiting}");
     assert_eq!(waiting["pins"][0]["digest"], pushed.digest.to_string());
     let queue = market.get_as_admin(&format!("{ADDONS}?status=under_review")).await.expect(200).json();
-    assert!(queue[0]["waiting_since"].as_str().unwrap() >= queue[0]["created_at"].as_str().unwrap(), "{queue}");
+    assert!(
+        queue[0]["waiting_since"].as_str().unwrap() >= queue[0]["created_at"].as_str().unwrap(),
+        "{queue}"
+    );
 
     let other = addon_descriptor::Digest::of(b"other").to_string();
     market.act(&id, "approve", &json!({"digest": other})).await.problem(409, "digest-mismatch");

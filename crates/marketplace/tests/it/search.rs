@@ -1,7 +1,7 @@
 //! Searching: words, filters, orders, cursors, counts.
 
-use reqwest::header::IF_NONE_MATCH;
 use reqwest::Method;
+use reqwest::header::IF_NONE_MATCH;
 use serde_json::{Value, json};
 
 use crate::market::{ADDONS, Market, document};
@@ -63,7 +63,15 @@ async fn words_filters_and_orders_choose() {
 #[tokio::test(flavor = "multi_thread")]
 async fn links_lead_through_every_order() {
     let (market, _registry) = market().await;
-    for query in ["q=mqtt", "sort=newest", "sort=updated", "sort=name", "sort=installs", "sort=relevance", "q=mqtt&all_versions=1"] {
+    for query in [
+        "q=mqtt",
+        "sort=newest",
+        "sort=updated",
+        "sort=name",
+        "sort=installs",
+        "sort=relevance",
+        "q=mqtt&all_versions=1",
+    ] {
         let whole = market.get(&format!("{ADDONS}?{query}")).await.expect(200).json();
         assert_eq!(names(&whole).len(), 3, "{query}");
         let mut parts = Vec::new();
@@ -105,10 +113,16 @@ async fn facets_count_what_the_same_filters_find() {
     assert_eq!(all["category"], json!([{"value": "media", "count": 2}, {"value": "messaging", "count": 1}]));
     assert_eq!(all["keyword"][0], json!({"value": "mqtt", "count": 2}));
     assert_eq!(all["risk"], json!([{"value": "1", "count": 3}]));
-    assert!(all["platform"].as_array().unwrap().contains(&json!({"value": "linux/amd64", "count": 3})), "{all}");
+    assert!(
+        all["platform"].as_array().unwrap().contains(&json!({"value": "linux/amd64", "count": 3})),
+        "{all}"
+    );
     let media = market.get(&format!("{FACETS}?category=media&q=mqtt")).await.expect(200).json();
-    assert_eq!(media["keyword"], json!([
-        {"value": "dashboard", "count": 1}, {"value": "mqtt", "count": 1}, {"value": "video", "count": 1}]));
+    assert_eq!(
+        media["keyword"],
+        json!([
+        {"value": "dashboard", "count": 1}, {"value": "mqtt", "count": 1}, {"value": "video", "count": 1}])
+    );
     for query in ["q=%21", "risk=9", "sort=name", "limit=1"] {
         market.get(&format!("{FACETS}?{query}")).await.expect(400);
     }

@@ -38,7 +38,8 @@ async fn simple(storage: &Storage, name: &str, description: &str, second: i64) -
 }
 
 async fn found(storage: &Storage, text: &str, facets: &[(Facet, &str)], sort: Sort) -> Vec<String> {
-    let facets: Vec<(Facet, String)> = facets.iter().map(|(facet, value)| (*facet, (*value).to_owned())).collect();
+    let facets: Vec<(Facet, String)> =
+        facets.iter().map(|(facet, value)| (*facet, (*value).to_owned())).collect();
     let words = Words::of(text);
     let search = Search { words: &words, facets: &facets, addon: None };
     let found = storage.search(&search, sort, None, 100).await.unwrap();
@@ -105,8 +106,10 @@ pub(super) async fn names_are_found_before_descriptions(storage: &Storage) {
 pub(super) async fn only_what_is_listed_is_found(storage: &Storage) {
     publish(storage, "waiting", "mqtt", None).await;
     verify(storage, Status::UnderReview, 0).await;
-    let older = add(storage, json!({"name": "probe", "version": "1.0.0", "description": "old words"}), &[], 1).await;
-    let newer = add(storage, json!({"name": "probe", "version": "2.0.0", "description": "new words"}), &[], 2).await;
+    let older =
+        add(storage, json!({"name": "probe", "version": "1.0.0", "description": "old words"}), &[], 1).await;
+    let newer =
+        add(storage, json!({"name": "probe", "version": "2.0.0", "description": "new words"}), &[], 2).await;
     assert_eq!(by_words(storage, "new words").await, ["probe"]);
     assert!(by_words(storage, "old").await.is_empty() && by_words(storage, "mqtt").await.is_empty());
 
@@ -124,7 +127,10 @@ pub(super) async fn only_what_is_listed_is_found(storage: &Storage) {
     let older = storage.release(older.id).await.unwrap().unwrap();
     assert!(storage.delete(&older, &by("paul"), at(4)).await.unwrap());
     assert!(by_words(storage, "words").await.is_empty());
-    assert_eq!(storage.facets(&Search { words: &Words::default(), facets: &[], addon: None }).await.unwrap().counted, 0);
+    assert_eq!(
+        storage.facets(&Search { words: &Words::default(), facets: &[], addon: None }).await.unwrap().counted,
+        0
+    );
 }
 
 pub(super) async fn filters_are_exact_and_go_together(storage: &Storage) {
@@ -140,14 +146,22 @@ pub(super) async fn filters_are_exact_and_go_together(storage: &Storage) {
         ("", &[(Facet::Keyword, "broker")], &[]),
         ("", &[(Facet::Platform, "linux/arm64")], &["b", "c"]),
         ("mqtt", &[(Facet::Platform, "linux/arm64")], &["b"]),
-        ("", &[(Facet::Category, "edge"), (Facet::Keyword, "mqtt"), (Facet::Platform, "linux/amd64")], &["a", "b"]),
+        (
+            "",
+            &[(Facet::Category, "edge"), (Facet::Keyword, "mqtt"), (Facet::Platform, "linux/amd64")],
+            &["a", "b"],
+        ),
         ("", &[(Facet::Category, "edge"), (Facet::Keyword, "camera")], &[]),
         ("", &[(Facet::Risk, "1")], &["a", "b", "c"]),
         ("", &[(Facet::Risk, "6")], &[]),
     ] {
         assert_eq!(found(storage, text, facets, Sort::Name).await, expected, "{text} {facets:?}");
     }
-    let search = Search { words: &Words::default(), facets: &[(Facet::Category, "edge".to_owned())], addon: Some("b") };
+    let search = Search {
+        words: &Words::default(),
+        facets: &[(Facet::Category, "edge".to_owned())],
+        addon: Some("b"),
+    };
     for sort in Sort::ALL {
         let found = storage.search(&search, sort, None, 10).await.unwrap().releases;
         assert_eq!(found.iter().map(|release| &*release.addon).collect::<Vec<_>>(), ["b"], "{sort:?}");
@@ -155,16 +169,19 @@ pub(super) async fn filters_are_exact_and_go_together(storage: &Storage) {
 }
 
 pub(super) async fn platforms_are_those_of_every_image(storage: &Storage) {
-    let images: &[&[&str]] = &[&["linux/amd64", "linux/arm64"], &["linux/amd64", "linux/arm64", "linux/s390x"]];
+    let images: &[&[&str]] =
+        &[&["linux/amd64", "linux/arm64"], &["linux/amd64", "linux/arm64", "linux/s390x"]];
     add(storage, json!({"name": "both"}), images, 0).await;
     let only = json!({"name": "only-arm", "requires": {"platforms": ["linux/arm64", "linux/s390x"]}});
     add(storage, only, images, 1).await;
-    for (platform, expected) in [
-        ("linux/amd64", &["both"][..]),
-        ("linux/arm64", &["both", "only-arm"]),
-        ("linux/s390x", &[]),
-    ] {
-        assert_eq!(found(storage, "", &[(Facet::Platform, platform)], Sort::Name).await, expected, "{platform}");
+    for (platform, expected) in
+        [("linux/amd64", &["both"][..]), ("linux/arm64", &["both", "only-arm"]), ("linux/s390x", &[])]
+    {
+        assert_eq!(
+            found(storage, "", &[(Facet::Platform, platform)], Sort::Name).await,
+            expected,
+            "{platform}"
+        );
     }
 }
 
@@ -231,7 +248,8 @@ pub(super) async fn versions_of_what_is_found(storage: &Storage) {
     let search = Search { words: &words, facets: &[], addon: None };
     let versions = async |backwards, after, limit| {
         let found = storage.search_versions(&search, backwards, after, limit).await.unwrap();
-        let versions: Vec<String> = found.releases.iter().map(|release| release.version.to_string()).collect();
+        let versions: Vec<String> =
+            found.releases.iter().map(|release| release.version.to_string()).collect();
         (versions, found.next)
     };
     assert_eq!(versions(false, None, 10).await, (vec!["1.0.0".into(), "1.1.0".into(), "2.0.0".into()], None));
@@ -247,22 +265,36 @@ pub(super) async fn versions_of_what_is_found(storage: &Storage) {
 }
 
 pub(super) async fn facets_are_counted_for_the_same_filters(storage: &Storage) {
-    for (name, category, keywords) in [("a", "edge", &["mqtt", "fast"][..]), ("b", "edge", &["mqtt"]), ("c", "media", &["camera"])] {
-        add(storage, json!({"name": name, "categories": [category], "keywords": keywords}), &[&["linux/amd64"]], 0).await;
+    for (name, category, keywords) in
+        [("a", "edge", &["mqtt", "fast"][..]), ("b", "edge", &["mqtt"]), ("c", "media", &["camera"])]
+    {
+        add(
+            storage,
+            json!({"name": name, "categories": [category], "keywords": keywords}),
+            &[&["linux/amd64"]],
+            0,
+        )
+        .await;
     }
     let counts = async |text: &str, facets: &[(Facet, String)]| {
         let words = Words::of(text);
         let found = storage.facets(&Search { words: &words, facets, addon: None }).await.unwrap();
         assert!(found.complete);
         let shown = |(facet, counts): &(Facet, Vec<addon_client::FacetCount>)| {
-            let counts: Vec<String> = counts.iter().map(|count| format!("{} {}", count.value, count.count)).collect();
+            let counts: Vec<String> =
+                counts.iter().map(|count| format!("{} {}", count.value, count.count)).collect();
             format!("{}: {}", facet.as_str(), counts.join(", "))
         };
         (found.counted, found.counts.iter().map(shown).collect::<Vec<_>>())
     };
     let (counted, all) = counts("", &[]).await;
     assert_eq!(counted, 3);
-    let expected = ["category: edge 2, media 1", "keyword: mqtt 2, camera 1, fast 1", "platform: linux/amd64 3", "risk: 1 3"];
+    let expected = [
+        "category: edge 2, media 1",
+        "keyword: mqtt 2, camera 1, fast 1",
+        "platform: linux/amd64 3",
+        "risk: 1 3",
+    ];
     assert_eq!(all, expected);
     let (counted, edge) = counts("", &[(Facet::Category, "edge".to_owned())]).await;
     assert_eq!((counted, &*edge[1]), (2, "keyword: mqtt 2, fast 1"));
@@ -278,14 +310,31 @@ pub(super) async fn texts_that_mean_something_to_a_database_are_texts(storage: &
         "keywords": ["c'at\"s", "ÄÖ/ü", "1:*"],
     });
     add(storage, document, &[], 0).await;
-    for text in ["it's \"quoted\"", "' & odd:*", "NOT near AND", "\"", "*", "1e5", "1 2 3", "a b", "\u{0}odd", "ÄÖ", "äö ü", "u0000"] {
+    for text in [
+        "it's \"quoted\"",
+        "' & odd:*",
+        "NOT near AND",
+        "\"",
+        "*",
+        "1e5",
+        "1 2 3",
+        "a b",
+        "\u{0}odd",
+        "ÄÖ",
+        "äö ü",
+        "u0000",
+    ] {
         // None of these is an error; words are found.
         let names = by_words(storage, text).await;
         let there = Words::of(text).as_slice().iter().all(|word| *word != "near");
         assert_eq!(names.is_empty(), !there, "{text:?}");
     }
     for keyword in ["c'at\"s", "1:*"] {
-        assert_eq!(found(storage, "", &[(Facet::Keyword, keyword)], Sort::Oldest).await, ["probe"], "{keyword}");
+        assert_eq!(
+            found(storage, "", &[(Facet::Keyword, keyword)], Sort::Oldest).await,
+            ["probe"],
+            "{keyword}"
+        );
     }
     // A text cannot pretend to be another grade.
     assert!(found(storage, "", &[(Facet::Risk, "6")], Sort::Oldest).await.is_empty());
