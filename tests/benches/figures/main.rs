@@ -4,6 +4,7 @@
 //! application that return the same bytes, `engine.rs` installs and repairs against a client that makes the same calls directly,
 //! `process.rs` memory, start and size. Run it with `make bench`; words after it choose parts: `http`, `install`, `repair`,
 //! `process`.
+#![allow(clippy::print_stderr, reason = "a bench says what it does not know")]
 
 mod engine;
 mod http;
