@@ -176,11 +176,11 @@ fn an_engine_that_hangs_does_not_hang_the_api() {
         assert_eq!((host.engine.reachable, host.engine.unreachable_since), (false, Some(since)));
         let ready = tokio::time::timeout(Duration::from_secs(1), manager.service.get("/readyz")).await??;
         assert_eq!(ready.status, 200, "{}", ready.text);
-        let logs = manager.service.get(&format!("/api/v1/addons/{}/logs", installation.id));
-        let logs = tokio::time::timeout(Duration::from_secs(5), logs).await??;
+        let logs = format!("/api/v1/addons/{}/logs", installation.id);
+        let logs = tokio::time::timeout(Duration::from_secs(5), manager.service.get(&logs)).await??;
         assert_eq!(logs.status, 503, "{}", logs.text);
-        let other = json!({"addon": "hello", "name": "other"});
-        let other = manager.service.post("/api/v1/addons", &other);
+        let body = json!({"addon": "hello", "name": "other"});
+        let other = manager.service.post("/api/v1/addons", &body);
         let other = tokio::time::timeout(Duration::from_secs(5), other).await??;
         assert_eq!((other.status, other.header("retry-after").is_empty()), (503, false), "{}", other.text);
         let late = since.since(frozen);
