@@ -140,7 +140,7 @@ fn a_server_that_restarts_under_both_loses_nothing_that_was_acknowledged() {
                         count.fetch_add(1, Ordering::Relaxed);
                     }
                     // Nothing internal, and it may be sent again.
-                    503 => ensure!(answer.header("retry-after") != "", "{}", answer.text),
+                    503 => ensure!(!answer.header("retry-after").is_empty(), "{}", answer.text),
                     status => anyhow::bail!("{status}: {}", answer.text),
                 }
             }
