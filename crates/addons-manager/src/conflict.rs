@@ -333,13 +333,26 @@ fn is_made_so(listed: &ListedVolume, wanted: &VolumeSpecification) -> bool {
 
 /// Every claim that somebody else has, with one holder each. Volumes in `own` are given back, so the engine's are no conflict.
 pub fn conflicts(wanted: &[Claim], own: &BTreeSet<&str>, world: World<'_>) -> Vec<Conflict> {
-    wanted
+    let found = wanted.iter().filter_map(|claim| {
+        let holder = of_installation(claim, world.occupied).or_else(|| of_engine(claim, own, world))?;
+        Some(Conflict { wanted: claim.clone(), holder })
+    });
+    let mut found: Vec<Conflict> = found.collect();
+    // A container answers to its name on each of its networks: who has the name has those too, and it is said once.
+    let names: Vec<(String, Holder)> = found
         .iter()
-        .filter_map(|claim| {
-            let holder = of_installation(claim, world.occupied).or_else(|| of_engine(claim, own, world))?;
-            Some(Conflict { wanted: claim.clone(), holder })
+        .filter_map(|conflict| match &conflict.wanted {
+            Claim::ContainerName(name) => Some((name.clone(), conflict.holder.clone())),
+            _ => None,
         })
-        .collect()
+        .collect();
+    found.retain(|conflict| match &conflict.wanted {
+        Claim::Alias { alias, .. } => {
+            !names.iter().any(|(name, holder)| name == alias && *holder == conflict.holder)
+        }
+        _ => true,
+    });
+    found
 }
 
 fn of_installation(claim: &Claim, occupied: &Occupied) -> Option<Holder> {
@@ -527,6 +540,22 @@ mod tests {
         ] {
             check(&wanted, vec![], expected);
         }
+    }
+
+    #[test]
+    fn a_container_in_the_way_is_named_once() {
+        let (occupied, listing) = (occupied(vec![], Desired::Active), engine());
+        let world =
+            World { occupied: &occupied, listing: &listing, aliases: &BTreeMap::new(), listeners: &[] };
+        let alias = |alias: &str| Claim::Alias { network: "oakestra".into(), alias: alias.into() };
+        let name = Claim::ContainerName("root_web".into());
+        let found = conflicts(&[alias("root_web"), name.clone()], &BTreeSet::new(), world);
+        assert_eq!(found.iter().map(|conflict| &conflict.wanted).collect::<Vec<_>>(), [&name]);
+        assert_eq!(
+            conflicts(&[alias("root_web")], &BTreeSet::new(), world).len(),
+            1,
+            "it alone is asked for"
+        );
     }
 
     #[test]
