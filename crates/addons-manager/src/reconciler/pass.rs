@@ -9,7 +9,7 @@ use service_kit::clock::Timestamp;
 
 use super::blocked::Wants;
 use super::execute::execute;
-use super::plan::{View, plan};
+use super::plan::{View, networks, plan};
 use super::record::{records, unexplained};
 use super::report::{report, wait_to_tell};
 use super::state::{DesiredState, ObservedState, World, observe};
@@ -149,6 +149,14 @@ impl Shared {
         ids.extend(unhealthy.map(|container| container.id.0.clone()));
         let rows = desired.containers.iter().filter_map(|row| row.engine_id.as_ref());
         ids.extend(rows.filter(|id| !scope.full || scope.touched.contains(*id)).cloned());
+        // Which aliases others have, no listing tells. Those of other installations are in the database.
+        {
+            let owners = lock(&self.owners);
+            for network in networks::without_courtesy(desired, &observed) {
+                let others = observed.others.containers_on(network).filter(|id| !owners.contains_key(*id));
+                ids.extend(others.map(str::to_owned));
+            }
+        }
         let mut answers = self.inspect(ids).await?;
         let mut observed = observe(desired, world, &answers);
         // What the live answers tell may leave more to explain.

@@ -339,7 +339,8 @@ fn notices(view: &View<'_>, plan: &mut Plan) {
             plan.conditions.push(Notice { kind: "volume_unproven", service, message });
         }
         for (network, alias) in networks::courtesy_aliases(service) {
-            if !row.asked.courtesy.contains_key(network) {
+            // Who goes without and whose alias is free again has it when its container is made the next time.
+            if !row.asked.courtesy.contains_key(network) && networks::is_taken(view, network, alias) {
                 plan.conditions.push(Notice {
                     kind: "alias_taken",
                     service: Some(service.service_name.clone()),

@@ -1,11 +1,11 @@
 //! Networks: made when missing, addressed by id, never taken for ours because of their name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Plan, Step, StepId, Wait, WaitReason};
 use super::{View, adoption};
 use crate::domain::specification::{NetworkAttachment, NetworkMode, ServiceSpecification, SharedNetwork};
-use crate::reconciler::state::short;
+use crate::reconciler::state::{DesiredState, ObservedState, short};
 
 /// Where the engine has a network that a service is to be on.
 pub(crate) enum Found {
@@ -39,6 +39,31 @@ pub(crate) fn courtesy_aliases(service: &ServiceSpecification) -> impl Iterator<
     attachments(service)
         .iter()
         .filter_map(|attachment| Some((attachment.network.as_str(), attachment.courtesy_alias.as_deref()?)))
+}
+
+/// Whether somebody else has the alias, or asks for it by name.
+pub(super) fn is_taken(view: &View<'_>, network: &str, alias: &str) -> bool {
+    let name = (network.to_owned(), alias.to_owned());
+    if view.desired.courtesy_taken.contains(&name) || view.desired.aliases_claimed.contains(&name) {
+        return true;
+    }
+    match find(view, network) {
+        Found::There(id) => view.observed.others.answers_to(&id, alias),
+        Found::Missing { .. } | Found::Blocked(_) => false,
+    }
+}
+
+/// Networks on which a service is to be given a courtesy alias and does not have it: there it matters what others answer to.
+pub(crate) fn without_courtesy<'a>(desired: &'a DesiredState, observed: &ObservedState) -> BTreeSet<&'a str> {
+    let mut networks = BTreeSet::new();
+    for service in desired.specification.services.values() {
+        let current = observed.current(desired, &service.service_name);
+        let lacking = courtesy_aliases(service)
+            .map(|(network, _)| network)
+            .filter(|network| current.is_none_or(|(row, _)| !row.asked.courtesy.contains_key(*network)));
+        networks.extend(lacking);
+    }
+    networks
 }
 
 /// Finds a network by its name. The addon's own is the one that its row proves; another of that name is in the way and never touched.
@@ -135,16 +160,7 @@ impl<'a> Networks<'a> {
     /// Courtesy aliases that nobody else has: network to alias.
     pub(super) fn free_courtesy_aliases(&self, service: &ServiceSpecification) -> BTreeMap<String, String> {
         courtesy_aliases(service)
-            .filter(|(network, alias)| {
-                let name = ((*network).to_owned(), (*alias).to_owned());
-                let taken = self.view.desired.courtesy_taken.contains(&name)
-                    || self.view.desired.aliases_claimed.contains(&name);
-                let answered = match find(&self.view, network) {
-                    Found::There(id) => self.view.observed.others.answers_to(&id, alias),
-                    _ => false,
-                };
-                !taken && !answered
-            })
+            .filter(|(network, alias)| !is_taken(&self.view, network, alias))
             .map(|(network, alias)| (network.to_owned(), alias.to_owned()))
             .collect()
     }

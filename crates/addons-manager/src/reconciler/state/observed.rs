@@ -67,6 +67,8 @@ pub struct OurVolume {
 pub struct Others {
     world: Arc<World>,
     own: BTreeSet<String>,
+    /// Those that were inspected, by id: no listing tells their aliases.
+    inspected: BTreeMap<String, InspectedContainer>,
 }
 
 /// Id of something that is not ours. No call of the runtime that changes anything takes one.
@@ -129,17 +131,34 @@ impl Others {
         self.world.network(id).is_some()
     }
 
-    /// Whether a container of others on that network answers, as far as a listing tells, to this name.
+    /// Whether a container of others on that network answers to this name, as far as the listing and what was inspected tell.
     pub fn answers_to(&self, network_id: &str, name: &str) -> bool {
         self.world.listing().containers.iter().any(|container| {
+            let Some(attachment) = container.networks.get(network_id) else { return false };
+            let has_alias = |found: &InspectedContainer| {
+                found.host_name.as_deref() == Some(name)
+                    || found
+                        .aliases
+                        .get(&attachment.network_name)
+                        .is_some_and(|aliases| aliases.contains(name))
+            };
             !self.own.contains(&container.id)
-                && container.networks.contains_key(network_id)
                 && (container.name == name
                     || container
                         .labels
                         .get("com.docker.compose.service")
-                        .is_some_and(|service| service == name))
+                        .is_some_and(|service| service == name)
+                    || self.inspected.get(&container.id).is_some_and(has_alias))
         })
+    }
+
+    /// Ids of the containers of others on networks of this name.
+    pub fn containers_on(&self, network: &str) -> impl Iterator<Item = &str> {
+        let on_it = move |container: &&ListedContainer| {
+            container.networks.values().any(|attachment| attachment.network_name == network)
+        };
+        let containers = self.world.listing().containers.iter().filter(on_it);
+        containers.map(|container| container.id.as_str()).filter(|id| !self.own.contains(*id))
     }
 }
 
@@ -205,7 +224,9 @@ pub fn observe(
             ours.volumes.insert(row.row, OurVolume { name: OwnVolumeName(row.name.clone()), listed });
         }
     }
-    ObservedState { ours, others: Others { world: Arc::clone(world), own } }
+    let others = inspected.iter().filter(|(id, _)| !own.contains(*id));
+    let inspected = others.filter_map(|(id, found)| Some((id.clone(), found.clone()?))).collect();
+    ObservedState { ours, others: Others { world: Arc::clone(world), own, inspected } }
 }
 
 impl ObservedState {

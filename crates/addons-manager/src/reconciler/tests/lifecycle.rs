@@ -390,6 +390,46 @@ async fn the_first_has_the_courtesy_alias_and_the_second_says_that_it_has_not() 
 }
 
 #[tokio::test]
+async fn that_an_alias_is_taken_is_said_as_long_as_it_is() {
+    let mut bench = Bench::new().await;
+    let mut ids = Vec::new();
+    for name in ["one", "two"] {
+        let mut web = service(name, "web");
+        web.network = on(&["platform"], Some("root_web"));
+        ids.push(bench.install(name, revision(vec![web])).await);
+    }
+    let told = async |bench: &Bench, id| {
+        let conditions = bench.desired(id).await.installation.conditions;
+        conditions.iter().filter(|condition| condition.kind == "alias_taken").count()
+    };
+    assert_eq!(told(&bench, ids[1]).await, 1);
+    bench.uninstall(ids[0], true).await;
+    bench.settle().await;
+    bench.resync().await;
+    assert_eq!(told(&bench, ids[1]).await, 0, "nobody has it any more");
+
+    // A stranger takes the name, as an alias, which no listing tells; then ours is made anew.
+    let stranger = bench.runtime.foreign_container("stranger", &[], &[]);
+    let listing = bench.runtime.snapshot();
+    let network = listing.networks.iter().find(|network| network.name == "platform").unwrap();
+    bench.runtime.connect_by_hand(&stranger, &network.id, &["root_web"]);
+    bench.resync().await;
+    bench.runtime.remove_by_hand(&bench.runtime.id_of("two-web"));
+    bench.settle().await;
+    bench.resync().await;
+    assert!(!bench.container("two-web").aliases["platform"].contains("root_web"), "two would answer");
+    assert_eq!(told(&bench, ids[1]).await, 1);
+    bench.runtime.remove_by_hand(&stranger);
+    bench.resync().await;
+    bench.settle().await;
+    assert_eq!(told(&bench, ids[1]).await, 0);
+    bench.runtime.remove_by_hand(&bench.runtime.id_of("two-web"));
+    bench.settle().await;
+    bench.resync().await;
+    assert!(bench.container("two-web").aliases["platform"].contains("root_web"));
+}
+
+#[tokio::test]
 async fn a_courtesy_alias_is_given_back_when_another_asks_for_the_name() {
     let mut bench = Bench::new().await;
     let with_courtesy = |name: &str| {
