@@ -22,7 +22,7 @@ pub enum KeysCommand {
     /// Make a new key and sign with it from now on. The old one is still believed until it is retired.
     ///
     /// The old key signs the set that has the new one, so hosts that know the old one follow. Its file stays beside the new
-    /// one as <key file>.<first digits of its id>.
+    /// one as KEY-FILE.FIRST-DIGITS-OF-ITS-ID.
     Rotate {
         /// Write the new key here and leave the key file alone: for a key that other replicas get too. They sign with the
         /// old one until they are given this file.
