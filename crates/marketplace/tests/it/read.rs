@@ -163,6 +163,7 @@ async fn names_lead_to_releases() {
     assert_eq!(names(&all), ["My.Probe 1.2.0+build", "My.Probe 1.0.0", "My.Probe 2.0.0-rc.1"]);
     for (path, version) in [
         ("my_probe?version=*", "1.2.0+build"),
+        ("my%20probe?version=*", "1.2.0+build"),
         ("MY-PROBE?version=~1.0", "1.0.0"),
         ("my-probe?version=%5E1", "1.2.0+build"),
         ("my-probe?version=^2.0.0-rc.1", "2.0.0-rc.1"),
@@ -173,7 +174,7 @@ async fn names_lead_to_releases() {
     ] {
         assert_eq!(market.get(&at(path)).await.expect(200).json()["version"], version, "{path}");
     }
-    for path in ["other", "my-probe?version=^3", "my-probe/9.9.9", "my-probe/x", "my%20probe"] {
+    for path in ["other", "my-probe?version=^3", "my-probe/9.9.9", "my-probe/x", "my!probe"] {
         market.get(&at(path)).await.problem(404, "not-found");
     }
     market.get(&at("my-probe?version=newest")).await.problem(400, "bad-query");
