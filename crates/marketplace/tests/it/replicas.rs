@@ -184,7 +184,8 @@ async fn replicas_lose_nothing_when_the_server_is_gone_for_a_while() {
     let deleted = other.published(&document("deleted", "registry.invalid/none:1")).await;
     one.release(&deleted).await;
     // A connection from before the crash may be met once more.
-    eventually("it is deleted", || async { (other.delete(&deleted).await.status == 204).then_some(()) }).await;
+    eventually("it is deleted", || async { (other.delete(&deleted).await.status == 204).then_some(()) })
+        .await;
     let begun = Instant::now();
     eventually("it is gone", || async {
         (one.get(&format!("{ADDONS}/{deleted}")).await.status == 404).then_some(())
