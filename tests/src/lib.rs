@@ -18,6 +18,7 @@
 //!
 //! Where to read next: `world.rs` for what a world is made of, `engine.rs`, `services.rs`, `faults.rs`.
 
+mod compose;
 mod documents;
 mod engine;
 mod faults;
@@ -28,6 +29,7 @@ mod services;
 mod wait;
 mod world;
 
+pub use compose::{Compose, output, repository};
 pub use documents::{demo_service, oakestra_example};
 pub use engine::{Engine, Signal};
 pub use faults::{Fault, Proxy};

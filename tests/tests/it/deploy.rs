@@ -3,35 +3,33 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bollard::models::HealthStatusEnum;
 use serde_json::json;
-use system_tests::{Image, World, demo_service, eventually, target_folder};
+use system_tests::{Compose, Image, World, demo_service, eventually, output, repository, target_folder};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Fetching Compose the first time, from a slow index.
 const SETUP_LIMIT: Duration = Duration::from_secs(240);
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+/// The images of both services, made on this world's engine from the binaries that were built.
+async fn build_images(world: &World, folder: &Path) -> anyhow::Result<()> {
+    let mut images = Command::new(repository().join("scripts/images.sh"));
+    images.current_dir(repository()).env("DOCKER_HOST", world.engine.host());
+    images.arg("--from").arg(target_folder()?).env("OAK_CONTEXTS", folder.join("contexts"));
+    output(images).await?;
+    Ok(())
 }
 
-/// The `docker` of the machine, or the files that name another one, must not come in: only this world's engine.
-fn command(world: &World, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(repository()).env("DOCKER_HOST", world.engine.host());
-    command
-}
-
-async fn output(mut command: Command) -> anyhow::Result<Output> {
-    let shown = format!("{command:?}");
-    let output = tokio::task::spawn_blocking(move || command.output()).await??;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{shown} ended with {}:\n{said}", output.status);
-    Ok(output)
+/// A file that only its owner reads, as a secret is mounted.
+fn secret(path: PathBuf, text: &str, owner: u32) -> anyhow::Result<PathBuf> {
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400))?;
+    std::os::unix::fs::chown(&path, Some(owner), None)?;
+    Ok(path)
 }
 
 #[test]
@@ -62,23 +60,14 @@ fn the_example_settings_are_the_defaults() {
 fn the_compose_file_starts_both_services_and_an_addon_installs_through_them() {
     system_tests::run_for(SETUP_LIMIT, async |world| {
         let folder = world.folder("compose")?;
-        let mut images = command(world, "scripts/images.sh");
-        images.arg("--from").arg(target_folder()?).env("OAK_CONTEXTS", folder.join("contexts"));
-        output(images).await?;
-        let mut setup = command(world, "scripts/setup.sh");
-        setup.arg("compose");
-        let found = String::from_utf8(output(setup).await?.stdout)?;
-        let compose: Vec<&str> = found.split_whitespace().collect();
+        build_images(world, &folder).await?;
+        let program = Compose::find(world).await?;
 
-        let secret = |name: &str, owner: u32| -> anyhow::Result<PathBuf> {
-            let path = folder.join(name);
-            fs::write(&path, format!("{name}-0123456789abcdef0123456789"))?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o400))?;
-            std::os::unix::fs::chown(&path, Some(owner), None)?;
-            Ok(path)
+        let token = |name: &str, owner| {
+            secret(folder.join(name), &format!("{name}-0123456789abcdef0123456789"), owner)
         };
-        let market_token = secret("marketplace-admin-token", 10001)?;
-        let manager_token = secret("manager-admin-token", 0)?;
+        let market_token = token("marketplace-admin-token", 10001)?;
+        let manager_token = token("manager-admin-token", 0)?;
         let state = world.folder("manager-state")?;
         // The one thing that this world has and others have not: a registry without TLS, at the bridge's address.
         let registry = world.registry.bridge_address();
@@ -96,8 +85,8 @@ fn the_compose_file_starts_both_services_and_an_addon_installs_through_them() {
             json!({"marketplace": service("marketplace"), "addons-manager": service("addons-manager")});
         fs::write(&extra, json!({"services": services}).to_string())?;
         let compose = |arguments: &[&str]| {
-            let mut command = command(world, compose[0]);
-            command.args(&compose[1..]).args(["-f", "deploy/compose.yaml", "-f"]).arg(&extra).args(arguments);
+            let mut command = program.command();
+            command.args(["-f", "deploy/compose.yaml", "-f"]).arg(&extra).args(arguments);
             command.env("DOCKER_SOCKET", world.engine.socket()).env("MANAGER_STATE", &state);
             command.env("MARKETPLACE_TOKEN_FILE", &market_token).env("MANAGER_TOKEN_FILE", &manager_token);
             command
@@ -166,26 +155,15 @@ fn the_compose_file_starts_both_services_and_an_addon_installs_through_them() {
 fn the_replicas_of_the_compose_file_are_one_marketplace() {
     system_tests::run_for(SETUP_LIMIT, async |world| {
         let folder = world.folder("replicas")?;
-        let mut images = command(world, "scripts/images.sh");
-        images.arg("--from").arg(target_folder()?).env("OAK_CONTEXTS", folder.join("contexts"));
-        output(images).await?;
-        let mut setup = command(world, "scripts/setup.sh");
-        setup.arg("compose");
-        let found = String::from_utf8(output(setup).await?.stdout)?;
-        let compose: Vec<&str> = found.split_whitespace().collect();
+        build_images(world, &folder).await?;
+        let program = Compose::find(world).await?;
 
         let server = postgres_for_tests::Server::start();
         server.create("market");
         // Containers have a network of their own: they reach the server by its socket.
         fs::set_permissions(server.folder(), fs::Permissions::from_mode(0o755))?;
         let url = server.url("market").replace(&server.folder().display().to_string(), "/server");
-        let secret = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
-            let path = folder.join(name);
-            fs::write(&path, text)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o400))?;
-            std::os::unix::fs::chown(&path, Some(10001), None)?;
-            Ok(path)
-        };
+        let secret = |name: &str, text: &str| secret(folder.join(name), text, 10001);
         let url = secret("database-url", &url)?;
         let token = secret("token", "three-replicas-0123456789abcdef")?;
         // Made as the file says.
@@ -200,12 +178,8 @@ fn the_replicas_of_the_compose_file_are_one_marketplace() {
         let extra = folder.join("extra.yaml");
         fs::write(&extra, json!({"services": services}).to_string())?;
         let compose = |arguments: &[&str]| {
-            let mut command = command(world, compose[0]);
-            command
-                .args(&compose[1..])
-                .args(["-f", "deploy/replicas.yaml", "-f"])
-                .arg(&extra)
-                .args(arguments);
+            let mut command = program.command();
+            command.args(["-f", "deploy/replicas.yaml", "-f"]).arg(&extra).args(arguments);
             command.env("DATABASE_URL_FILE", &url).env("MARKETPLACE_TOKEN_FILE", &token);
             command.env("SIGNING_KEY_FILE", &key).env("POSTGRES_PASSWORD_FILE", &token);
             command
