@@ -1,11 +1,11 @@
 //! A proxy that delays, cuts and garbles what passes through it, and can be told otherwise at any moment.
 //!
-//! It stands before the registry, the marketplace or the engine's socket.
+//! It stands before the registry, the marketplace or the engine's socket, and knows what was asked through it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -52,6 +52,7 @@ struct Shared {
     /// Goes up to end every open connection.
     cut: watch::Sender<u64>,
     taken: AtomicUsize,
+    requests: Mutex<Vec<String>>,
 }
 
 #[derive(Clone)]
@@ -96,8 +97,12 @@ impl Proxy {
 
     fn new(address: Option<SocketAddr>) -> (Self, CancellationToken) {
         let end = CancellationToken::new();
-        let shared =
-            Shared { fault: watch::Sender::new(Fault::None), cut: watch::Sender::new(0), taken: 0.into() };
+        let shared = Shared {
+            fault: watch::Sender::new(Fault::None),
+            cut: watch::Sender::new(0),
+            taken: 0.into(),
+            requests: Mutex::default(),
+        };
         (Self { address, shared: Arc::new(shared), _end: end.clone().drop_guard() }, end)
     }
 
@@ -123,6 +128,22 @@ impl Proxy {
     pub fn taken(&self) -> usize {
         self.shared.taken.load(Ordering::Relaxed)
     }
+
+    /// The requests that have gone through since this was asked last, as `GET /v1.41/containers/json?all=true`.
+    pub fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shared {
+    /// A client sends the head of a request in one piece; what begins otherwise is the rest of a body.
+    fn note_request(&self, piece: &[u8]) {
+        let line = piece.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        if let Some(request) = std::str::from_utf8(line).ok().and_then(|line| line.strip_suffix(" HTTP/1.1"))
+        {
+            self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.to_owned());
+        }
+    }
 }
 
 async fn serve(client: Box<dyn Stream>, target: Target, shared: Arc<Shared>) {
@@ -131,7 +152,7 @@ async fn serve(client: Box<dyn Stream>, target: Target, shared: Arc<Shared>) {
     let fault = shared.fault.subscribe();
     tokio::select! {
         // A connection that ends with an error has ended, which is what it is for.
-        _ended = pass(client, target, fault) => {}
+        _ended = pass(client, target, fault, &shared) => {}
         _cut = cut.changed() => {}
     }
 }
@@ -140,6 +161,7 @@ async fn pass(
     mut client: Box<dyn Stream>,
     target: Target,
     fault: watch::Receiver<Fault>,
+    shared: &Shared,
 ) -> std::io::Result<()> {
     let now = fault.borrow().clone();
     match now {
@@ -164,8 +186,15 @@ async fn pass(
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_server, mut to_server) = tokio::io::split(server);
     let up = async {
-        tokio::io::copy(&mut from_client, &mut to_server).await?;
-        to_server.shutdown().await
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let length = from_client.read(&mut piece).await?;
+            if length == 0 {
+                return to_server.shutdown().await;
+            }
+            shared.note_request(&piece[..length]);
+            to_server.write_all(&piece[..length]).await?;
+        }
     };
     let down = async {
         copy_with_faults(&mut from_server, &mut to_client, fault).await?;
@@ -268,9 +297,20 @@ mod tests {
             proxy.set(fault.clone());
             assert_eq!(ask(proxy.address()).await, expected, "{fault:?}");
         }
+        assert_eq!(proxy.requests(), Vec::<String>::new(), "what was sent is no request");
         proxy.set(Fault::Status(429));
         assert!(ask(proxy.address()).await.starts_with(b"HTTP/1.1 429 "));
         assert_eq!(proxy.taken(), 7);
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_is_known() {
+        let proxy = Proxy::tcp(ten_bytes().await).await.unwrap();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        stream.write_all(b"GET /info?a=b HTTP/1.1\r\nHost: here\r\n\r\n").await.unwrap();
+        let _reset = stream.read_to_end(&mut Vec::new()).await;
+        assert_eq!(proxy.requests(), ["GET /info?a=b"]);
+        assert_eq!(proxy.requests(), Vec::<String>::new(), "each is told once");
     }
 
     #[tokio::test]

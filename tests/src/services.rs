@@ -300,6 +300,16 @@ impl Service {
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 
+    /// Time that the process has had a processor for so far, in steps of 10 ms.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let id = self.child.as_ref().map(Child::id).with_context(|| format!("{} does not run", self.name))?;
+        let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // proc(5): after the name in brackets `utime` and `stime` are the 12th and 13th words, in hundredths of a second.
+        let words = stat.rsplit_once(')').context("a process has a name")?.1.split_ascii_whitespace();
+        let hundredths: u64 = words.skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(hundredths * 10))
+    }
+
     /// A request with the administrator's token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.anonymous(method, path);
