@@ -33,14 +33,14 @@ else
 endif
 	cargo test --workspace --locked --doc
 
-BENCH_PARTS := http install repair process
+BENCH_PARTS := http install repair process many
 
-bench: ## the figures, each beside its comparison, as a table and as JSON; PARTS="http install repair process" chooses (takes root)
+bench: ## the figures, each beside its comparison, as a table and as JSON; PARTS="http install repair process many" chooses, INSTALLATIONS=100 makes many fewer (takes root)
 	@$(if $(filter-out $(BENCH_PARTS),$(PARTS)),echo "there is no part to measure: $(filter-out $(BENCH_PARTS),$(PARTS)); PARTS are of: $(BENCH_PARTS)" >&2; exit 2)
-	scripts/setup.sh engine registry
+	scripts/setup.sh engine registry compose
 	scripts/demo-addon.sh
 	cargo build --release --locked --bin marketplace --bin addons-manager
-	cargo bench --locked --package system-tests --bench figures -- $(PARTS)
+	cargo bench --locked --package system-tests --bench figures -- $(PARTS) $(INSTALLATIONS:%=installations=%)
 
 bench-marketplace: ## a million releases on SQLite and PostgreSQL side by side, as a table and as JSON; RELEASES=100000 makes it smaller
 	scripts/setup.sh postgres

@@ -1,34 +1,44 @@
 //! The figures that the project promises, each beside its comparison in the same run: a table for people, JSON for tools.
 //!
 //! A ratio counts, not a time: the machine is the same for both. `http.rs` measures the marketplace's answers against handlers of the same
-//! application that return the same bytes, `engine.rs` installs and repairs against a client that makes the same calls directly,
-//! `process.rs` memory, start and size. Run it with `make bench`; words after it choose parts: `http`, `install`, `repair`,
-//! `process`.
+//! application that return the same bytes, `install.rs` and `repair.rs` the manager against a client that makes the same calls directly
+//! (`direct.rs`), installs against Docker Compose as well, `process.rs` memory, start and size, `many.rs` a host with a thousand addons. Run it
+//! with `make bench`; words after it choose parts, and `installations=100` makes the last one smaller.
 #![allow(clippy::print_stderr, reason = "a bench says what it does not know")]
 
-mod engine;
+mod direct;
 mod http;
+mod install;
 mod load;
+mod many;
 mod process;
+mod repair;
 mod report;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 /// Measures some figures.
-type Part = fn(&mut report::Report) -> anyhow::Result<()>;
+type Part<'a> = &'a dyn Fn(&mut report::Report) -> anyhow::Result<()>;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     // The load comes from a process of its own: this program started once more.
     if words.first().is_some_and(|word| word == "load") {
         return load::main(&words[1..]);
     }
-    let parts: [(&str, Part); 4] = [
-        ("http", http::measure),
-        ("install", engine::measure_installs),
-        ("repair", engine::measure_repairs),
-        ("process", process::measure),
+    let installations = words.iter().find_map(|word| word.strip_prefix("installations="));
+    let Ok(installations) = installations.map_or(Ok(many::INSTALLATIONS), str::parse) else {
+        eprintln!("installations={} is no number", installations.unwrap_or_default());
+        return ExitCode::FAILURE;
+    };
+    words.retain(|word| !word.starts_with("installations="));
+    let parts: [(&str, Part<'_>); 5] = [
+        ("http", &http::measure),
+        ("install", &install::measure),
+        ("repair", &repair::measure),
+        ("process", &process::measure),
+        ("many", &|report| many::measure(report, installations)),
     ];
     let names = parts.map(|(name, _)| name);
     if let Some(unknown) = unknown_word(&words, &names) {

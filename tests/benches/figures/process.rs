@@ -20,9 +20,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
     for binary in ["marketplace", "addons-manager"] {
         let path = system_tests::target_folder()?.join(binary);
-        #[expect(clippy::cast_precision_loss, reason = "some million bytes")]
-        let bytes = std::fs::metadata(&path)?.len() as f64;
-        report.absolute(&format!("binary of {binary}"), bytes / MIB, "MiB", Target::AtMost(25.0));
+        let size = mebibytes(std::fs::metadata(&path)?.len());
+        report.absolute(&format!("binary of {binary}"), size, "MiB", Target::AtMost(25.0));
     }
     let report = Mutex::new(report);
     system_tests::run_for(LIMIT, async |world| {
@@ -103,7 +102,11 @@ async fn start(service: &mut Service) -> anyhow::Result<Duration> {
 }
 
 fn resident(service: &Service) -> anyhow::Result<f64> {
+    Ok(mebibytes(service.resident_bytes()?))
+}
+
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "some million bytes")]
-    let bytes = service.resident_bytes()? as f64;
-    Ok(bytes / MIB)
+    let bytes = bytes as f64;
+    bytes / MIB
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is what the program is for")]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -127,6 +128,11 @@ fn as_json(row: &Row) -> Value {
         "what": row.what, "measured": row.measured, "beside": row.beside, "unit": row.unit, "figure": row.figure(),
         "target": {kind: bound}, "met": row.target.is_met(row.figure()),
     })
+}
+
+/// A time as the tables have it.
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// The middle one.
