@@ -386,7 +386,7 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     async fn inspect_image(&self, reference: &str) -> Result<Option<InspectedImage>, RuntimeError>;
     /// The digest that a name (`docker.io/library/nginx:1.27`) has in its registry now, as the engine sees that registry; nothing is pulled.
     async fn registry_digest(&self, repository: &str, tag: &str) -> Result<String, RuntimeError>;
-    /// The engine's version, platform and root.
+    /// The engine's version, platform and root, from an engine that answers now.
     async fn engine(&self) -> Result<EngineFacts, RuntimeError>;
     /// The last lines of both streams of a container, oldest first.
     async fn logs(&self, id: &str, tail: usize) -> Result<String, RuntimeError>;

@@ -1,13 +1,20 @@
 //! One listing tells what passes need: state, health, exit code, networks by id, mounts, ports; and the same as inspect.
 
+use std::time::Duration;
+
 use addons_manager::domain::specification::{
     HealthcheckSpecification, MountSource, MountSpecification, NetworkMode, Protocol, PublishedPort,
     RestartPolicy,
 };
-use addons_manager::runtime::{ContainerRuntime, ContainerState, Health, ListedPort};
-use system_tests::Image;
+use addons_manager::runtime::docker::DockerRuntime;
+use addons_manager::runtime::{ContainerRuntime, ContainerState, EventMessage, Health, ListedPort};
+use system_tests::{Image, Proxy, eventually};
 
-use super::{attachment, demo, docker, labels, local_volume, look, network_on, run, service, until};
+use super::{
+    attachment, demo, docker, labels, local_volume, look, network_on, run, service, settings, until,
+};
+
+const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn states_health_and_exit_codes() {
@@ -186,6 +193,30 @@ fn the_engine_tells_what_it_is() {
             docker.free_bytes().await?.is_some_and(|free| free > 0),
             "the world's engine shares our file system"
         );
+        Ok(())
+    });
+}
+
+/// An engine starts four programs to tell its version: an installation is not to wait for that each time.
+#[test]
+fn what_an_engine_is_is_asked_for_once_until_the_connection_is_lost() {
+    system_tests::run(async |world| {
+        let socket = world.folder("proxy")?.join("docker.sock");
+        let proxy = Proxy::unix(&socket, &world.engine.socket())?;
+        let versions = || proxy.requests().iter().filter(|request| request.ends_with("/version")).count();
+        let docker = DockerRuntime::new(settings(&format!("unix://{}", socket.display())));
+        let mut events = docker.events();
+        assert_eq!(events.recv().await, Some(EventMessage::Connected));
+        let first = docker.engine().await?;
+        assert_eq!(versions(), 1);
+        assert_eq!(docker.engine().await?, first);
+        assert_eq!(versions(), 0);
+
+        proxy.cut();
+        while events.recv().await != Some(EventMessage::Lost) {}
+        let again = eventually("it answers again", SOON, async || Ok(docker.engine().await?)).await?.0;
+        assert_eq!(again, first);
+        assert!(versions() > 0, "another engine may have answered");
         Ok(())
     });
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::models::{EventMessage as EngineEvent, EventMessageTypeEnum};
@@ -64,6 +65,7 @@ async fn run(inner: Arc<Inner>, sender: mpsc::Sender<EventMessage>) {
             End::NobodyListens => return,
             End::Broken { failure, was_open } => (failure, was_open),
         };
+        inner.facts_are_old.store(true, Ordering::SeqCst);
         if was_open {
             failures = 0;
         }

@@ -18,6 +18,7 @@ mod silence;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -149,6 +150,8 @@ struct Inner {
     silence: silence::Silence,
     images: moka::sync::Cache<String, Arc<ImageInspect>>,
     facts: RwLock<Option<Arc<Facts>>>,
+    /// The connection was lost since they were asked for: another engine may answer next.
+    facts_are_old: AtomicBool,
 }
 
 /// What does not change while an engine runs.
@@ -175,6 +178,7 @@ impl DockerRuntime {
                 silence: silence::Silence::default(),
                 images,
                 facts: RwLock::default(),
+                facts_are_old: AtomicBool::new(false),
             }),
         }
     }
@@ -236,18 +240,24 @@ impl Inner {
     }
 
     async fn facts(&self) -> Result<Arc<Facts>, Failure> {
-        let known = self.facts.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match known {
+        match self.known_facts() {
             Some(known) => Ok(known),
             None => self.fresh_facts().await,
         }
     }
 
+    fn known_facts(&self) -> Option<Arc<Facts>> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn fresh_facts(&self) -> Result<Arc<Facts>, Failure> {
         let docker = self.client()?;
         let limit = self.settings.timeouts.read;
-        let (version, info) =
-            tokio::try_join!(self.within(limit, docker.version()), self.within(limit, docker.info()))?;
+        // Before the question: a connection that is lost meanwhile makes its answer old.
+        self.facts_are_old.store(false, Ordering::SeqCst);
+        let answer =
+            tokio::try_join!(self.within(limit, docker.version()), self.within(limit, docker.info()));
+        let (version, info) = answer.inspect_err(|_| self.facts_are_old.store(true, Ordering::SeqCst))?;
         let platform = format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default());
         // An engine that says nothing is taken to be able: then a limit that is not kept is a difference.
         let able = |said: Option<bool>| said.unwrap_or(true);
@@ -431,10 +441,17 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn engine(&self) -> Result<EngineFacts, RuntimeError> {
-        let facts = self.inner.fresh_facts().await;
-        facts
+        let asked = async {
+            // An engine starts four programs to tell its version. Once it has, it only has to be there.
+            let known = self.inner.known_facts().filter(|_| !self.inner.facts_are_old.load(Ordering::SeqCst));
+            let Some(known) = known else { return self.inner.fresh_facts().await };
+            self.inner.within(self.inner.settings.timeouts.read, self.inner.client()?.ping()).await?;
+            Ok(known)
+        };
+        asked
+            .await
             .map(|facts| facts.shown.clone())
-            .map_err(|failure| failure.into_error("ask the engine for its facts", Asked::Read))
+            .map_err(|failure: Failure| failure.into_error("ask the engine for its facts", Asked::Read))
     }
 
     async fn logs(&self, id: &str, tail: usize) -> Result<String, RuntimeError> {
@@ -690,7 +707,7 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     fn surroundings(&self) -> Surroundings {
-        let facts = self.inner.facts.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let facts = self.inner.known_facts();
         let disk =
             facts.map(|facts| disk::EngineDisk::of(&facts.root_dir, self.inner.settings.engine_is_local()));
         Surroundings {
