@@ -184,6 +184,7 @@ impl Db {
     /// Opens or makes a SQLite file, and brings its tables to this version's form.
     pub async fn open_sqlite(path: &Path, migrations: &Migrator) -> Result<Self, OpenError> {
         let file = |source| OpenError::File { path: path.to_owned(), source };
+        for_its_owner_alone(path).map_err(|error| file(error.into()))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -194,7 +195,7 @@ impl Db {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
-            .connect_with(options.clone().create_if_missing(true))
+            .connect_with(options.clone())
             .await
             .map_err(file)?;
         migrations.run(&writer).await.map_err(migration_failed)?;
@@ -225,6 +226,23 @@ impl Db {
             Self::Postgres(none) => match *none {},
         }
     }
+}
+
+/// Makes the file where there is none, and keeps it from everybody else. SQLite makes its log beside it with the rights that it has.
+fn for_its_owner_alone(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+
+    // One that is there is not opened here: with the file that is closed first, this process would lose its locks on it.
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => return made.map(drop),
+    }
+    let found = std::fs::metadata(path)?;
+    let mode = found.permissions().mode();
+    if !found.is_file() || mode & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o700))
 }
 
 /// Runs an expression with a pool to read from: `read!(db, |pool| sqlx::query_as(SQL).fetch_all(pool).await)`.
@@ -308,11 +326,6 @@ pub fn unique_violation(fault: &sqlx::Error) -> Option<String> {
     Some(format!("{}_key", names.join("_")))
 }
 
-/// Whether a statement named a row that is not there, or one that others refer to.
-pub fn is_foreign_key_violation(fault: &sqlx::Error) -> bool {
-    fault.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
-}
-
 /// Whether waiting may help: no connection, a lock that is held, a server that is away.
 pub fn is_unavailable(fault: &sqlx::Error) -> bool {
     match fault {
@@ -360,6 +373,23 @@ mod tests {
         let fault = Db::open_sqlite(&folder.path().join("test.db"), &older).await.unwrap_err();
         assert!(matches!(fault, OpenError::Newer { step: 1 }), "{fault:?}");
         assert!(fault.to_string().contains("later version"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn the_files_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let mode =
+            |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let db = open(folder.path()).await;
+        insert(&db, "1", "a", "b").await.unwrap();
+        assert_eq!(["test.db", "test.db-wal", "test.db-shm"].map(mode), [0o600; 3]);
+        db.close().await;
+        // As a copy of a backup may be.
+        let everybodys = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(folder.path().join("test.db"), everybodys).unwrap();
+        open(folder.path()).await.close().await;
+        assert_eq!(mode("test.db"), 0o600);
     }
 
     async fn open(folder: &Path) -> Db {
@@ -442,7 +472,7 @@ mod tests {
         }
         let fault = orphan(&db).await.unwrap_err();
         assert_eq!(unique_violation(&fault), None);
-        assert!(is_foreign_key_violation(&fault));
+        assert!(fault.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation));
         assert!(!is_unavailable(&fault));
     }
 
