@@ -557,5 +557,8 @@ mod tests {
                 .unwrap_err()
                 .contains("did you mean platform?")
         );
+        // Nothing of a manager is public, so there is nothing to set.
+        let public = from("[auth]\npublic_read = true", &Environment::default()).unwrap_err();
+        assert!(public.contains("there is no setting auth.public_read"), "{public}");
     }
 }

@@ -78,7 +78,7 @@ impl Default for Config {
             state_dir: None,
             database: DatabaseConfig::default(),
             server: ServerSettings::on_port(PORT),
-            auth: AuthSettings::default(),
+            auth: AuthSettings { public_read: Some(true), ..AuthSettings::default() },
             log: LogSettings::default(),
             review: ReviewConfig::default(),
             verification: VerificationConfig::default(),

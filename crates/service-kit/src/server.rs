@@ -155,9 +155,7 @@ impl Service {
             paths.iter().map(|(_, guarded)| Arc::clone(guarded)).chain([Arc::clone(&unmatched)]).collect();
         let health =
             web::Data::new(Health { checks: self.checks.clone(), shutdown: self.shutdown.clone(), guarded });
-        let token_file = self.auth.token_file().display().to_string();
-        let token_file = Some(token_file).filter(|_| !self.auth.is_open());
-        let pages = web::Data::new(Pages::new(self.title, self.about.clone(), token_file, document));
+        let pages = web::Data::new(Pages::new(self.title, self.about.clone(), self.auth.clone(), document));
         let auth = web::Data::new(self.auth.clone());
         let limits = BodyLimits {
             bytes: settings.body_limit_bytes,

@@ -125,7 +125,7 @@ async fn other_statuses_are_for_reviewers_and_publishers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_public_read_nothing_is_for_nobody() {
-    let market = Market::start(|config| config.auth.public_read = false).await;
+    let market = Market::start(|config| config.auth.public_read = Some(false)).await;
     let id = market.published(&document("probe", NOWHERE)).await;
     for path in [ADDONS.to_owned(), format!("{ADDONS}/{id}"), format!("{ADDONS}/{id}/descriptor")] {
         market.get_as_admin(&path).await.expect(200);

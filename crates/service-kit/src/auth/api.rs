@@ -98,7 +98,7 @@ pub(crate) async fn revoke(
     if !auth.store().remove(&id, &actor, auth.clock().now()).await? {
         return Err(missing());
     }
-    auth.forget();
+    auth.revoked().await;
     tracing::info!(token.id = id, by = principal.account(), "a token was revoked");
     Ok(HttpResponse::NoContent().finish())
 }

@@ -40,7 +40,7 @@ const BELIEVED: Duration = Duration::from_millis(700);
 const REMEMBERED: usize = 4_096;
 
 /// Name of the file in the state folder that the first token is written to.
-pub const ADMIN_TOKEN_FILE: &str = "admin-token";
+const ADMIN_TOKEN_FILE: &str = "admin-token";
 
 /// Shortest first token that an operator may choose, in characters.
 const SHORTEST_CHOSEN: usize = 20;
@@ -66,8 +66,10 @@ pub struct AuthSettings {
     pub allow_open_network: bool,
     /// File whose content is the administrator's token, instead of one that is made.
     pub admin_token_file: Option<PathBuf>,
-    /// Whether reads of published things need no token (marketplace).
-    pub public_read: bool,
+    /// Whether reads of published things need no token. A service that publishes nothing leaves it out of its defaults, so that it has no
+    /// such setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_read: Option<bool>,
     /// How many wrong tokens one address may show.
     pub wrong_tokens: Rate,
 }
@@ -78,7 +80,7 @@ impl Default for AuthSettings {
             mode: AuthMode::Token,
             allow_open_network: false,
             admin_token_file: None,
-            public_read: true,
+            public_read: None,
             wrong_tokens: Rate { burst: 50, interval_ms: 1_000 },
         }
     }
@@ -144,6 +146,8 @@ struct Inner {
     public_read: bool,
     /// Where the operator finds the first token, for messages.
     token_file: PathBuf,
+    /// The token in that file, as long as it is good.
+    file_token: Mutex<Option<TokenHash>>,
     /// Whether a text of any form may be a token.
     chosen: bool,
     store: TokenStore,
@@ -187,24 +191,26 @@ impl Auth {
         if open && !address.is_loopback() && !settings.allow_open_network {
             return Err(AuthStartError::OpenNetwork { address });
         }
-        let token_file = match &settings.admin_token_file {
+        let (token_file, file_token) = match &settings.admin_token_file {
             Some(path) => {
-                let text = chosen_token(path, profile.prefix)?;
-                let token = administrator(FILE_TOKEN_ID, &TokenHash::of(&text), clock.now());
-                store.put(&token).await?;
-                path.clone()
+                let hash = TokenHash::of(&chosen_token(path, profile.prefix)?);
+                store.put(&administrator(FILE_TOKEN_ID, &hash, clock.now())).await?;
+                (path.clone(), Some(hash))
             }
             None => {
                 let path = state_dir.join(ADMIN_TOKEN_FILE);
                 if first_token(profile, &path, &store, clock.now()).await? {
                     tracing::info!(file = %path.display(), "the administrator's token was made");
-                } else if !open && !path.exists() {
+                }
+                let hash = std::fs::read_to_string(&path).ok().map(|text| TokenHash::of(text.trim()));
+                let hash = still_good(&store, hash).await?;
+                if !open && hash.is_none() {
                     tracing::warn!(
                         file = %path.display(),
                         "an administrator has a token, which is not in this file; `token create` makes another"
                     );
                 }
-                path
+                (path, hash)
             }
         };
         if open {
@@ -216,8 +222,9 @@ impl Auth {
         Ok(Self(Arc::new(Inner {
             profile,
             open,
-            public_read: settings.public_read,
+            public_read: settings.public_read.unwrap_or(true),
             token_file: std::path::absolute(&token_file).unwrap_or(token_file),
+            file_token: Mutex::new(file_token),
             chosen: settings.admin_token_file.is_some(),
             store,
             clock,
@@ -231,11 +238,6 @@ impl Auth {
     /// Whether everyone is an administrator.
     pub fn is_open(&self) -> bool {
         self.0.open
-    }
-
-    /// Where the operator finds the first token.
-    pub fn token_file(&self) -> &Path {
-        &self.0.token_file
     }
 
     /// The tokens.
@@ -256,9 +258,17 @@ impl Auth {
         self.0.public_read
     }
 
-    /// Makes this process ask the database anew about every token.
-    pub(crate) fn forget(&self) {
+    /// A token was revoked: the database is asked anew about every one, that of the file among them.
+    pub(crate) async fn revoked(&self) {
         self.known().clear();
+        let hash = *self.file_token();
+        match still_good(&self.0.store, hash).await {
+            Ok(hash) => *self.file_token() = hash,
+            // Whoever shows it is told.
+            Err(error) => {
+                tracing::warn!(error = %error, "whether the token of the file is still good is not known");
+            }
+        }
     }
 
     /// Who a caller without an `Authorization` header is.
@@ -308,6 +318,8 @@ impl Auth {
         };
         let Some(stored) = stored else {
             self.known().remove(&hash);
+            // Another replica may have revoked it.
+            self.file_token().take_if(|of_file| *of_file == hash);
             return self
                 .unless_open(Identity::Refused(self.unauthorized("the token is unknown or was revoked")));
         };
@@ -341,9 +353,14 @@ impl Auth {
         Identity::Refused(Problem::new(status, "too-many-wrong-tokens", detail).with_retry_after(wait))
     }
 
-    /// Where the administrator's token is, as a part of a sentence. True in a container as well, whose files are not
-    /// those of its host.
+    /// Where the administrator's token is, or how one is made where the file's was revoked, as a part of a sentence. True in a container as
+    /// well, whose files are not those of its host.
     pub fn whereabouts(&self) -> String {
+        if self.file_token().is_none() {
+            return "no file of the service holds an administrator's token that is good, and the command `token create --account admin \
+                    --scope admin` of its program makes one, on the machine or in the container that it runs in"
+                .to_owned();
+        }
         let file = self.0.token_file.display();
         format!(
             "the administrator's token is in the file {file} of the machine or container that the service runs in"
@@ -381,9 +398,22 @@ impl Auth {
         }
     }
 
+    fn file_token(&self) -> std::sync::MutexGuard<'_, Option<TokenHash>> {
+        self.0.file_token.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<TokenHash, Known>> {
         self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// The token, where it is one that the service knows.
+async fn still_good(
+    store: &TokenStore,
+    hash: Option<TokenHash>,
+) -> Result<Option<TokenHash>, TokenStoreError> {
+    let Some(hash) = hash else { return Ok(None) };
+    Ok(store.by_hash(&hash).await?.map(|_| hash))
 }
 
 /// Makes the administrator's token and writes it to its file, where no administrator has one. Tells whether it did.

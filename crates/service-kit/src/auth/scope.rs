@@ -247,11 +247,6 @@ impl Principal {
         self.0.scopes.allows(scope)
     }
 
-    /// Whether its token is good for an addon of this name.
-    pub fn allows_name(&self, name: &str) -> bool {
-        self.0.names.as_ref().is_none_or(|names| names.matches(name))
-    }
-
     /// Refuses whoever lacks `scope`: 403 that names it.
     pub fn require(&self, scope: Scope) -> Result<(), Problem> {
         if self.allows(scope) { Ok(()) } else { Err(missing_scope(self.account(), scope)) }

@@ -14,7 +14,7 @@ pub(super) struct Home<'a> {
     pub(super) status: &'a Status,
     pub(super) counts: Option<Vec<Count>>,
     /// Where the administrator's token is; none in open mode.
-    pub(super) token_file: Option<String>,
+    pub(super) token: Option<String>,
 }
 
 impl Home<'_> {
@@ -66,11 +66,10 @@ impl Home<'_> {
     }
 
     fn token(&self) -> String {
-        match &self.token_file {
-            Some(file) => format!(
-                "<p>Calls are made with <code>Authorization: Bearer …</code>. The administrator's token is in the file \
-                 <code>{}</code> on this service's host.</p>",
-                escaped(file)
+        match &self.token {
+            Some(whereabouts) => format!(
+                "<p>Calls are made with <code>Authorization: Bearer …</code>; {}.</p>",
+                escaped(whereabouts)
             ),
             None => "<p>Calls need no token: the service runs in open mode.</p>".to_owned(),
         }
@@ -109,8 +108,8 @@ mod tests {
             vec![check("database", true, false, None), check("engine", false, true, Some("<none> at x"))];
         let status = Status::new(checks);
         let counts = Some(vec![Count { number: 3, what: "things".to_owned() }]);
-        let token_file = Some("/var/lib/<x>/admin-token".to_owned());
-        let home = Home { title: "Things", warning: "", about: &about, status: &status, counts, token_file };
+        let token = Some("the token is in /var/lib/<x>/admin-token".to_owned());
+        let home = Home { title: "Things", warning: "", about: &about, status: &status, counts, token };
         let page = home.render();
         for expected in [
             "<h1>Things</h1>",
@@ -128,7 +127,7 @@ mod tests {
         assert!(!page.contains("{{"), "{page}");
 
         let status = Status::new(vec![check("database", false, false, None)]);
-        let page = Home { status: &status, counts: None, token_file: None, ..home }.render();
+        let page = Home { status: &status, counts: None, token: None, ..home }.render();
         for expected in ["class=\"failing\"", "Not ready", "<li class=\"bad\"><b>database</b>", "open mode"] {
             assert!(page.contains(expected), "{expected}\n{page}");
         }

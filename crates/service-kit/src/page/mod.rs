@@ -15,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 pub use self::about::{About, Count};
 use self::home::Home;
-use crate::auth::Access;
+use crate::auth::{Access, Auth};
 use crate::health::Health;
 use crate::problem::Problem;
 use crate::routes::RouteTable;
@@ -34,8 +34,7 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 pub(crate) struct Pages {
     title: &'static str,
     about: About,
-    /// Where the administrator's token is; none in open mode.
-    token_file: Option<String>,
+    auth: Auth,
     openapi: Bytes,
 }
 
@@ -43,22 +42,16 @@ pub(crate) struct Pages {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Pages {
-    pub(crate) fn new(
-        title: &'static str,
-        about: About,
-        token_file: Option<String>,
-        openapi: String,
-    ) -> Self {
-        Self { title, about, token_file, openapi: openapi.into() }
+    pub(crate) fn new(title: &'static str, about: About, auth: Auth, openapi: String) -> Self {
+        Self { title, about, auth, openapi: openapi.into() }
     }
 
     /// The warning that each page carries in open mode.
     fn warning(&self) -> &'static str {
-        match self.token_file {
-            None => {
-                "<p class=\"warning\">Open mode: everyone who reaches this service is an administrator of it.</p>\n"
-            }
-            Some(_) => "",
+        if self.auth.is_open() {
+            "<p class=\"warning\">Open mode: everyone who reaches this service is an administrator of it.</p>\n"
+        } else {
+            ""
         }
     }
 
@@ -104,9 +97,9 @@ async fn root(request: HttpRequest, pages: web::Data<Pages>, health: web::Data<H
         tokio::time::timeout(PATIENCE, counts).await.ok().flatten()
     };
     let (status, counts) = tokio::join!(health.look(), counts);
-    let Pages { title, about, token_file, .. } = pages.get_ref();
-    let (warning, token_file) = (pages.warning(), token_file.clone());
-    let page = Home { title, warning, about, status: &status, counts, token_file }.render();
+    let Pages { title, about, auth, .. } = pages.get_ref();
+    let (warning, token) = (pages.warning(), (!auth.is_open()).then(|| auth.whereabouts()));
+    let page = Home { title, warning, about, status: &status, counts, token }.render();
     answer
         .insert_header((header::CONTENT_SECURITY_POLICY, PAGE_CSP))
         .insert_header((header::CACHE_CONTROL, "no-store"))

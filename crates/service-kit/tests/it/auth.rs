@@ -115,7 +115,7 @@ async fn other_schemes_are_refused_and_the_scheme_is_read_in_any_case() {
 #[tokio::test]
 async fn without_public_read_nothing_is_public() {
     let mut options = Options::default();
-    options.auth.public_read = false;
+    options.auth.public_read = Some(false);
     let example = Example::start_with(options).await.unwrap();
     assert_eq!(answer(example.request("GET", "/api/v1/things")).await.0, 401);
     assert_eq!(answer(example.with("GET", "/api/v1/things", "garbage")).await.0, 401);
@@ -273,6 +273,48 @@ async fn an_operator_can_choose_the_administrators_token_and_change_it() {
     }
     std::fs::remove_file(&file).unwrap();
     assert!(matches!(Example::start_with(options()).await, Err(AuthStartError::ReadToken { .. })));
+}
+
+#[tokio::test]
+async fn the_file_of_the_first_token_is_named_as_long_as_that_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || Options { state: Some(folder.path().to_owned()), ..Options::default() };
+    let example = Example::start_with(options()).await.unwrap();
+    let file = folder.path().join("admin-token").display().to_string();
+    let (first, other) = (example.admin(), example.token(&[Scope::Admin]).await);
+    let said = async |example: &Example| {
+        let (status, problem, _) = answer(example.request("GET", "/api/v1/tokens")).await;
+        assert_eq!(status, 401);
+        let page = example.request("GET", "/").header("accept", "text/html").send().await.unwrap();
+        (problem["detail"].as_str().unwrap().to_owned(), page.text().await.unwrap())
+    };
+    let (detail, page) = said(&example).await;
+    assert!(detail.contains(&file) && page.contains(&file), "{detail}");
+
+    let id = first.split('_').nth(1).unwrap();
+    assert_eq!(answer(example.with("DELETE", &format!("/api/v1/tokens/{id}"), &other)).await.0, 204);
+    let (detail, page) = said(&example).await;
+    assert!(!detail.contains(&file) && !page.contains(&file), "{detail}");
+    assert!(
+        detail.contains("token create --account admin --scope admin") && page.contains("token create"),
+        "{detail}"
+    );
+    example.running.stop().await;
+    // There is an administrator, so none is made at the next start.
+    let example = Example::start_with(options()).await.unwrap();
+    assert!(said(&example).await.0.contains("token create"));
+}
+
+/// Another replica revokes the token: this one learns of it when somebody shows it.
+#[tokio::test]
+async fn the_file_is_not_named_to_whoever_shows_its_token_in_vain() {
+    let example = Example::start().await;
+    let first = example.admin();
+    let id = first.split('_').nth(1).unwrap();
+    assert!(example.store.remove(id, &Actor::host(), NOON).await.unwrap());
+    let (status, problem, _) = answer(example.with("GET", "/api/v1/tokens", &first)).await;
+    assert_eq!(status, 401);
+    assert!(problem["detail"].as_str().unwrap().contains("token create"), "{problem}");
 }
 
 #[tokio::test]
