@@ -68,6 +68,16 @@ pub enum Holder {
         /// The name of that one, where the database knows it.
         known_as: Option<String>,
     },
+    /// A volume of an installation that the database does not know: whoever asks for what was kept gets it back.
+    LeftForKept {
+        /// The installation that it was made for, by its label.
+        installation: String,
+    },
+    /// The same, made in another way than it is asked for now.
+    LeftDiffers {
+        /// The installation that it was made for, by its label.
+        installation: String,
+    },
     /// A volume of an installation that the database does not know, and that was called otherwise.
     LeftByAnother {
         /// The installation that it was made for, by its label.
@@ -200,10 +210,15 @@ impl Conflict {
                 "{what} would be given back, and container `{container}` uses it, which is no part of this installation: remove that container \
                  first (docker rm -f {container}), or install under another name"
             ),
-            Holder::Left { kind: "volume", name, addon, installation, .. } => format!(
-                "{what} holds data of an installation of addon `{addon}` ({installation}) that this manager's database does not know: send \
+            Holder::LeftForKept { installation } => format!(
+                "{what} holds data of an installation of this addon ({installation}) that this manager's database does not know: send \
                  \"volumes\": \"kept\" to install with that data, or delete it ({})",
-                removal("volume", name)
+                removal("volume", self.wanted.value().as_str())
+            ),
+            Holder::LeftDiffers { installation } => format!(
+                "{what} holds data of an installation of this addon ({installation}) that this manager's database does not know, and was made \
+                 with another driver or other options: delete it ({}) or install under another name",
+                removal("volume", self.wanted.value().as_str())
             ),
             Holder::Left { kind, name, addon, installation, .. } => format!(
                 "{what} is held by {kind} `{name}`, which was made for an installation of addon `{addon}` ({installation}) that this manager's \
@@ -281,11 +296,19 @@ pub fn kept_volumes(
             (Some(_), true) => plan.taken_back.push(volume.clone()),
         }
     }
+    let lost::Found { installation, mut taken_back, mut conflicts } =
+        lost::volumes(addon, name, revision, world);
     if choice == Some(VolumesChoice::Kept) {
-        let mut left = lost::volumes(addon, name, revision, world);
-        plan.taken_back.append(&mut left.taken_back);
-        plan.conflicts.append(&mut left.conflicts);
+        plan.taken_back.append(&mut taken_back);
+    } else {
+        // Who does not ask for them is told of those in the way, and whether asking would do.
+        let is_wanted = |name: &str| revision.volumes.contains_key(name);
+        conflicts.retain(|conflict| is_wanted(&conflict.wanted.value()));
+        for volume in taken_back.iter().filter(|volume| is_wanted(&volume.name)) {
+            conflicts.push(conflict(volume, Holder::LeftForKept { installation: installation.clone() }));
+        }
     }
+    plan.conflicts.append(&mut conflicts);
     plan
 }
 
@@ -685,7 +708,7 @@ mod tests {
                 &["installation `other`", "POST /api/v1/host/foreign/c2/adopt", &known],
             ),
             (Claim::Network("shop_default".into()), &["docker network rm shop_default"]),
-            (Claim::Volume("shop_data".into()), &["\"volumes\": \"kept\"", "docker volume rm shop_data"]),
+            (Claim::Volume("shop_data".into()), &["`store`", "backup", "docker volume rm shop_data"]),
         ] {
             let found = conflicts(&[wanted], &BTreeSet::new(), world);
             let message = found[0].message();
@@ -733,8 +756,15 @@ mod tests {
         // One of the image's `VOLUME`s is known when the image is there.
         let plan = check(kept, volume("store", "shop_web-cache-01234567", "local"), (1, 0));
         assert_eq!(plan.taken_back[0].origin, VolumeOrigin::Image);
-        check(None, volume("store", "shop_data", "local"), (0, 0));
-        check(Some(VolumesChoice::New), volume("store", "shop_data", "local"), (0, 0));
+        // Who does not ask is told that asking would do, and only where it would.
+        for choice in [None, Some(VolumesChoice::New)] {
+            let said = check(choice, volume("store", "shop_data", "local"), (0, 1)).conflicts[0].message();
+            assert!(said.contains("send \"volumes\": \"kept\"") && said.contains("37bee27c"), "{said}");
+            let said = check(choice, volume("store", "shop_data", "nfs"), (0, 1)).conflicts[0].message();
+            assert!(!said.contains("kept") && said.contains("docker volume rm shop_data"), "{said}");
+            check(choice, volume("store", "shop_web-cache-01234567", "local"), (0, 0));
+            check(choice, volume("other", "shop_data", "local"), (0, 0));
+        }
         check(kept, volume("other", "shop_data", "local"), (0, 0));
         check(kept, volume("store", "blog_data", "local"), (0, 0));
         check(kept, volume("store", "shop_data", "nfs"), (0, 1));

@@ -22,6 +22,8 @@ const OWN_PROJECT: &str = "addon-";
 /// What is given back, and what is in the way.
 #[derive(Debug, Default)]
 pub(super) struct Found {
+    /// The installation that made what is given back, by its label.
+    pub(super) installation: String,
     pub(super) taken_back: Vec<KeptVolume>,
     pub(super) conflicts: Vec<Conflict>,
 }
@@ -44,7 +46,7 @@ pub(super) fn volumes(addon: &str, name: &str, revision: &RevisionSpecification,
         _ => None,
     };
     let prefix = format!("{name}_");
-    let mut found = Found::default();
+    let mut found = Found { installation: certain.unwrap_or_default().to_owned(), ..Found::default() };
     for (id, volumes) in &of_id {
         for listed in volumes.iter().filter(|listed| listed.name.starts_with(&prefix)) {
             let wanted = revision.volumes.get(&listed.name);
@@ -52,7 +54,7 @@ pub(super) fn volumes(addon: &str, name: &str, revision: &RevisionSpecification,
                 if let Some(container) = user(listed, id, revision, world.listing) {
                     Some(Holder::LeftInUse { container })
                 } else if wanted.is_some_and(|wanted| !is_made_so(listed, wanted)) {
-                    Some(Holder::KeptDiffers)
+                    Some(Holder::LeftDiffers { installation: (*id).to_owned() })
                 } else {
                     None
                 }
