@@ -30,7 +30,7 @@ pub mod health;
 pub mod limit;
 pub mod metrics;
 mod nearest;
-mod openapi;
+pub mod openapi;
 mod page;
 mod path;
 pub mod problem;

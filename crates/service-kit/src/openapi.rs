@@ -217,3 +217,63 @@ fn differences(document: &Value, table: &RouteTable) -> Vec<String> {
         repeated.into_iter().map(|id| format!("the operationId {id} stands twice; give one of them another"));
     only_described.chain(only_answered).chain(repeated).collect()
 }
+
+/// What a document does not say and its readers need: a summary, what a parameter or an answer means, that a refusal is a problem document, a
+/// success, a 404 where an id can be wrong. Services' tests hold their documents to it.
+pub fn gaps(document: &Value) -> Vec<String> {
+    let empty = |value: &Value| value.as_str().unwrap_or_default().trim().is_empty();
+    let mut gaps = Vec::new();
+    for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in item.as_object().into_iter().flatten() {
+            let mut gap = |what: &str| gaps.push(format!("{method} {path}: {what}"));
+            if empty(&operation["summary"]) {
+                gap("no summary");
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                if empty(&parameter["description"]) {
+                    gap(&format!("nothing about {}", parameter["name"]));
+                }
+            }
+            let answers: Vec<(&String, &Value)> =
+                operation["responses"].as_object().into_iter().flatten().collect();
+            for (status, answer) in &answers {
+                if empty(&answer["description"]) {
+                    gap(&format!("nothing about {status}"));
+                }
+                if status.starts_with('4') && !answer["content"]["application/problem+json"].is_object() {
+                    gap(&format!("{status} is no problem document"));
+                }
+            }
+            if path.contains('{') && answers.iter().all(|(status, _)| *status != "404") {
+                gap("no 404");
+            }
+            if answers.iter().all(|(status, _)| !status.starts_with(['2', '3'])) {
+                gap("no answer that is a success");
+            }
+        }
+    }
+    gaps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_readers_miss_is_told() {
+        let good = json!({"summary": "Read it", "parameters": [{"name": "id", "description": "Which"}], "responses": {
+            "200": {"description": "It"},
+            "404": {"description": "None", "content": {"application/problem+json": {}}}}});
+        let bad = json!({"parameters": [{"name": "id"}], "responses": {"409": {"description": " "}}});
+        let document = json!({"paths": {"/good/{id}": {"get": good}, "/bad/{id}": {"put": bad}}});
+        let expected = [
+            "no summary",
+            "nothing about \"id\"",
+            "nothing about 409",
+            "409 is no problem document",
+            "no 404",
+            "no answer that is a success",
+        ];
+        assert_eq!(gaps(&document), expected.map(|gap| format!("put /bad/{{id}}: {gap}")));
+    }
+}

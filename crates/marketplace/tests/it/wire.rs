@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use service_kit::auth::AuthMode;
+use service_kit::openapi::gaps;
 
 use crate::market::{ADDONS, Market, document};
 use crate::registry::Registry;
@@ -179,39 +180,4 @@ async fn the_documentation_is_there() {
         assert_ne!(kind, "summary", "{name}");
     }
     market.stop().await;
-}
-
-/// What is missing of an OpenAPI document: a summary, the description of a parameter, of an answer, of a body.
-fn gaps(document: &Value) -> Vec<String> {
-    let empty = |value: &Value| value.as_str().unwrap_or_default().trim().is_empty();
-    let mut gaps = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            let mut gap = |what: &str| gaps.push(format!("{method} {path}: {what}"));
-            if empty(&operation["summary"]) {
-                gap("no summary");
-            }
-            for parameter in operation["parameters"].as_array().into_iter().flatten() {
-                if empty(&parameter["description"]) {
-                    gap(&format!("nothing about {}", parameter["name"]));
-                }
-            }
-            let answers = operation["responses"].as_object().unwrap();
-            for (status, answer) in answers {
-                if empty(&answer["description"]) {
-                    gap(&format!("nothing about {status}"));
-                }
-                if status.starts_with('4') && !answer["content"]["application/problem+json"].is_object() {
-                    gap(&format!("{status} is no problem document"));
-                }
-            }
-            if path.contains('{') && !answers.contains_key("404") {
-                gap("no 404");
-            }
-            if answers.keys().all(|status| !status.starts_with(['2', '3'])) {
-                gap("no answer that is a success");
-            }
-        }
-    }
-    gaps
 }
