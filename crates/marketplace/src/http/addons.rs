@@ -1,6 +1,6 @@
 //! Releases: listed, published, read, validated, deleted.
 
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use addon_client::{
@@ -193,8 +193,7 @@ pub(super) async fn delete(
     id: web::Path<String>,
     _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
-    let id = parse_id(&id)?;
-    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    let release = services.release(&id).await?;
     services.require_owner(&principal, &release.addon).await?;
     services.reviewer().delete(&release, &actor).await.map_err(error::review)?;
     Ok(HttpResponse::NoContent().insert_header((header::CONTENT_TYPE, "application/json")).finish())
@@ -204,6 +203,7 @@ pub(super) async fn delete(
 #[utoipa::path(get, path = "/api/v1/marketplace/addons/{id}/descriptor", tag = "addons",
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The bytes, and their digest as ETag", body = Object),
+    (status = 304, description = "The client has it already"),
     (status = 404, description = "There is none", body = ProblemBody)))]
 pub(super) async fn descriptor(
     request: HttpRequest,
@@ -223,6 +223,7 @@ pub(super) async fn descriptor(
     ("cursor" = Option<String>, Query, description = "Where the last answer ended: from its `Link` header")), responses(
     (status = 200, description = "An array of releases, and `Link: rel=\"next\"` where there are more; with `version` one \
                                   release", body = [WireRelease]),
+    (status = 304, description = "The client has it already"),
     (status = 400, description = "A parameter has a value that it cannot have", body = ProblemBody),
     (status = 404, description = "No approved release", body = ProblemBody)))]
 pub(super) async fn by_name(
@@ -280,6 +281,7 @@ async fn resolved(services: &Services, addon: &str, range: &VersionReq) -> Resul
     ("name" = String, Path, description = "The addon's name"),
     ("version" = String, Path, description = "A version; build metadata makes no difference")), responses(
     (status = 200, description = "The release", body = WireRelease),
+    (status = 304, description = "The client has it already"),
     (status = 404, description = "No such approved version", body = ProblemBody)))]
 pub(super) async fn by_version(
     request: HttpRequest,
@@ -336,13 +338,11 @@ pub(super) async fn validate(_: NoQuery, JsonBytes(body): JsonBytes) -> Result<H
 
 /// The JSON Schema of the descriptor.
 #[utoipa::path(get, path = "/api/v1/marketplace/schema", tag = "addons", responses(
-    (status = 200, description = "JSON Schema, 2020-12", body = Object, content_type = "application/schema+json")))]
+    (status = 200, description = "JSON Schema, 2020-12", body = Object, content_type = "application/schema+json"),
+    (status = 304, description = "The client has it already")))]
 pub(super) async fn schema(request: HttpRequest) -> HttpResponse {
-    let rendered = Rendered::text(addon_descriptor::SCHEMA_TEXT);
-    let mut response = rendered.respond(request.headers().get(header::IF_NONE_MATCH));
-    let kind = HeaderValue::from_static("application/schema+json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    let rendered = Rendered::text(addon_descriptor::SCHEMA_TEXT).of_type("application/schema+json");
+    rendered.respond(request.headers().get(header::IF_NONE_MATCH))
 }
 
 /// Reads a document away from the threads that answer: a hostile one may take some tenths of a second.

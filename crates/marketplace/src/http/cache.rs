@@ -17,7 +17,15 @@ pub struct Rendered {
     body: Bytes,
     etag: HeaderValue,
     link: Option<HeaderValue>,
+    content_type: &'static str,
+    lasting: &'static str,
 }
+
+/// How long an answer lasts that can change any moment: asked for again each time, with the ETag.
+const EACH_TIME: &str = "no-cache";
+
+/// One that never changes under its address: a year.
+const FOR_EVER: &str = "max-age=31536000, immutable";
 
 #[derive(Debug, Clone)]
 struct Kept {
@@ -42,9 +50,24 @@ impl Rendered {
     /// An answer that is JSON text already.
     pub fn text(text: impl Into<Bytes>) -> Self {
         let body: Bytes = text.into();
-        let etag = format!("\"{}\"", &Digest::of(&body).hex()[..32]);
-        let etag = HeaderValue::from_str(&etag).expect("hex digits are a header value");
-        Self { body, etag, link: None }
+        let tag = Digest::of(&body).hex();
+        Self::tagged(&tag[..32], body)
+    }
+
+    /// An answer that is JSON text already and whose digest is known.
+    pub(super) fn tagged(digest: &str, text: impl Into<Bytes>) -> Self {
+        let etag = etag(digest);
+        Self { body: text.into(), etag, link: None, content_type: "application/json", lasting: EACH_TIME }
+    }
+
+    /// The same with another media type.
+    pub(super) fn of_type(self, content_type: &'static str) -> Self {
+        Self { content_type, ..self }
+    }
+
+    /// The same for an address under which it never changes.
+    pub(super) fn for_ever(self) -> Self {
+        Self { lasting: FOR_EVER, ..self }
     }
 
     /// The response: 304 where the client has this body already.
@@ -52,16 +75,22 @@ impl Rendered {
         let known = is_known(if_none_match, &self.etag);
         let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         response.insert_header((header::ETAG, self.etag));
-        response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+        response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(self.lasting)));
         if let Some(link) = self.link {
             response.insert_header((header::LINK, link));
         }
         if known {
             return response.finish();
         }
-        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(self.content_type)));
         response.body(self.body)
     }
+}
+
+/// The ETag of what has this digest.
+pub(super) fn etag(digest: &str) -> HeaderValue {
+    let tag = format!("\"{}\"", digest.trim_start_matches("sha256:"));
+    HeaderValue::from_str(&tag).expect("hex digits are a header value")
 }
 
 /// Whether a client that sends this `If-None-Match` has what this ETag stands for.

@@ -134,6 +134,12 @@ impl Services {
         Reviewer { storage, tokens: auth.store(), clock, bell, open: auth.is_open() }
     }
 
+    /// The release whose id stands in the path.
+    async fn release(&self, id: &str) -> Result<Release, Problem> {
+        let found = self.storage.release(parse_id(id)?).await.map_err(error::storage)?;
+        found.ok_or_else(error::not_found)
+    }
+
     /// Whether the caller's account owns an addon.
     async fn owns(&self, principal: &Principal, addon: &str) -> Result<bool, Problem> {
         match principal.account() {

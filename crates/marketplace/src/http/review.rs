@@ -1,21 +1,23 @@
 //! What is decided about releases: the report, the difference to the last approved one, approve, reject, checking again,
 //! yanking. Revoking is beside the feed that tells of it.
 
-use actix_web::{HttpResponse, web};
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use addon_client::{
     Check, Problem as ProblemBody, Release as WireRelease, ReleaseDiff, ReleaseId, ReviewRequest, Verdict,
     VerificationReport,
 };
+use futures_util::future::LocalBoxFuture;
 use service_kit::audit::Actor;
 use service_kit::auth::{Principal, Scope};
 use service_kit::body::{JsonOrDefault, NoQuery};
 use service_kit::problem::Problem;
 
-use super::{Services, error, parse_id};
+use super::{Services, error};
 use crate::domain::diff::Documented;
 use crate::domain::release::{Release, Status};
 use crate::domain::verification::overall;
-use crate::review::{ReviewError, Word};
+use crate::review::{ReviewError, Reviewer, Word};
 use crate::storage::Report;
 
 /// Longest reason, in characters: it is shown beside the release.
@@ -32,10 +34,9 @@ pub(super) async fn report(
     principal: Principal,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let id = parse_id(&id)?;
-    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    let release = services.release(&id).await?;
     services.require_owner_or_reviewer(&principal, &release).await?;
-    let report = services.storage.report(id).await.map_err(error::storage)?;
+    let report = services.storage.report(release.id).await.map_err(error::storage)?;
     Ok(HttpResponse::Ok().json(compose(release, report)))
 }
 
@@ -48,17 +49,8 @@ pub(super) async fn report(
     (status = 404, description = "There is no such release", body = ProblemBody),
     (status = 409, description = "Its status, its checks or its digest forbid it", body = ProblemBody),
     (status = 422, description = "The reason is none that can be shown", body = ProblemBody)))]
-pub(super) async fn approve(
-    services: web::Data<Services>,
-    principal: Principal,
-    actor: Actor,
-    id: web::Path<String>,
-    _: NoQuery,
-    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
-) -> Result<HttpResponse, Problem> {
-    let (release, said) = heard(&services, &principal, &id, said).await?;
-    let decided = services.reviewer().approve(release.id, word(&actor, &said)).await;
-    answer(decided)
+pub(super) async fn approve(decision: Decision) -> Result<HttpResponse, Problem> {
+    answer(decision.reviewer().approve(decision.release.id, decision.word()).await)
 }
 
 /// Rejects a release that is under review.
@@ -69,21 +61,9 @@ pub(super) async fn approve(
     (status = 404, description = "There is no such release", body = ProblemBody),
     (status = 409, description = "Its status, its checks or its digest forbid it", body = ProblemBody),
     (status = 422, description = "No reason", body = ProblemBody)))]
-pub(super) async fn reject(
-    services: web::Data<Services>,
-    principal: Principal,
-    actor: Actor,
-    id: web::Path<String>,
-    _: NoQuery,
-    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
-) -> Result<HttpResponse, Problem> {
-    let (release, said) = heard(&services, &principal, &id, said).await?;
-    if said.reason.is_none() {
-        let detail = "say why in \"reason\": its publisher reads it";
-        return Err(Problem::unprocessable("reason-required", detail));
-    }
-    let decided = services.reviewer().reject(release.id, word(&actor, &said)).await;
-    answer(decided)
+pub(super) async fn reject(decision: Decision) -> Result<HttpResponse, Problem> {
+    decision.has_a_reason("its publisher reads it")?;
+    answer(decision.reviewer().reject(decision.release.id, decision.word()).await)
 }
 
 /// Has the checks of a failed release made again, or an approved one's images looked for.
@@ -96,21 +76,13 @@ pub(super) async fn reject(
     (status = 409, description = "Its status forbids it", body = ProblemBody),
     (status = 422, description = "The reason is none that can be shown", body = ProblemBody),
     (status = 429, description = "Too many at once; `Retry-After`", body = ProblemBody)))]
-pub(super) async fn reverify(
-    services: web::Data<Services>,
-    principal: Principal,
-    actor: Actor,
-    id: web::Path<String>,
-    _: NoQuery,
-    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
-) -> Result<HttpResponse, Problem> {
-    let (release, said) = heard(&services, &principal, &id, said).await?;
-    services.require_owner_or_reviewer(&principal, &release).await?;
+pub(super) async fn reverify(decision: Decision) -> Result<HttpResponse, Problem> {
+    let Decision { services, principal, release, .. } = &decision;
+    services.require_owner_or_reviewer(principal, release).await?;
     if !principal.allows(Scope::Review) {
         principal.require(Scope::Publish)?;
     }
-    let decided = services.reviewer().reverify(release.id, word(&actor, &said)).await;
-    answer(decided)
+    answer(decision.reviewer().reverify(release.id, decision.word()).await)
 }
 
 /// Takes an approved release out of the lists. Those who have it keep it, and can still read it by its id.
@@ -123,21 +95,10 @@ pub(super) async fn reverify(
     (status = 409, description = "Its status or its digest forbid it", body = ProblemBody),
     (status = 422, description = "No reason", body = ProblemBody),
     (status = 429, description = "Too many at once; `Retry-After`", body = ProblemBody)))]
-pub(super) async fn yank(
-    services: web::Data<Services>,
-    principal: Principal,
-    actor: Actor,
-    id: web::Path<String>,
-    _: NoQuery,
-    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
-) -> Result<HttpResponse, Problem> {
-    let (release, said) = heard(&services, &principal, &id, said).await?;
-    services.require_owner(&principal, &release.addon).await?;
-    if said.reason.is_none() {
-        let detail = "say why in \"reason\": those who have the release read it";
-        return Err(Problem::unprocessable("reason-required", detail));
-    }
-    answer(services.reviewer().yank(release.id, word(&actor, &said)).await)
+pub(super) async fn yank(decision: Decision) -> Result<HttpResponse, Problem> {
+    decision.is_the_owners().await?;
+    decision.has_a_reason("those who have the release read it")?;
+    answer(decision.reviewer().yank(decision.release.id, decision.word()).await)
 }
 
 /// Puts a yanked release back into the lists.
@@ -150,17 +111,9 @@ pub(super) async fn yank(
     (status = 409, description = "Its status or its digest forbid it", body = ProblemBody),
     (status = 422, description = "The reason is none that can be shown", body = ProblemBody),
     (status = 429, description = "Too many at once; `Retry-After`", body = ProblemBody)))]
-pub(super) async fn unyank(
-    services: web::Data<Services>,
-    principal: Principal,
-    actor: Actor,
-    id: web::Path<String>,
-    _: NoQuery,
-    JsonOrDefault(said): JsonOrDefault<ReviewRequest>,
-) -> Result<HttpResponse, Problem> {
-    let (release, said) = heard(&services, &principal, &id, said).await?;
-    services.require_owner(&principal, &release.addon).await?;
-    answer(services.reviewer().unyank(release.id, word(&actor, &said)).await)
+pub(super) async fn unyank(decision: Decision) -> Result<HttpResponse, Problem> {
+    decision.is_the_owners().await?;
+    answer(decision.reviewer().unyank(decision.release.id, decision.word()).await)
 }
 
 /// What a release changes against the addon's last approved one: fields by JSON Pointer, rights, images and their sizes.
@@ -175,11 +128,10 @@ pub(super) async fn diff(
     id: web::Path<String>,
     _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
-    let id = parse_id(&id)?;
-    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    let release = services.release(&id).await?;
     services.require_owner_or_reviewer(&principal, &release).await?;
     let base = services.storage.approved_before(&release).await.map_err(error::storage)?;
-    let document = document(&services, id).await?;
+    let document = document(&services, release.id).await?;
     let of_base = match &base {
         Some(base) => Some((base, self::document(&services, base.id).await?)),
         None => None,
@@ -194,6 +146,55 @@ async fn document(services: &Services, id: ReleaseId) -> Result<serde_json::Valu
     serde_json::from_str(&text).map_err(Problem::internal)
 }
 
+/// What a decision comes with: who decides, about which release, and what is said of it.
+pub(super) struct Decision {
+    services: web::Data<Services>,
+    principal: Principal,
+    actor: Actor,
+    release: Release,
+    said: ReviewRequest,
+}
+
+impl FromRequest for Decision {
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        type Asked = (web::Data<Services>, Principal, Actor, web::Path<String>);
+        type Said = (NoQuery, JsonOrDefault<ReviewRequest>);
+        let (asked, said) = (Asked::from_request(request, payload), Said::from_request(request, payload));
+        Box::pin(async move {
+            let (services, principal, actor, id) = asked.await?;
+            let (NoQuery, JsonOrDefault(said)) = said.await?;
+            let (release, said) = heard(&services, &principal, &id, said).await?;
+            Ok(Self { services, principal, actor, release, said })
+        })
+    }
+}
+
+impl Decision {
+    fn reviewer(&self) -> Reviewer<'_> {
+        self.services.reviewer()
+    }
+
+    fn word(&self) -> Word<'_> {
+        Word { by: &self.actor, reason: self.said.reason.as_deref(), digest: self.said.digest }
+    }
+
+    /// Refuses whoever does not own the addon.
+    async fn is_the_owners(&self) -> Result<(), Problem> {
+        self.services.require_owner(&self.principal, &self.release.addon).await
+    }
+
+    /// 422 without a reason, which says for whom it is.
+    fn has_a_reason(&self, who_reads: &str) -> Result<(), Problem> {
+        if self.said.reason.is_some() {
+            return Ok(());
+        }
+        Err(Problem::unprocessable("reason-required", format!("say why in \"reason\": {who_reads}")))
+    }
+}
+
 /// What every decision begins with: the release, if the caller's token is for its addon's name, and what is said of it.
 pub(super) async fn heard(
     services: &Services,
@@ -201,8 +202,8 @@ pub(super) async fn heard(
     id: &str,
     said: ReviewRequest,
 ) -> Result<(Release, ReviewRequest), Problem> {
-    let (id, said) = (parse_id(id)?, checked(said)?);
-    let release = services.storage.release(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
+    let said = checked(said)?;
+    let release = services.release(id).await?;
     principal.require_name(&release.addon)?;
     Ok((release, said))
 }
@@ -231,10 +232,6 @@ fn checked(mut said: ReviewRequest) -> Result<ReviewRequest, Problem> {
 fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-fn word<'a>(by: &'a Actor, said: &'a ReviewRequest) -> Word<'a> {
-    Word { by, reason: said.reason.as_deref(), digest: said.digest }
 }
 
 /// The report as clients get it: before the first run it has the checks that will be made.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use addon_client::trust::{Envelope, RevokeRequest, ShardId};
 use addon_client::{Problem as ProblemBody, Release as WireRelease, ReviewRequest};
@@ -13,21 +13,13 @@ use service_kit::auth::Principal;
 use service_kit::body::{JsonOrDefault, NoQuery, only_parameters};
 use service_kit::problem::Problem;
 
-use super::cache::is_known;
+use super::cache::{Rendered, etag, is_known};
 use super::query::{bad, first};
 use super::review::{answer, heard};
 use super::{Services, error};
 use crate::review::Word;
 use crate::storage::Signed;
 use crate::trust::{Revocation, revoke as revoke_release};
-
-/// For what never changes under its address: a year.
-const FOR_EVER: &str = "max-age=31536000, immutable";
-
-/// For what can change any moment: asked for again each time, with the ETag.
-const EACH_TIME: &str = "no-cache";
-
-const JSON: &str = "application/json";
 
 /// One JSON text a line.
 const LINES: &str = "application/jsonl";
@@ -47,7 +39,7 @@ pub(super) async fn keys(
 ) -> Result<HttpResponse, Problem> {
     let set = services.storage.key_set(None).await.map_err(error::storage)?;
     let set = set.ok_or_else(|| not_signed("the marketplace has no signing key yet"))?;
-    Ok(respond(&request, &Digest::of(set.as_bytes()).to_string(), set, JSON, EACH_TIME))
+    Ok(respond(&request, key_set(set)))
 }
 
 /// One key set of the chain: version *n*+1 is signed by a key of *n*.
@@ -65,7 +57,7 @@ pub(super) async fn keys_of_version(
     let none = || Problem::not_found(format!("there is no key set {version}"));
     let number: u64 = version.parse().map_err(|_| none())?;
     let set = services.storage.key_set(Some(number)).await.map_err(error::storage)?.ok_or_else(none)?;
-    Ok(respond(&request, &Digest::of(set.as_bytes()).to_string(), set, JSON, FOR_EVER))
+    Ok(respond(&request, key_set(set).for_ever()))
 }
 
 /// The signed root of the index of all approved, yanked and revoked releases: what each of its parts is.
@@ -111,8 +103,8 @@ pub(super) async fn shard(
             None => format!("no release is in the part {id} of the index"),
         })
     })?;
-    let lasting = if query.is_empty() { EACH_TIME } else { FOR_EVER };
-    Ok(respond(&request, &digest, content, LINES, lasting))
+    let lines = Rendered::tagged(&digest, content).of_type(LINES);
+    Ok(respond(&request, if query.is_empty() { lines } else { lines.for_ever() }))
 }
 
 /// The signed feed of revocations: every release that nobody should use any more, and what becomes of installed copies.
@@ -171,38 +163,22 @@ async fn signed(request: &HttpRequest, services: &Services, kind: Signed) -> Res
         // Most who ask have it already: then the document is not even read.
         let digest = services.storage.envelope_digest(kind).await.map_err(error::storage)?;
         if let Some(digest) = digest.filter(|digest| is_known(known, &etag(digest))) {
-            return Ok(respond(request, &digest, String::new(), JSON, EACH_TIME));
+            return Ok(respond(request, Rendered::tagged(&digest, String::new())));
         }
     }
     let found = services.storage.envelope(kind).await.map_err(error::storage)?;
     let (digest, envelope) =
         found.ok_or_else(|| not_signed("it is not signed yet; the first signature takes a moment"))?;
-    Ok(respond(request, &digest, envelope, JSON, EACH_TIME))
+    Ok(respond(request, Rendered::tagged(&digest, envelope)))
+}
+
+fn key_set(set: String) -> Rendered {
+    Rendered::tagged(&Digest::of(set.as_bytes()).to_string(), set)
 }
 
 /// The answer; 304 where the client has it already.
-fn respond(
-    request: &HttpRequest,
-    digest: &str,
-    body: String,
-    content_type: &'static str,
-    lasting: &'static str,
-) -> HttpResponse {
-    let etag = etag(digest);
-    let known = is_known(request.headers().get(header::IF_NONE_MATCH), &etag);
-    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((header::ETAG, etag));
-    response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(lasting)));
-    if known {
-        return response.finish();
-    }
-    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
-    response.body(body)
-}
-
-fn etag(digest: &str) -> HeaderValue {
-    let tag = format!("\"{}\"", digest.trim_start_matches("sha256:"));
-    HeaderValue::from_str(&tag).expect("hex digits are a header value")
+fn respond(request: &HttpRequest, rendered: Rendered) -> HttpResponse {
+    rendered.respond(request.headers().get(header::IF_NONE_MATCH))
 }
 
 fn not_signed(detail: &str) -> Problem {
