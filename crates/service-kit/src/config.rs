@@ -408,6 +408,9 @@ pub struct ServerSettings {
     /// Longest time that a request's body may take to arrive, in milliseconds, at least 1. Default 30 s.
     #[serde(deserialize_with = "at_least_one")]
     pub body_timeout_ms: u64,
+    /// A client that takes nothing of what it is sent for so long is cut off, in milliseconds, at least 1. Default 60 s.
+    #[serde(deserialize_with = "at_least_one")]
+    pub unread_timeout_ms: u32,
     /// Threads that answer requests. Default 2.
     pub workers: usize,
     /// Longest time that requests under way have to end when the service stops, in milliseconds. Default 4 s, so that the
@@ -447,6 +450,7 @@ impl Default for ServerSettings {
             cors_origins: Vec::new(),
             body_limit_bytes: 256 << 10,
             body_timeout_ms: 30_000,
+            unread_timeout_ms: 60_000,
             workers: 2,
             shutdown_timeout_ms: 4_000,
         }

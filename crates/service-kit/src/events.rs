@@ -13,8 +13,15 @@ use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
+use crate::random;
+
 /// Time without an event after which a comment is sent, so that neither end nor a proxy between gives up.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Shorter than the time that clients wait for a byte: addon-client gives up after 15 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Times after which clients are to come back when a stream has ended, in milliseconds. Each is given its own, so that not
+/// all of them come at once to a service that was started again.
+const COME_BACK_MS: (u16, u16) = (1_000, 5_000);
 
 /// What happened, as every stream writes it.
 #[derive(Debug, Clone)]
@@ -28,6 +35,14 @@ impl Event {
     pub fn new(topic: &str, kind: &str, data: &impl Serialize) -> Self {
         let data = serde_json::to_string(data).expect("event data has text keys only");
         Self { topic: topic.into(), frame: format!("event: {kind}\ndata: {data}\n\n").into() }
+    }
+
+    /// The same with an id (`id:`), which a client that comes back sends as `Last-Event-ID`. It has no line break.
+    #[must_use]
+    pub fn with_id(self, id: &str) -> Self {
+        let mut frame = format!("id: {id}\n").into_bytes();
+        frame.extend_from_slice(&self.frame);
+        Self { frame: frame.into(), ..self }
     }
 }
 
@@ -71,8 +86,11 @@ pub fn sse_response(
 }
 
 fn respond(frames: impl Stream<Item = Bytes> + 'static) -> HttpResponse {
-    // The comment makes the headers arrive at once.
-    let frames = stream::iter([Bytes::from_static(b": open\n\n")]).chain(kept_alive(frames, KEEP_ALIVE));
+    let (soonest, latest) = COME_BACK_MS;
+    let come_back = soonest + u16::from_be_bytes(random::bytes()) % (latest - soonest);
+    // It makes the headers arrive at once, too.
+    let begin = Bytes::from(format!(": open\nretry: {come_back}\n\n"));
+    let frames = stream::iter([begin]).chain(kept_alive(frames, KEEP_ALIVE));
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -120,6 +138,12 @@ fn kept_alive(frames: impl Stream<Item = Bytes> + 'static, every: Duration) -> i
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_can_have_an_id() {
+        let event = Event::new("one", "changed", &1).with_id("a-7");
+        assert_eq!(event.frame, "id: a-7\nevent: changed\ndata: 1\n\n");
+    }
 
     fn text(frames: &[Bytes]) -> Vec<&str> {
         frames.iter().map(|frame| std::str::from_utf8(frame).unwrap()).collect()

@@ -1,14 +1,16 @@
-//! How often somebody may show wrong tokens: so many at once from one address, then one each interval. A token that is good
-//! passes at any time, so that nobody can lock its holder out.
+//! How often an address may do something: so many at once, then one each interval. Kept in memory, of each replica alone.
+//!
+//! Wrong tokens are bounded so; one that is good passes at any time, so that nobody can lock its holder out.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Most addresses that are remembered at once.
+/// Most buckets that are remembered at once.
 const REMEMBERED: usize = 4_096;
 
 /// So many at once, then one each interval.
@@ -21,21 +23,22 @@ pub struct Rate {
     pub interval_ms: u64,
 }
 
-/// The wrong tokens of late, by address.
+/// What was done of late, by whoever did it: one bucket each.
 #[derive(Debug)]
-pub(crate) struct WrongTokens {
+pub struct Buckets<K> {
     rate: Rate,
-    /// When an address may show as many as at first again, in milliseconds.
-    full_at_ms: Mutex<HashMap<IpAddr, i64>>,
+    /// When one's bucket is full again, in milliseconds.
+    full_at_ms: Mutex<HashMap<K, i64>>,
 }
 
-impl WrongTokens {
-    pub(crate) fn new(rate: Rate) -> Self {
+impl<K: Eq + Hash> Buckets<K> {
+    /// Full buckets for all.
+    pub fn new(rate: Rate) -> Self {
         Self { rate, full_at_ms: Mutex::default() }
     }
 
-    /// Notes a wrong token; how long to wait where that was one too many.
-    pub(crate) fn note(&self, from: IpAddr, now_ms: i64) -> Option<Duration> {
+    /// Takes one from somebody's bucket; how long to wait where it is empty.
+    pub fn take(&self, whose: K, now_ms: i64) -> Option<Duration> {
         let interval = i64::try_from(self.rate.interval_ms).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
         let depth = interval.saturating_mul(i64::from(self.rate.burst));
         if depth == 0 {
@@ -44,13 +47,13 @@ impl WrongTokens {
         let mut known = self.full_at_ms.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.retain(|_, full_at| *full_at > now_ms);
-            // Many addresses at once are not bounded by what is remembered of each.
+            // Many at once are not bounded by what is remembered of each.
             if known.len() >= REMEMBERED {
                 known.clear();
             }
         }
         // A clock that was set back is no reason to wait for what it showed.
-        let full_at = known.entry(network(from)).or_insert(now_ms);
+        let full_at = known.entry(whose).or_insert(now_ms);
         let next = (*full_at).clamp(now_ms, now_ms.saturating_add(depth)).saturating_add(interval);
         if next.saturating_sub(now_ms) <= depth {
             *full_at = next;
@@ -61,8 +64,23 @@ impl WrongTokens {
     }
 }
 
-/// Whoever has one IPv6 address has the 2^64 of its network: these are one.
-fn network(address: IpAddr) -> IpAddr {
+/// The wrong tokens of late, by address.
+#[derive(Debug)]
+pub(crate) struct WrongTokens(Buckets<IpAddr>);
+
+impl WrongTokens {
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self(Buckets::new(rate))
+    }
+
+    /// Notes a wrong token; how long to wait where that was one too many.
+    pub(crate) fn note(&self, from: IpAddr, now_ms: i64) -> Option<Duration> {
+        self.0.take(network(from), now_ms)
+    }
+}
+
+/// Whose an address is, for bounds: whoever has one IPv6 address has the 2^64 of its network, and these are one.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,
@@ -108,7 +126,7 @@ mod tests {
         for n in 0..20_000_u32 {
             wrong.note(IpAddr::V4(n.into()), 0);
         }
-        assert!(wrong.full_at_ms.lock().unwrap().len() <= REMEMBERED);
+        assert!(wrong.0.full_at_ms.lock().unwrap().len() <= REMEMBERED);
         let free = WrongTokens::new(Rate { burst: 0, interval_ms: 1_000 });
         assert!((0..1_000).all(|_| free.note(address("192.0.2.1"), 0).is_none()));
     }

@@ -1,5 +1,6 @@
 //! Builds a service's HTTP server from its route table, and stops it within its time. `main` and tests both start here.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,10 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::guard;
 use actix_web::http::{KeepAlive, Method};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, HttpServer};
+use socket2::SockRef;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -200,7 +203,9 @@ impl Service {
         let address = SocketAddr::new(settings.address, settings.port);
         let bind = |source| StartError::Bind { address, source };
         let timeout = settings.shutdown_timeout();
+        let unread = Duration::from_millis(settings.unread_timeout_ms.into());
         let server = HttpServer::new(factory)
+            .on_connect(move |connection, _| cut_off_after(connection, unread))
             .workers(settings.workers.max(1))
             .disable_signals()
             .client_request_timeout(HEAD_TIME)
@@ -215,6 +220,15 @@ impl Service {
         let address = addresses.first().copied().unwrap_or(address);
         tracing::info!(server.address = %address, "{} answers at http://{address}", self.title);
         Ok(Running { address, handle, shutdown: self.shutdown, server: tokio::spawn(server), timeout })
+    }
+}
+
+/// Has the system end a connection whose client takes nothing of what it was sent for so long (`TCP_USER_TIMEOUT`, tcp(7)): a
+/// stream of events, or a large answer, would wait for it without end.
+fn cut_off_after(connection: &dyn Any, unread: Duration) {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(unread)) {
+        tracing::debug!(%error, "a client that reads nothing is not cut off");
     }
 }
 
