@@ -9,6 +9,7 @@
 
 mod audit;
 mod diff;
+mod events;
 mod history;
 mod host;
 mod ids;
@@ -16,6 +17,7 @@ mod installation;
 mod owners;
 mod problem;
 mod release;
+mod stats;
 mod timestamp;
 mod tokens;
 mod verification;
@@ -27,6 +29,7 @@ pub mod trust;
 
 pub use audit::{AuditEntry, AuditReport, AuditSubject, ListAudit};
 pub use diff::{DiffBase, FieldChange, ImageChange, ImageState, ReleaseDiff};
+pub use events::{EventReset, ReleaseEvent, ReleaseEventKind, ResetCause};
 pub use history::{RevisionView, WhyEntry};
 pub use host::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
 pub use ids::{InstallationId, InvalidId, ReleaseId};
@@ -41,9 +44,10 @@ pub use release::{
     FacetCount, FacetsAnswer, ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest,
     RightLevel, RightView, ValidationAnswer,
 };
+pub use stats::{AddonStats, InstallReport, MarketStats};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use tokens::{CreatedToken, TokenRequest, TokenView};
 pub use verification::{Check, Verdict, VerificationReport};
 
 #[cfg(feature = "http")]
-pub use http::{ClientError, ClientOptions, ManagerClient, MarketplaceClient};
+pub use http::{ClientError, ClientOptions, ManagerClient, MarketNews, MarketplaceClient, NewsStream};

@@ -3,13 +3,14 @@
 use addon_descriptor::Digest;
 use reqwest::{Method, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use url::Url;
 
 use super::transport::{Transport, found, with_query};
 use super::{ClientError, ClientOptions, Page};
 use crate::{
-    CreatedToken, ListReleases, Release, ReleaseId, ReviewRequest, TokenRequest, TokenView, ValidationAnswer,
-    VerificationReport,
+    AddonStats, CreatedToken, FacetsAnswer, InstallReport, ListReleases, MarketStats, Release, ReleaseDiff,
+    ReleaseId, ReviewRequest, TokenRequest, TokenView, ValidationAnswer, VerificationReport,
 };
 
 const ADDONS: [&str; 4] = ["api", "v1", "marketplace", "addons"];
@@ -53,8 +54,7 @@ impl MarketplaceClient {
 
     /// What the marketplace finds about a document; stores nothing.
     pub async fn validate(&self, document: impl Into<Vec<u8>>) -> Result<ValidationAnswer, ClientError> {
-        let url = self.transport.url(&["api", "v1", "marketplace", "validate"]);
-        self.document(url, document.into()).await
+        self.document(self.marketplace("validate"), document.into()).await
     }
 
     /// The canonical bytes of a release's descriptor, unchecked: their digest is the caller's to compare. `None` when
@@ -85,6 +85,40 @@ impl MarketplaceClient {
     /// The verification report of a release.
     pub async fn verification(&self, id: ReleaseId) -> Result<Option<VerificationReport>, ClientError> {
         self.transport.find(self.addon(id, &["verification"])).await
+    }
+
+    /// What a release changes against the addon's last approved one; `None` when there is no such release.
+    pub async fn diff(&self, id: ReleaseId) -> Result<Option<ReleaseDiff>, ClientError> {
+        self.transport.find(self.addon(id, &["diff"])).await
+    }
+
+    /// How many of the addons that a query finds have which category, keyword, platform and grade of rights. Of the query
+    /// only the filters count: what orders, cuts or goes on is left out.
+    pub async fn facets(&self, query: &ListReleases) -> Result<FacetsAnswer, ClientError> {
+        let ListReleases { name, q, category, keyword, platform, risk, .. } = query.clone();
+        let filters = ListReleases { name, q, category, keyword, platform, risk, ..ListReleases::default() };
+        self.transport.read(with_query(self.marketplace("facets"), &filters)).await
+    }
+
+    /// How much there is of everything.
+    pub async fn stats(&self) -> Result<MarketStats, ClientError> {
+        self.transport.read(self.marketplace("stats")).await
+    }
+
+    /// Facts about an addon; `None` when no such addon is listed.
+    pub async fn addon_stats(&self, name: &str) -> Result<Option<AddonStats>, ClientError> {
+        self.transport.find(self.transport.url_of(&BY_NAME, name, &["stats"])).await
+    }
+
+    /// Reports an installation, to be counted; `false` when no such addon is listed.
+    pub async fn report_install(&self, report: &InstallReport) -> Result<bool, ClientError> {
+        let request = self.transport.request(Method::POST, self.marketplace("installs")).json(report);
+        Ok(found(self.transport.bytes(request).await)?.is_some())
+    }
+
+    /// The JSON Schema of the descriptor.
+    pub async fn schema(&self) -> Result<Value, ClientError> {
+        self.transport.read(self.marketplace("schema")).await
     }
 
     /// Deletes or yanks a release; `false` when there is none.
@@ -191,6 +225,10 @@ impl MarketplaceClient {
         let request = self.transport.request(Method::POST, url);
         let request = request.header(header::CONTENT_TYPE, "application/json").body(document);
         self.transport.json(request).await
+    }
+
+    fn marketplace(&self, what: &str) -> Url {
+        self.transport.url(&["api", "v1", "marketplace", what])
     }
 
     fn addon(&self, id: ReleaseId, rest: &[&str]) -> Url {

@@ -228,26 +228,40 @@ impl Transport {
         &self,
         request: RequestBuilder,
     ) -> Result<(String, Answer, Vec<u8>), ClientError> {
-        let (client, request) = request.build_split();
-        let request = request.map_err(ClientError::Setup)?;
-        let url = shown(request.url());
-        let response = match client.execute(request).await {
-            Ok(response) => response,
-            Err(source) => return Err(ClientError::Unreachable { url, source: source.without_url() }),
-        };
+        let (url, response) = execute(request).await?;
         let answer = Answer {
             status: response.status(),
             link: header_text(&response, header::LINK),
             etag: header_text(&response, header::ETAG),
-            retry_after_s: header_text(&response, header::RETRY_AFTER).and_then(|text| text.parse().ok()),
         };
-        let bytes = self.body(&url, response).await?;
-        if answer.status.is_success() {
-            return Ok((url, answer, bytes));
+        if !answer.status.is_success() {
+            return Err(self.refused(url, response).await);
         }
-        let problem = Box::new(problem_of(answer.status, &bytes));
-        let retry_after_s = answer.retry_after_s;
-        Err(ClientError::Problem { url, status: answer.status.as_u16(), problem, retry_after_s })
+        let bytes = self.body(&url, response).await?;
+        Ok((url, answer, bytes))
+    }
+
+    /// Sends, and gives the answer with its body still to come.
+    pub(crate) async fn stream(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let (url, response) = execute(request).await?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(url, response).await) }
+    }
+
+    /// Longest answer that is read, in bytes.
+    pub(crate) fn longest_body(&self) -> usize {
+        self.options.max_body_bytes
+    }
+
+    async fn refused(&self, url: String, response: Response) -> ClientError {
+        let status = response.status();
+        let retry_after_s = header_text(&response, header::RETRY_AFTER).and_then(|text| text.parse().ok());
+        match self.body(&url, response).await {
+            Ok(bytes) => {
+                let problem = Box::new(problem_of(status, &bytes));
+                ClientError::Problem { url, status: status.as_u16(), problem, retry_after_s }
+            }
+            Err(error) => error,
+        }
     }
 
     async fn body(&self, url: &str, mut response: Response) -> Result<Vec<u8>, ClientError> {
@@ -282,7 +296,16 @@ pub(crate) struct Answer {
         expect(dead_code, reason = "only signed documents are asked for again")
     )]
     pub(crate) etag: Option<String>,
-    retry_after_s: Option<u64>,
+}
+
+async fn execute(request: RequestBuilder) -> Result<(String, Response), ClientError> {
+    let (client, request) = request.build_split();
+    let request = request.map_err(ClientError::Setup)?;
+    let url = shown(request.url());
+    match client.execute(request).await {
+        Ok(response) => Ok((url, response)),
+        Err(source) => Err(ClientError::Unreachable { url, source: source.without_url() }),
+    }
 }
 
 /// Reads a body as JSON.
