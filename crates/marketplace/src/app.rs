@@ -21,8 +21,11 @@ use utoipa::OpenApi as _;
 use crate::chain;
 use crate::config::{Config, SettingsError};
 use crate::http::cache::Answers;
+use crate::http::counts::{KeptStats, ReportLimits};
+use crate::http::news::Seats;
 use crate::http::{self, Services};
-use crate::storage::Storage;
+use crate::news::News;
+use crate::storage::{Storage, StorageError};
 use crate::trust::{Signer, SigningError, key_file};
 use crate::verification::registry::RegistryClient;
 use crate::verification::worker::{Bell, Pulse, Worker};
@@ -81,6 +84,9 @@ pub enum BuildError {
     /// The signing key.
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// The database, once it is open.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// TLS.
     #[error("registries cannot be asked: the machine has no root certificates (package ca-certificates)")]
     Registry(#[source] reqwest::Error),
@@ -108,6 +114,7 @@ const METRICS: &[Described] = &[
         "marketplace_index_age_seconds",
         "Age of the signed index: above a day nothing signs it, above seven hosts install nothing new.",
     ),
+    Described::Gauge("marketplace_event_listeners", "Clients that follow the events of this replica."),
     Described::Gauge("marketplace_queue_depth", "Releases that wait for their verification."),
     Described::Gauge("marketplace_verifications_running", "Releases that are being verified."),
     Described::Duration(
@@ -141,12 +148,18 @@ impl App {
         let client = client.await.expect("making a client does not panic").map_err(BuildError::Registry)?;
 
         let (bell, pulse, shutdown) = (Bell::default(), Pulse::default(), CancellationToken::new());
+        let news = News::open(storage.clone()).await?;
         let services = Services {
             storage: storage.clone(),
             answers: Answers::new(config.cache.max_bytes),
             clock: clock.clone(),
             bell: bell.clone(),
             auth: auth.clone(),
+            news: news.clone(),
+            seats: Seats::new(config.events.listeners, config.events.per_address),
+            stats: KeptStats::default(),
+            reports: ReportLimits::new(config.installs.per_address, config.installs.per_addon),
+            shutdown: shutdown.clone(),
         };
         let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi())
             .with_about(about(&storage))
@@ -159,7 +172,8 @@ impl App {
         let ring = bell.clone();
         let follow = storage.clone().follow(move || ring.ring(), shutdown.clone());
         let chain = chain::run(storage.clone(), clock.clone(), shutdown.clone());
-        let follower = tokio::spawn(async { _ = tokio::join!(follow, chain) });
+        let news = news.run(clock.clone(), shutdown.clone());
+        let follower = tokio::spawn(async { _ = tokio::join!(follow, chain, news) });
         let signer = tokio::spawn(signer.run(shutdown.clone()));
         let worker = Worker { storage: storage.clone(), client, rules, clock, bell, pulse };
         let worker = tokio::spawn(worker.run(shutdown));

@@ -13,6 +13,7 @@ use service_kit::config::{
     load,
 };
 use service_kit::db::PostgresSettings;
+use service_kit::limit::Rate;
 use service_kit::telemetry::LogSettings;
 use url::Url;
 
@@ -64,6 +65,10 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Kept answers.
     pub cache: CacheConfig,
+    /// Who may follow what happens.
+    pub events: EventsConfig,
+    /// Installations that managers report.
+    pub installs: InstallsConfig,
     /// How single registries are spoken to, by `host[:port]`.
     pub registries: Registries,
     /// What is taken over from Docker.
@@ -85,6 +90,8 @@ impl Default for Config {
             signing: SigningConfig::default(),
             limits: LimitsConfig::default(),
             cache: CacheConfig::default(),
+            events: EventsConfig::default(),
+            installs: InstallsConfig::default(),
             registries: Registries::new(),
             docker: DockerConfig::default(),
             proxy: ProxyConfig::default(),
@@ -237,6 +244,41 @@ pub struct CacheConfig {
 impl Default for CacheConfig {
     fn default() -> Self {
         Self { max_bytes: 16 << 20 }
+    }
+}
+
+/// `[events]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsConfig {
+    /// Clients that may follow the events of this replica at one time.
+    pub listeners: u32,
+    /// Of these, how many from one address (IPv6: of one /64); 0: all of them, as behind a proxy.
+    pub per_address: u32,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self { listeners: 1_000, per_address: 100 }
+    }
+}
+
+/// `[installs]`: how many reports of one address (IPv6: of one /64) are counted; a burst of 0 is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstallsConfig {
+    /// Of all addons together.
+    pub per_address: Rate,
+    /// Of one addon.
+    pub per_addon: Rate,
+}
+
+impl Default for InstallsConfig {
+    fn default() -> Self {
+        Self {
+            per_address: Rate { burst: 20, interval_ms: 1_800_000 },
+            per_addon: Rate { burst: 3, interval_ms: 28_800_000 },
+        }
     }
 }
 

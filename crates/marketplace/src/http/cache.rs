@@ -65,6 +65,11 @@ impl Rendered {
         Self { content_type, ..self }
     }
 
+    /// The same with how long pages that show it need not ask again (`Cache-Control`).
+    pub(super) fn lasting(self, lasting: &'static str) -> Self {
+        Self { lasting, ..self }
+    }
+
     /// The same for an address under which it never changes.
     pub(super) fn for_ever(self) -> Self {
         Self { lasting: FOR_EVER, ..self }

@@ -1,12 +1,15 @@
 //! The route table: the list of what the marketplace does. Handlers are in the files beside it; what both services have
 //! (tokens, health, metrics, documentation, `/`) comes from `service-kit`.
 //!
-//! Later there will be `feeds.rs` (revocations, index, events), `tokens.rs` for owners, and `pages/` for browsers.
+//! Later there will be `tokens.rs` for owners, and `pages/` for browsers.
 
 mod addons;
 mod audit;
 pub mod cache;
+pub mod counts;
 mod error;
+mod feeds;
+pub mod news;
 mod owners;
 mod query;
 mod review;
@@ -19,10 +22,14 @@ use service_kit::auth::{Access, Auth, Principal, Scope};
 use service_kit::clock::SharedClock;
 use service_kit::problem::Problem;
 use service_kit::routes::RouteTable;
+use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
 use self::cache::Answers;
+use self::counts::{KeptStats, ReportLimits};
+use self::news::Seats;
 use crate::domain::release::Release;
+use crate::news::News;
 use crate::review::Reviewer;
 use crate::storage::Storage;
 use crate::verification::worker::Bell;
@@ -64,6 +71,12 @@ pub fn routes() -> RouteTable {
         .get("/api/v1/marketplace/revocations", Access::PublicRead, trust::revocations)
         .get("/api/v1/marketplace/facets", Access::PublicRead, addons::facets)
         .get("/api/v1/marketplace/schema", Access::PublicRead, addons::schema)
+        .get("/api/v1/marketplace/events", Access::PublicRead, news::events)
+        .get(feeds::FEED, Access::PublicRead, feeds::feed)
+        .get("/api/v1/marketplace/by-name/{name}/badge.svg", Access::PublicRead, feeds::badge_of)
+        .get("/api/v1/marketplace/by-name/{name}/stats", Access::PublicRead, counts::of_addon)
+        .get("/api/v1/marketplace/stats", Access::PublicRead, counts::stats)
+        .post("/api/v1/marketplace/installs", Access::PublicRead, counts::report)
         .alias("/api/addons", ADDONS)
         .alias("/api/addons/{id}", ADDON)
 }
@@ -103,13 +116,21 @@ pub fn routes() -> RouteTable {
         owners::decline,
         audit::list,
         audit::verify,
+        news::events,
+        feeds::feed,
+        feeds::badge_of,
+        counts::stats,
+        counts::of_addon,
+        counts::report,
     ),
+    components(schemas(addon_client::EventReset)),
     tags(
         (name = "addons", description = "Releases of addons"),
         (name = "trust", description = "What is signed: keys, the index of releases, revocations"),
         (name = "review", description = "What is checked and decided before a release is listed"),
         (name = "owners", description = "Who may publish under a name, and withdraw"),
         (name = "audit", description = "Who did what"),
+        (name = "feeds", description = "What is new, and how much there is: for pages, readers and consoles"),
     )
 )]
 pub struct ApiDoc;
@@ -126,6 +147,16 @@ pub struct Services {
     pub bell: Bell,
     /// Who asks.
     pub auth: Auth,
+    /// What happens to releases.
+    pub news: News,
+    /// Who listens to that.
+    pub seats: Seats,
+    /// What was counted last.
+    pub stats: KeptStats,
+    /// How often an address may report installations.
+    pub reports: ReportLimits,
+    /// Cancelled when the service begins to stop.
+    pub shutdown: CancellationToken,
 }
 
 impl Services {

@@ -1,6 +1,7 @@
 //! What storage does, on every database: one suite, run by one line for each of them. Parts that have a file of their own
 //! are in the folder beside this.
 
+mod feeds;
 mod identity;
 mod leases;
 mod registries;
@@ -20,6 +21,12 @@ use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, 
 use crate::domain::release::{Release, Status};
 use crate::domain::transition::Action;
 
+use self::feeds::{
+    a_marketplace_stays_the_one_it_is, a_report_is_counted_once_and_ranks,
+    an_addon_is_listed_withdrawn_or_neither, an_image_that_goes_and_comes_back_is_told,
+    counts_are_of_everything, feeds_have_what_was_approved_last, only_the_newest_events_are_kept,
+    reports_at_once_are_all_counted, what_everybody_may_see_is_told_in_its_order,
+};
 use self::identity::{
     a_name_too_many_leaves_nothing, buckets_fill_again_one_by_one,
     checking_the_log_names_what_was_altered_and_what_is_gone, every_decision_writes_its_row,
@@ -123,6 +130,15 @@ macro_rules! suite {
                 versions_of_what_is_found,
                 facets_are_counted_for_the_same_filters,
                 texts_that_mean_something_to_a_database_are_texts,
+                what_everybody_may_see_is_told_in_its_order,
+                an_image_that_goes_and_comes_back_is_told,
+                only_the_newest_events_are_kept,
+                a_marketplace_stays_the_one_it_is,
+                feeds_have_what_was_approved_last,
+                an_addon_is_listed_withdrawn_or_neither,
+                a_report_is_counted_once_and_ranks,
+                reports_at_once_are_all_counted,
+                counts_are_of_everything,
             );
         }
     };

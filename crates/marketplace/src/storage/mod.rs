@@ -5,8 +5,11 @@
 
 pub mod audit;
 mod backup;
+mod counts;
 mod dialect;
 mod epochs;
+mod events;
+mod feeds;
 mod leases;
 mod limits;
 mod notify;
@@ -34,7 +37,10 @@ use crate::domain::limits::Limits;
 
 pub use self::audit::AuditFilter;
 pub use self::backup::{CheckError, check_sqlite, copy_sqlite};
+pub use self::counts::Counted;
 pub use self::epochs::{Epochs, Source};
+pub use self::events::{Identity, KEPT as KEPT_EVENTS, Numbered};
+pub use self::feeds::Standing;
 pub use self::owners::{Invited, Removal};
 pub use self::publish::{InsertError, NewRelease, Published};
 pub use self::queue::{Job, Purpose, Report, Verdicted};

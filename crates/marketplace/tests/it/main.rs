@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "the harness is test code as well")]
 
 mod binary;
+mod client;
+mod feeds;
 mod identity;
 mod market;
 mod matrix;
+mod news;
 mod publish;
 mod read;
 mod registry;

@@ -183,6 +183,11 @@ impl Market {
         self.app = Some(app);
     }
 
+    /// Its address.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) fn app(&self) -> &App {
         self.app.as_ref().unwrap()
     }

@@ -20,7 +20,7 @@ fn on(config: &mut Config, url: &str) {
 }
 
 /// Two replicas that may ask this registry.
-async fn two(registry: &Registry, url: &str) -> (Market, Market) {
+pub(crate) async fn two(registry: &Registry, url: &str) -> (Market, Market) {
     let one = Market::start(|config| {
         registry.allow(config);
         on(config, url);

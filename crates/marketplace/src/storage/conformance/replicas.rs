@@ -167,3 +167,48 @@ async fn equal_posts_at_two_replicas_make_one_release() {
     }
     close(&replicas).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_number_at_once_give_each_event_one_number() {
+    const RELEASES: usize = 60;
+    let (_database, replicas) = replicas::<3>().await;
+    let stop = CancellationToken::new();
+    let numbering = replicas.clone().map(|storage| {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                storage.number_events(3, at(1)).await.unwrap();
+            }
+        })
+    });
+    // A reader that goes by numbers alone is never passed by.
+    let reader = replicas[2].clone();
+    let reading = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while seen.len() < RELEASES {
+            let after = i64::try_from(seen.len()).unwrap();
+            for numbered in reader.events_after(after, 7).await.unwrap() {
+                seen.push(numbered.event.name);
+                assert_eq!(numbered.position, i64::try_from(seen.len()).unwrap());
+            }
+        }
+        seen
+    });
+    for n in 0..RELEASES {
+        publish(&replicas[0], &format!("probe-{n}"), "x", None).await;
+    }
+    let approving = replicas.clone().into_iter().map(|storage| {
+        tokio::spawn(async move {
+            while let Some(job) = storage.claim("worker", at(1), LEASE, None).await.unwrap() {
+                assert!(storage.record_verdict(&job, &verdicted(Status::Approved), at(2)).await.unwrap());
+            }
+        })
+    });
+    futures_util::future::join_all(approving).await;
+    let seen = tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap().unwrap();
+    let names: std::collections::HashSet<&String> = seen.iter().collect();
+    assert_eq!(names.len(), RELEASES);
+    stop.cancel();
+    futures_util::future::join_all(numbering).await;
+    close(&replicas).await;
+}
