@@ -13,6 +13,7 @@ use service_kit::health::ReadyCheck;
 use service_kit::metrics::{self, Described};
 use service_kit::server::{Running, Service, StartError, shutdown_signal};
 use service_kit::{About, Count};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, InvalidSetting};
@@ -21,6 +22,7 @@ use crate::install::{HostPolicy, Installer};
 use crate::logins::{LoginError, logins};
 use crate::marketplace::Marketplace;
 use crate::reconciler::{self, Reconciler};
+use crate::reports::Reporter;
 use crate::runtime::ContainerRuntime;
 use crate::runtime::docker::{DockerRuntime, DockerSettings, DockerTls, LoginFiles, PullSettings};
 use crate::state::{StateError, StateFolder};
@@ -89,6 +91,8 @@ impl Disk for DockerRuntime {
 pub struct App {
     running: Running,
     reconciler: Reconciler,
+    /// Where installations are reported.
+    reporting: Option<(Reporter, JoinHandle<()>)>,
     storage: Storage,
     // Dropped last: nobody else may have the folder while anything here still writes.
     _state: StateFolder,
@@ -172,6 +176,10 @@ impl App {
         let token = checked.marketplace_token.as_ref().map(|token| token.expose().to_owned());
         let options = ClientOptions::new(config.marketplace.url.clone()).with_token(token);
         let client = MarketplaceClient::new(options).map_err(AppError::Marketplace)?;
+        let reporter = config
+            .marketplace
+            .report_installs
+            .then(|| Reporter::new(storage.clone(), client.clone(), parts.clock.clone()));
         let marketplace = Marketplace::new(client, config.marketplace.allow_unpinned);
         let host = HostPolicy {
             defaults: checked.defaults,
@@ -230,9 +238,10 @@ impl App {
             let database = database.clone();
             async move { database.ping().await.map_err(|_| "the database does not answer".to_owned()) }
         });
+        let shutdown = CancellationToken::new();
         let started = Service::new("Addons Manager", auth, http::routes(), http::document())
             .with_about(about)
-            .with_shutdown(CancellationToken::new())
+            .with_shutdown(shutdown.clone())
             .with_data(web::Data::new(api))
             .with_check(ready)
             .with_check(engine)
@@ -244,7 +253,11 @@ impl App {
                 return Err(error.into());
             }
         };
-        Ok(Self { running, reconciler, storage, _state: state })
+        let reporting = reporter.map(|reporter| {
+            let task = tokio::spawn(reporter.clone().run(shutdown));
+            (reporter, task)
+        });
+        Ok(Self { running, reconciler, reporting, storage, _state: state })
     }
 
     /// Its address for clients on this machine.
@@ -255,6 +268,11 @@ impl App {
     /// The reconciler, for tests that wake it.
     pub fn reconciler(&self) -> &Reconciler {
         &self.reconciler
+    }
+
+    /// Who reports installations, where that is wanted: for tests that wake it.
+    pub fn reporter(&self) -> Option<&Reporter> {
+        self.reporting.as_ref().map(|(reporter, _)| reporter)
     }
 
     /// The database, for tests that look into it.
@@ -275,6 +293,11 @@ impl App {
         let ((), ended) = tokio::join!(self.running.stop(), reconciler);
         if ended.is_err() {
             tracing::warn!("steps under way did not end in time; they are looked at again at the next start");
+        }
+        if let Some((_, task)) = self.reporting
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "reporting installations ended badly");
         }
         self.storage.close().await;
     }

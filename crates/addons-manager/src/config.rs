@@ -115,12 +115,15 @@ pub struct MarketplaceConfig {
     pub token_file: Option<PathBuf>,
     /// Install also what the marketplace pins no digests for (Oakestra's own): they are pinned to what their registries have at install.
     pub allow_unpinned: bool,
+    /// Tell the marketplace once of each addon that was installed, so that it can be counted: the addon's name, and a number drawn for it
+    /// alone.
+    pub report_installs: bool,
 }
 
 impl Default for MarketplaceConfig {
     fn default() -> Self {
         let url = Url::parse("http://127.0.0.1:11102").expect("it is a URL");
-        Self { url, token_file: None, allow_unpinned: false }
+        Self { url, token_file: None, allow_unpinned: false, report_installs: false }
     }
 }
 

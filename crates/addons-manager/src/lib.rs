@@ -13,6 +13,7 @@ pub mod listeners;
 pub mod logins;
 pub mod marketplace;
 pub mod reconciler;
+pub mod reports;
 pub mod requirement;
 pub mod resolve;
 pub mod runtime;

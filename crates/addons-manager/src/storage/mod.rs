@@ -13,6 +13,7 @@ pub mod installations;
 pub mod kept;
 pub mod objects;
 pub mod passes;
+pub mod reports;
 pub mod revisions;
 #[cfg(test)]
 mod tests;

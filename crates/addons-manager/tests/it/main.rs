@@ -9,5 +9,6 @@ mod install;
 mod list;
 mod manager;
 mod remove;
+mod reports;
 mod start;
 mod wire;

@@ -9,7 +9,7 @@ use addons_manager::config::Config;
 use addons_manager::runtime::memory::MemoryRuntime;
 use reqwest::{Client, Method, header};
 use serde_json::{Value, json};
-use service_kit::clock::SystemClock;
+use service_kit::clock::{SharedClock, SystemClock};
 use tempfile::TempDir;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -99,12 +99,18 @@ impl Manager {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(change, SystemClock::shared()).await
+    }
+
+    /// One whose clock the test moves; the engine's is the machine's.
+    pub(crate) async fn start_at(change: impl FnOnce(&mut Config), clock: SharedClock) -> Self {
         let market = MockServer::start().await;
         let mut config = config(&market.uri());
         change(&mut config);
         let folder = tempfile::tempdir().unwrap();
         let engine = MemoryRuntime::new(SystemClock::shared());
-        let app = build(&config, &folder.path().join("state"), &engine).await.unwrap();
+        let parts = Parts { runtime: Arc::new(engine.clone()), disk: Arc::new(FreeDisk), clock };
+        let app = App::build(&config, &folder.path().join("state"), parts).await.unwrap();
         let token =
             std::fs::read_to_string(folder.path().join("state/admin-token")).unwrap().trim().to_owned();
         let http = Client::builder()
