@@ -20,9 +20,6 @@ use utoipa::OpenApi as _;
 
 use crate::chain;
 use crate::config::{Config, SettingsError};
-use crate::http::cache::Answers;
-use crate::http::counts::{KeptStats, ReportLimits};
-use crate::http::news::Seats;
 use crate::http::{self, Services};
 use crate::news::News;
 use crate::storage::{Storage, StorageError};
@@ -150,16 +147,9 @@ impl App {
         let (bell, pulse, shutdown) = (Bell::default(), Pulse::default(), CancellationToken::new());
         let news = News::open(storage.clone()).await?;
         let services = Services {
-            storage: storage.clone(),
-            answers: Answers::new(config.cache.max_bytes),
-            clock: clock.clone(),
             bell: bell.clone(),
-            auth: auth.clone(),
-            news: news.clone(),
-            seats: Seats::new(config.events.listeners, config.events.per_address),
-            stats: KeptStats::default(),
-            reports: ReportLimits::new(config.installs.per_address, config.installs.per_addon),
             shutdown: shutdown.clone(),
+            ..Services::new(config, storage.clone(), auth.clone(), clock.clone(), news.clone())
         };
         let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi())
             .with_about(about(&storage))

@@ -8,9 +8,10 @@ use std::time::Duration;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer};
 use anyhow::{Context, ensure};
+use marketplace::config::Config;
 use marketplace::http::{ApiDoc, Services, cache::Answers, routes};
+use marketplace::news::News;
 use marketplace::storage::Storage;
-use marketplace::verification::worker::Bell;
 use serde_json::json;
 use service_kit::auth::{Access, Auth, AuthSettings, TokenStore};
 use service_kit::clock::SystemClock;
@@ -65,13 +66,12 @@ async fn measured(report: &mut Report) -> anyhow::Result<()> {
     )
     .await?;
     let token = std::fs::read_to_string(folder.path().join("admin-token"))?.trim().to_owned();
+    let news = News::open(storage.clone()).await?;
     let serve = |answers: Kept| {
+        let (clock, news) = (clock.clone(), news.clone());
         let services = Services {
-            storage: storage.clone(),
             answers: Answers::new(64 << 20),
-            clock: clock.clone(),
-            bell: Bell::default(),
-            auth: auth.clone(),
+            ..Services::new(&Config::default(), storage.clone(), auth.clone(), clock, news)
         };
         let table = routes().get("/kept/{name}", Access::PublicRead, kept).hidden("/kept/{name}");
         Service::new("Bench", auth.clone(), table, ApiDoc::openapi())

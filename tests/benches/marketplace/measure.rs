@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes, Data};
 use anyhow::{Context, ensure};
+use marketplace::config::Config;
 use marketplace::http::{ApiDoc, Services, cache::Answers, routes};
+use marketplace::news::News;
 use marketplace::storage::Storage;
-use marketplace::verification::worker::Bell;
 use serde_json::{Value, json};
 use service_kit::auth::{Access, Auth, AuthSettings, TokenStore};
 use service_kit::clock::{SharedClock, SystemClock};
@@ -93,6 +94,7 @@ struct Bench<'a> {
     storage: &'a Storage,
     auth: Auth,
     clock: SharedClock,
+    news: News,
     token: String,
 }
 
@@ -105,17 +107,16 @@ impl<'a> Bench<'a> {
         let auth =
             Auth::start(marketplace::app::AUTH, &settings, address, folder, tokens, clock.clone()).await?;
         let token = std::fs::read_to_string(folder.join("admin-token"))?.trim().to_owned();
-        Ok(Self { storage, auth, clock, token })
+        let news = News::open(storage.clone()).await?;
+        Ok(Self { storage, auth, clock, news, token })
     }
 
     /// Starts it with so many bytes of kept answers; none: every answer is made anew.
     fn serve(&self, cache: u64, answers: Kept) -> anyhow::Result<Running> {
+        let (auth, clock, news) = (self.auth.clone(), self.clock.clone(), self.news.clone());
         let services = Services {
-            storage: self.storage.clone(),
             answers: Answers::new(cache),
-            clock: self.clock.clone(),
-            bell: Bell::default(),
-            auth: self.auth.clone(),
+            ..Services::new(&Config::default(), self.storage.clone(), auth, clock, news)
         };
         let table = routes().get("/kept/{name}", Access::PublicRead, kept).hidden("/kept/{name}");
         let service = Service::new("Bench", self.auth.clone(), table, ApiDoc::openapi());

@@ -28,6 +28,7 @@ use utoipa::OpenApi;
 use self::cache::Answers;
 use self::counts::{KeptStats, ReportLimits};
 use self::news::Seats;
+use crate::config::Config;
 use crate::domain::release::Release;
 use crate::news::News;
 use crate::review::Reviewer;
@@ -160,6 +161,22 @@ pub struct Services {
 }
 
 impl Services {
+    /// With these settings; with a bell that wakes nobody and a shutdown that nobody begins, where they are not set.
+    pub fn new(config: &Config, storage: Storage, auth: Auth, clock: SharedClock, news: News) -> Self {
+        Self {
+            storage,
+            answers: Answers::new(config.cache.max_bytes),
+            clock,
+            bell: Bell::default(),
+            auth,
+            news,
+            seats: Seats::new(config.events.listeners, config.events.per_address),
+            stats: KeptStats::default(),
+            reports: ReportLimits::new(config.installs.per_address, config.installs.per_addon),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
     fn reviewer(&self) -> Reviewer<'_> {
         let Self { storage, clock, bell, auth, .. } = self;
         Reviewer { storage, tokens: auth.store(), clock, bell, open: auth.is_open() }
