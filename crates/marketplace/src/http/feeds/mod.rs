@@ -6,6 +6,7 @@ mod badge;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use addon_client::Problem as ProblemBody;
+use addon_descriptor::AddonName;
 use service_kit::body::only_parameters;
 use service_kit::problem::Problem;
 
@@ -57,12 +58,16 @@ pub(super) async fn feed(
     ("show" = Option<String>, Query, description = "`version` (the default), `status` or `installs`")), responses(
     (status = 200, description = "A picture that loads nothing", body = String, content_type = "image/svg+xml"),
     (status = 304, description = "The client has it already"),
-    (status = 400, description = "A parameter has a value that it cannot have", body = ProblemBody)))]
+    (status = 400, description = "A parameter has a value that it cannot have", body = ProblemBody),
+    (status = 404, description = "No addon can have this name", body = ProblemBody)))]
 pub(super) async fn badge_of(
     request: HttpRequest,
     services: web::Data<Services>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
+    if name.parse::<AddonName>().is_err() {
+        return Err(Problem::not_found("no addon can have this name"));
+    }
     let addon = fold(&name);
     let query = request.query_string();
     only_parameters(query, &["show"])?;
