@@ -15,6 +15,7 @@ use std::pin::Pin;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use serde_json::Value;
+use sqlx::QueryBuilder;
 
 use crate::auth::Principal;
 use crate::clock::Timestamp;
@@ -124,8 +125,8 @@ pub type Writing<'a> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Se
 
 /// A connection in a transaction, of either database.
 pub trait Ledger {
-    /// Writes the row.
-    fn write<'a>(&'a mut self, entry: &'a Entry<'_>) -> Writing<'a>;
+    /// Writes rows, at least one.
+    fn write<'a>(&'a mut self, entries: &'a [Entry<'_>]) -> Writing<'a>;
 }
 
 /// Writes a row of the audit log in the transaction of what it records: `audit::record(&mut *tx, &entry)`.
@@ -133,46 +134,55 @@ pub trait Ledger {
 /// # Errors
 /// The database; the transaction has to be rolled back then.
 pub async fn record<L: Ledger + Send>(transaction: &mut L, entry: &Entry<'_>) -> Result<(), sqlx::Error> {
-    transaction.write(entry).await
+    transaction.write(std::slice::from_ref(entry)).await
 }
 
+/// Writes rows, in their order.
+///
+/// # Errors
+/// The database; the transaction has to be rolled back then.
+pub async fn record_all<L: Ledger + Send>(
+    transaction: &mut L,
+    entries: &[Entry<'_>],
+) -> Result<(), sqlx::Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    transaction.write(entries).await
+}
+
+/// Pushes the values of rows, and runs the query that they are of.
 macro_rules! insert {
-    ($connection:expr, $entry:expr, $sql:expr) => {
-        sqlx::query($sql)
-            .bind($entry.at.millis())
-            .bind(&$entry.actor.account)
-            .bind(&$entry.actor.token)
-            .bind($entry.action)
-            .bind($entry.kind)
-            .bind($entry.id)
-            .bind($entry.reason)
-            .bind($entry.detail.to_string())
-            .bind(&$entry.actor.request)
-            .execute($connection)
-            .await
-            .map(|_| ())
-    };
+    ($connection:expr, $sql:expr, $entries:expr, $end:literal) => {{
+        let mut sql = QueryBuilder::new($sql);
+        sql.push_values($entries, |mut row, entry| {
+            row.push_bind(entry.at.millis()).push_bind(&entry.actor.account).push_bind(&entry.actor.token);
+            row.push_bind(entry.action).push_bind(entry.kind).push_bind(entry.id).push_bind(entry.reason);
+            row.push_bind(entry.detail.to_string()).push_bind(&entry.actor.request);
+        });
+        sql.push($end);
+        // Of as many texts as there are numbers of rows, one is worth remembering.
+        sql.build().persistent($entries.len() == 1).execute($connection).await.map(|_| ())
+    }};
 }
 
 impl Ledger for sqlx::SqliteConnection {
-    fn write<'a>(&'a mut self, entry: &'a Entry<'_>) -> Writing<'a> {
-        let sql = "INSERT INTO audit (at_ms, account, token_id, action, subject_kind, subject_id, reason, detail, request_id)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        Box::pin(async move { insert!(self, entry, sql) })
+    fn write<'a>(&'a mut self, entries: &'a [Entry<'_>]) -> Writing<'a> {
+        let sql = "INSERT INTO audit (at_ms, account, token_id, action, subject_kind, subject_id, reason, detail, request_id) ";
+        Box::pin(async move { insert!(self, sql, entries, "") })
     }
 }
 
 #[cfg(feature = "postgres")]
 impl Ledger for sqlx::PgConnection {
-    fn write<'a>(&'a mut self, entry: &'a Entry<'_>) -> Writing<'a> {
+    fn write<'a>(&'a mut self, entries: &'a [Entry<'_>]) -> Writing<'a> {
         // Writers share a lock until they commit; whoever chains rows takes it alone for an instant, and then knows that no
-        // row below the highest number is still to come. The lock is a condition of the row, so it is taken before the row's
-        // number is.
+        // row below the highest number is still to come. The lock is a condition of the rows, so it is taken before their
+        // numbers are.
         let sql = "INSERT INTO audit (at_ms, account, token_id, action, subject_kind, subject_id, reason, detail, request_id)
-                   SELECT $1::BIGINT, $2::TEXT, $3::TEXT, $4::TEXT, $5::TEXT, $6::TEXT, $7::TEXT, $8::TEXT, $9::TEXT
-                   FROM (SELECT pg_advisory_xact_lock_shared(7020384529) IS NOT NULL AS held OFFSET 0) AS gate
-                   WHERE gate.held";
-        Box::pin(async move { insert!(self, entry, sql) })
+                   SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9
+                   FROM (SELECT pg_advisory_xact_lock_shared(7020384529) IS NOT NULL AS held OFFSET 0) AS gate, (";
+        Box::pin(async move { insert!(self, sql, entries, ") AS entries WHERE gate.held") })
     }
 }
 

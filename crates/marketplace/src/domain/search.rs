@@ -56,7 +56,7 @@ impl Words {
     /// The words of a text: what stands between characters that are neither letters nor digits.
     pub fn of(text: &str) -> Self {
         let mut words: Vec<String> = Vec::new();
-        for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        for word in parts(text) {
             // The last one counts when a word is there twice: it is the one that may be incomplete.
             let word = word.to_lowercase();
             words.retain(|known| *known != word);
@@ -85,7 +85,8 @@ impl Words {
             return 0;
         }
         let names: Vec<&str> = addon.split('-').collect();
-        let keywords = Self::of(keywords);
+        let keywords = keywords.to_lowercase();
+        let keywords: Vec<&str> = parts(&keywords).collect();
         let mut score = 0;
         for word in words {
             let word = word.as_str();
@@ -93,10 +94,10 @@ impl Words {
                 8
             } else if names.iter().any(|name| name.starts_with(word)) {
                 5
-            } else if keywords.0.iter().any(|keyword| keyword == word) {
+            } else if keywords.contains(&word) {
                 4
             } else {
-                i64::from(keywords.0.iter().any(|keyword| keyword.starts_with(word))) * 2
+                i64::from(keywords.iter().any(|keyword| keyword.starts_with(word))) * 2
             };
         }
         let whole = words.join("-");
@@ -107,6 +108,11 @@ impl Words {
         }
         score
     }
+}
+
+/// What stands between characters that are neither letters nor digits.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
 }
 
 impl Facet {

@@ -10,7 +10,7 @@ use addon_client::{AuditEntry, AuditReport, AuditSubject, Timestamp};
 use addon_descriptor::Digest;
 use serde_json::json;
 use service_kit::{read, write_tx};
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
 use super::{Storage, StorageError, dialect};
 
@@ -107,11 +107,11 @@ impl Storage {
     /// The database, or a row that makes no sense.
     pub async fn audit(&self, filter: AuditFilter<'_>) -> Result<Vec<AuditEntry>, StorageError> {
         let AuditFilter { account, action, subject, since, before, limit } = filter;
-        // Numbers go with time but for moments: so a time is a number to begin from.
+        // Numbers go with time but for moments: so a time is a number to begin from, the lowest of the first ones.
         let from = match since {
             None => 0,
             Some(since) => {
-                let sql = "SELECT MIN(seq) FROM audit WHERE at_ms >= $1";
+                let sql = "SELECT MIN(seq) FROM (SELECT seq FROM audit WHERE at_ms >= $1 ORDER BY at_ms LIMIT 1000) AS first";
                 let (seq,): (Option<i64>,) =
                     read!(&self.db, |pool| sqlx::query_as(sql).bind(since.millis()).fetch_one(pool).await)?;
                 let Some(seq) = seq else { return Ok(Vec::new()) };
@@ -127,8 +127,12 @@ impl Storage {
                 "WHERE $1 = '' AND account = $2 AND ($3 = '' OR action = $3)
                    AND audit.seq >= $4 AND audit.seq < $5 AND at_ms >= $6 ORDER BY audit.seq DESC LIMIT $7"
             ),
+            (None, None) if action.is_some() => rows!(
+                "WHERE $1 = '' AND $2 = '' AND action = $3
+                   AND audit.seq >= $4 AND audit.seq < $5 AND at_ms >= $6 ORDER BY audit.seq DESC LIMIT $7"
+            ),
             (None, None) => rows!(
-                "WHERE $1 = '' AND $2 = '' AND ($3 = '' OR action = $3)
+                "WHERE $1 = '' AND $2 = '' AND $3 = ''
                    AND audit.seq >= $4 AND audit.seq < $5 AND at_ms >= $6 ORDER BY audit.seq DESC LIMIT $7"
             ),
         };
@@ -181,13 +185,18 @@ impl Storage {
             let sql = rows!("WHERE audit.seq > $1 AND audit.seq <= $2 ORDER BY audit.seq LIMIT $3");
             let rows: Vec<Row> =
                 sqlx::query_as(sql).bind(seq).bind(upto).bind(i64::from(most)).fetch_all(&mut *tx).await?;
+            let mut links: Vec<(i64, i64, String)> = Vec::with_capacity(rows.len());
             for row in &rows {
                 hash = row.chained(&hash);
                 (position, seq) = (position + 1, row.seq);
-                let sql = "INSERT INTO audit_chain (position, seq, hash) VALUES ($1, $2, $3)";
-                sqlx::query(sql).bind(position).bind(seq).bind(&hash).execute(&mut *tx).await?;
+                links.push((position, seq, hash.clone()));
             }
             if !rows.is_empty() {
+                let mut sql = QueryBuilder::new("INSERT INTO audit_chain (position, seq, hash) ");
+                sql.push_values(links, |mut row, (position, seq, hash)| {
+                    row.push_bind(position).push_bind(seq).push_bind(hash);
+                });
+                sql.build().persistent(false).execute(&mut *tx).await?;
                 let sql = "UPDATE audit_head SET position = $1, seq = $2, hash = $3 WHERE id = 1";
                 sqlx::query(sql).bind(position).bind(seq).bind(&hash).execute(&mut *tx).await?;
             }

@@ -4,6 +4,7 @@
 mod feeds;
 mod identity;
 mod leases;
+mod publish;
 mod registries;
 mod replicas;
 mod search;
@@ -39,6 +40,10 @@ use self::leases::{
     a_lease_goes_to_one_of_many_who_ask_at_once, a_lease_is_one_holders_until_its_end,
     a_lease_that_is_given_back_is_free,
 };
+use self::publish::{
+    a_publishers_documents_of_one_commit_have_turns, each_of_a_batch_has_its_own_answer,
+    names_that_many_publish_at_once_are_one_accounts_each,
+};
 use self::registries::{
     approved_releases_are_looked_at_once_an_interval, parts_are_remembered_by_repository_and_digest,
     so_many_rechecks_wait_and_no_more, the_longest_pause_of_a_registry_counts,
@@ -48,8 +53,8 @@ use self::search::{
     a_cursor_holds_while_listings_come_and_go, every_word_has_to_be_there_and_the_last_may_be_a_beginning,
     facets_are_counted_for_the_same_filters, filters_are_exact_and_go_together,
     names_are_found_before_descriptions, only_what_is_listed_is_found, orders_are_what_they_say,
-    platforms_are_those_of_every_image, texts_that_mean_something_to_a_database_are_texts,
-    versions_of_what_is_found,
+    parts_are_what_the_whole_is, platforms_are_those_of_every_image,
+    texts_that_mean_something_to_a_database_are_texts, versions_of_what_is_found,
 };
 use self::server::on_postgres;
 use self::trust::{
@@ -126,6 +131,10 @@ macro_rules! suite {
                 filters_are_exact_and_go_together,
                 platforms_are_those_of_every_image,
                 orders_are_what_they_say,
+                parts_are_what_the_whole_is,
+                each_of_a_batch_has_its_own_answer,
+                names_that_many_publish_at_once_are_one_accounts_each,
+                a_publishers_documents_of_one_commit_have_turns,
                 a_cursor_holds_while_listings_come_and_go,
                 versions_of_what_is_found,
                 facets_are_counted_for_the_same_filters,

@@ -82,26 +82,78 @@ pub(super) fn terms(db: &Db, terms: &[(String, bool)]) -> String {
     terms.collect::<Vec<_>>().join(and)
 }
 
-/// Places of the listings that answer `$1`. PostgreSQL would rather walk the listings in the order that is asked for, and read
-/// the words of each: the index is always better.
-pub(super) const MATCHES: Both = Both {
-    sqlite: "SELECT rowid AS place FROM search WHERE search MATCH $1",
-    postgres: "WITH found AS MATERIALIZED (SELECT place FROM search WHERE words @@ CAST($1 AS tsquery)) SELECT place FROM found",
+/// Most listings whose words PostgreSQL looks at, one after the other, before it asks the index.
+const WALKED: i64 = 30_000;
+
+/// The first of them, which tell whether enough will be found so.
+const PROBED: i64 = 1_000;
+
+/// The first listings in an order, after a cursor, that answer `$1`, to select from as `listings`; at most `$6` where the
+/// database can tell early. Whoever selects says condition, order and limit once more.
+///
+/// FTS5 gives what it finds in the order of `place`, and is not asked for more. PostgreSQL's index gives everything that it
+/// finds, in no order: right for words that few listings have. Words that many have are found sooner by walking the listings
+/// in the order that is wanted. Which of the two it is, the first [`PROBED`] of them tell: whether four fifths of [`WALKED`]
+/// would do. When that was wrong, and not enough was found, the index is asked all the same.
+pub(super) fn answering(db: &Db, after: &str, order: &str) -> String {
+    let likely = WALKED * 4 / 5;
+    match db {
+        Db::Sqlite { .. } if order == "place" => {
+            "(SELECT rowid AS hit FROM search WHERE search MATCH $1 AND rowid > $3 ORDER BY rowid LIMIT $6) AS found
+             CROSS JOIN listings ON place = hit"
+                .to_owned()
+        }
+        Db::Sqlite { .. } => {
+            "(SELECT rowid AS hit FROM search WHERE search MATCH $1) AS found CROSS JOIN listings ON place = hit"
+                .to_owned()
+        }
+        // `OFFSET 0` keeps the last part from being a walk as well.
+        Db::Postgres(_) => format!(
+            "(WITH probed AS MATERIALIZED (
+                  SELECT COUNT(*) AS hits FROM (
+                      SELECT words FROM listings WHERE {after} ORDER BY {order} LIMIT {PROBED}) AS first
+                  WHERE words @@ CAST($1 AS tsquery)),
+              walked AS MATERIALIZED (
+                  SELECT {LISTING} FROM (
+                      SELECT {LISTING}, words FROM listings
+                      WHERE {after} AND (SELECT hits FROM probed) * {likely} >= $6 * {PROBED}
+                      ORDER BY {order} LIMIT {WALKED}) AS first
+                  WHERE words @@ CAST($1 AS tsquery) LIMIT $6),
+              enough AS MATERIALIZED (SELECT COUNT(*) >= $6 AS found FROM walked)
+              SELECT {LISTING} FROM walked WHERE (SELECT found FROM enough)
+              UNION ALL
+              SELECT {LISTING} FROM (
+                  SELECT {LISTING} FROM (
+                      SELECT {LISTING} FROM listings WHERE words @@ CAST($1 AS tsquery) OFFSET 0) AS found
+                  WHERE {after} AND NOT (SELECT found FROM enough) ORDER BY {order} LIMIT $6) AS searched
+             ) AS listings"
+        ),
+    }
+}
+
+/// Columns of a listing, without its words.
+const LISTING: &str = "place, seq, addon, keywords, updated_at_ms, installs";
+
+/// Addons whose listing answers `$1`.
+pub(super) const ADDONS: Both = Both {
+    sqlite: "SELECT listings.addon FROM search CROSS JOIN listings ON listings.place = search.rowid WHERE search MATCH $1",
+    postgres: "SELECT listings.addon FROM listings WHERE words @@ CAST($1 AS tsquery)",
 };
 
-/// The best listings that answer `$1` by stored rank, at most `$6`, to select from as `listings`. FTS5 gives them in that
-/// order, and is not asked for more.
-pub(super) const BEST_MATCHES: Both = Both {
-    sqlite: "(SELECT rowid AS place FROM search WHERE search MATCH $1 AND rowid > $3 ORDER BY rowid LIMIT $6) AS matches
-             CROSS JOIN listings ON listings.place = matches.place",
-    // `+ 0` keeps it from walking all listings in their order, and reading the words of each.
-    postgres: "(SELECT place FROM search WHERE words @@ CAST($1 AS tsquery) AND place + 0 > $3
-                ORDER BY place + 0 LIMIT $6) AS matches
-               JOIN listings ON listings.place = matches.place",
+/// Whether a listing answers `$1`.
+pub(super) const ANSWERS: Both = Both {
+    sqlite: "EXISTS (SELECT 1 FROM search WHERE rowid = listings.place AND search MATCH $1)",
+    postgres: "words @@ CAST($1 AS tsquery)",
 };
 
 /// The numbers of a JSON array, `$1`.
 pub(super) const NUMBERS: Both = Both {
     sqlite: "SELECT value FROM json_each($1)",
     postgres: "SELECT CAST(number AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS number",
+};
+
+/// The texts of a JSON array, `$1`.
+pub(super) const TEXTS: Both = Both {
+    sqlite: "SELECT value FROM json_each($1)",
+    postgres: "SELECT json_array_elements_text(CAST($1 AS JSON))",
 };

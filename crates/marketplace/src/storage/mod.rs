@@ -56,8 +56,8 @@ static POSTGRES: Migrator = sqlx::migrate!("../../migrations/marketplace/postgre
 pub struct Storage {
     db: Db,
     epochs: Arc<Epochs>,
-    /// On SQLite: documents that share a commit.
-    publications: Option<Publications>,
+    /// Documents that share a commit.
+    publications: Publications,
     /// This process's name among those at the database.
     replica: Arc<str>,
     /// How much an account may do at once; `None`: as much as it likes.
@@ -100,12 +100,7 @@ impl Storage {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open_sqlite(path: &Path) -> Result<Self, OpenError> {
-        let db = Db::open_sqlite(path, &SQLITE).await?;
-        let publications = match &db {
-            Db::Sqlite { writer, .. } => Some(Publications::start(writer.clone())),
-            Db::Postgres(_) => None,
-        };
-        Ok(Self::new(db, publications, replica()))
+        Ok(Self::new(Db::open_sqlite(path, &SQLITE).await?, replica()))
     }
 
     /// Connects to a PostgreSQL server.
@@ -117,10 +112,11 @@ impl Storage {
         // The database writes this name beside each change, and so knows whose it is.
         let settings = PostgresSettings { application: replica.to_string(), ..settings.clone() };
         let db = Db::open_postgres(&settings, &POSTGRES).await?;
-        Ok(Self::new(db, None, replica))
+        Ok(Self::new(db, replica))
     }
 
-    fn new(db: Db, publications: Option<Publications>, replica: Arc<str>) -> Self {
+    fn new(db: Db, replica: Arc<str>) -> Self {
+        let publications = Publications::start(&db);
         Self { db, epochs: Arc::default(), publications, replica, limits: None, caller: Caller::default() }
     }
 

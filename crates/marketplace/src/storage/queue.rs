@@ -21,13 +21,30 @@ use crate::domain::transition::Action;
 /// publisher, and not before anybody's who waits.
 macro_rules! enqueue {
     () => {
-        "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts, publisher, turn)
-         VALUES ($1, $2, $3, 0, $4, COALESCE((SELECT MAX(turn) FROM (
-             SELECT MAX(turn) + 1 AS turn FROM verification_jobs WHERE publisher = $4
-             UNION ALL SELECT MIN(turn) FROM verification_jobs) AS turns), 1))"
+        concat!(
+            "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts, publisher, turn)
+             VALUES ($1, $2, $3, 0, $4, ",
+            $crate::storage::queue::turn_of!(),
+            "= $4",
+            $crate::storage::queue::turn_end!(),
+            ")"
+        )
     };
 }
 pub(super) use enqueue;
+
+/// The turn of a job: what stands before and after `= publisher`.
+macro_rules! turn_of {
+    () => {
+        "COALESCE((SELECT MAX(turn) FROM (SELECT MAX(turn) + 1 AS turn FROM verification_jobs WHERE publisher "
+    };
+}
+macro_rules! turn_end {
+    () => {
+        " UNION ALL SELECT MIN(turn) FROM verification_jobs) AS turns), 1)"
+    };
+}
+pub(super) use {turn_end, turn_of};
 
 /// What a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

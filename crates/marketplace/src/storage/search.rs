@@ -135,16 +135,16 @@ impl Storage {
         limit: u32,
     ) -> Result<Found, StorageError> {
         let terms = search.terms(&self.db);
-        let matches = terms.as_ref().map_or_else(String::new, |_| {
-            format!(
-                " AND addon IN (SELECT listings.addon FROM listings JOIN ({}) AS matches ON matches.place = listings.place)",
-                dialect::MATCHES.of(&self.db)
-            )
-        });
+        let matches = terms
+            .as_ref()
+            .map_or_else(String::new, |_| format!(" AND addon IN ({})", dialect::ADDONS.of(&self.db)));
         let addon = if search.addon.is_some() { " AND addon = $2" } else { "" };
         let (place, order) = if backwards { ("seq < $3", "DESC") } else { ("seq > $3", "ASC") };
+        // Few addons are looked up; among many the next ones are near.
+        let few = search.addon.is_some() || self.matches_few(terms.as_deref()).await?;
+        let status = if few { "status || ''" } else { "status" };
         let sql = format!(
-            "{} WHERE status = 'approved' AND {place}{addon}{matches} AND {NAMES_ALL} ORDER BY seq {order} LIMIT $6",
+            "{} WHERE {status} = 'approved' AND {place}{addon}{matches} AND {NAMES_ALL} ORDER BY seq {order} LIMIT $6",
             select_columns!()
         );
         let bound = Bound {
@@ -164,17 +164,25 @@ impl Storage {
         Ok(Found { releases, next })
     }
 
+    /// Whether not many listings answer.
+    async fn matches_few(&self, terms: Option<&str>) -> Result<bool, StorageError> {
+        let Some(terms) = terms else { return Ok(false) };
+        let found = dialect::ADDONS.of(&self.db);
+        let sql = format!("SELECT COUNT(*) FROM ({found} LIMIT {RELEVANT}) AS found");
+        let (count,): (i64,) =
+            read!(&self.db, |pool| sqlx::query_as(AssertSqlSafe(sql)).bind(terms).fetch_one(pool).await)?;
+        Ok(count < i64::from(RELEVANT))
+    }
+
     /// What the listings that answer a search have in common, by facet.
     ///
     /// # Errors
     /// The database.
     pub async fn facets(&self, search: &Search<'_>) -> Result<Facets, StorageError> {
         let terms = search.terms(&self.db);
-        let addon = if search.addon.is_some() { " AND addon = $2" } else { "" };
-        let join = self.join(terms.is_some());
+        let chosen = self.first(search, terms.is_some(), "place", "place > $3", "place");
         let sql = format!(
-            "WITH chosen AS MATERIALIZED (SELECT listings.place AS place FROM {join} WHERE {NAMES_ALL}{addon}
-                 ORDER BY listings.place LIMIT $6),
+            "WITH chosen AS MATERIALIZED ({chosen}),
              counts AS (SELECT kind, value, COUNT(*) AS number FROM chosen JOIN facets ON facets.place = chosen.place
                  GROUP BY kind, value),
              ranked AS (SELECT kind, value, number,
@@ -186,6 +194,7 @@ impl Storage {
         let bound = Bound {
             terms: terms.unwrap_or_default(),
             addon: search.addon.unwrap_or_default().to_owned(),
+            value: i64::MIN,
             limit: i64::from(COUNTED) + 1,
             ..Bound::default()
         };
@@ -214,26 +223,14 @@ impl Storage {
         limit: usize,
     ) -> Result<Vec<(i64, Cursor)>, StorageError> {
         let terms = search.terms(&self.db);
-        let addon = if search.addon.is_some() { " AND addon = $2" } else { "" };
         // Without words the stored rank is the whole order, which a cursor goes on in at its place.
         let ranked = search.words.as_slice().is_empty();
         let from = match after {
             Some(Cursor::Value(_, place)) if ranked => *place,
             _ => i64::MIN,
         };
-        let join = if search.addon.is_some() {
-            self.join(terms.is_some())
-        } else {
-            match &terms {
-                // The best of the matches first, then what is known of them: the index knows their order.
-                Some(_) => dialect::BEST_MATCHES.of(&self.db).to_owned(),
-                None => "listings".to_owned(),
-            }
-        };
-        let sql = format!(
-            "SELECT listings.place AS place, seq, addon, keywords FROM {join} WHERE listings.place > $3 AND {NAMES_ALL}{addon}
-             ORDER BY listings.place LIMIT $6"
-        );
+        let columns = "place, seq, addon, keywords";
+        let sql = self.first(search, terms.is_some(), columns, "place > $3", "place");
         let bound = Bound {
             terms: terms.unwrap_or_default(),
             addon: search.addon.unwrap_or_default().to_owned(),
@@ -286,11 +283,8 @@ impl Storage {
             _ => (i64::MAX, i64::MAX),
         };
         let terms = search.terms(&self.db);
-        let addon = if search.addon.is_some() { " AND addon = $2" } else { "" };
-        let join = self.join(terms.is_some());
-        let sql = format!(
-            "SELECT seq, {value} AS value, addon FROM {join} WHERE {place} AND {NAMES_ALL}{addon} ORDER BY {order} LIMIT $6"
-        );
+        let columns = format!("seq, {value} AS value, addon");
+        let sql = self.first(search, terms.is_some(), &columns, place, order);
         let bound = Bound {
             terms: terms.unwrap_or_default(),
             addon: search.addon.unwrap_or_default().to_owned(),
@@ -313,15 +307,17 @@ impl Storage {
         Ok(rows.into_iter().map(|(seq, value, addon)| (seq, cursor(seq, value, addon))).collect())
     }
 
-    /// Where listings are looked for.
-    fn join(&self, matched: bool) -> String {
-        if !matched {
-            return "listings".to_owned();
-        }
-        format!(
-            "({}) AS matches JOIN listings ON listings.place = matches.place",
-            dialect::MATCHES.of(&self.db)
-        )
+    /// The query for columns of the first listings in an order that answer a search, after a cursor.
+    fn first(&self, search: &Search<'_>, terms: bool, columns: &str, after: &str, order: &str) -> String {
+        let (from, and) = match (terms, search.addon) {
+            (false, None) => ("listings".to_owned(), String::new()),
+            (false, Some(_)) => ("listings".to_owned(), " AND addon = $2".to_owned()),
+            (true, None) => (dialect::answering(&self.db, after, order), String::new()),
+            (true, Some(_)) => {
+                ("listings".to_owned(), format!(" AND addon = $2 AND {}", dialect::ANSWERS.of(&self.db)))
+            }
+        };
+        format!("SELECT {columns} FROM {from} WHERE {after} AND {NAMES_ALL}{and} ORDER BY {order} LIMIT $6")
     }
 
     /// Releases at these places in the order of publishing, in the order given; those that are gone by now are left out.

@@ -11,7 +11,7 @@ use addon_descriptor::{Digest, Version};
 use serde::Deserialize;
 use service_kit::db::unique_violation;
 use service_kit::{read, write_tx};
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
 use super::audit::{self, Actor, Entry};
 use super::releases::{LIST_NEWEST, UNLIST, parse};
@@ -277,15 +277,20 @@ impl Storage {
                 .iter()
                 .map(|(addon,)| (addon.as_str(), i64::from(ShardId::of(addon).number())))
                 .collect();
-            for (addon, shard) in &addons {
-                let sql =
-                    "INSERT INTO index_addons (addon, shard) VALUES ($1, $2) ON CONFLICT (addon) DO NOTHING";
-                sqlx::query(sql).bind(*addon).bind(shard).execute(&mut *tx).await?;
-            }
-            for shard in addons.values().collect::<BTreeSet<_>>() {
-                let sql = "INSERT INTO index_shards (shard, changed, built) VALUES ($1, 1, 0)
-                           ON CONFLICT (shard) DO UPDATE SET changed = index_shards.changed + 1";
-                sqlx::query(sql).bind(shard).execute(&mut *tx).await?;
+            if !addons.is_empty() {
+                let mut sql = QueryBuilder::new("INSERT INTO index_addons (addon, shard) ");
+                sql.push_values(&addons, |mut row, (addon, shard)| {
+                    row.push_bind(*addon).push_bind(*shard);
+                });
+                sql.push(" ON CONFLICT (addon) DO NOTHING");
+                sql.build().persistent(false).execute(&mut *tx).await?;
+                let shards: BTreeSet<i64> = addons.values().copied().collect();
+                let mut sql = QueryBuilder::new("INSERT INTO index_shards (shard, changed, built) ");
+                sql.push_values(shards, |mut row, shard| {
+                    row.push_bind(shard).push("1, 0");
+                });
+                sql.push(" ON CONFLICT (shard) DO UPDATE SET changed = index_shards.changed + 1");
+                sql.build().persistent(false).execute(&mut *tx).await?;
             }
             changed.len()
         }))

@@ -33,7 +33,7 @@ const LEASE: Duration = Duration::from_secs(10);
 const NAME: &str = "index";
 
 /// Changes that are taken up in one transaction: what is written meanwhile waits no longer than these take.
-const PART: u32 = 500;
+const PART: u32 = 2_000;
 
 /// How long a signature holds: whoever gets nothing newer in this time installs nothing new.
 const LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);

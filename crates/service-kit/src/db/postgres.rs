@@ -101,8 +101,10 @@ fn pool(settings: &PostgresSettings, options: PgConnectOptions) -> PgPool {
         })
         .after_connect(|connection, _| {
             Box::pin(async move {
-                // A replica that is cut off must not hold a row for ever, nor a statement run on for nobody.
-                let sql = "SELECT set_config('statement_timeout', '30s', false),
+                // A replica that is cut off must not hold a row for ever, nor a statement run on for nobody. Statements here
+                // take milliseconds: compiling one takes longer.
+                let sql =
+                    "SELECT set_config('statement_timeout', '30s', false), set_config('jit', 'off', false),
                                   set_config('idle_in_transaction_session_timeout', '60s', false)";
                 sqlx::query(sql).execute(connection).await.map(|_| ())
             })

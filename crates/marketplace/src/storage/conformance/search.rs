@@ -238,6 +238,39 @@ pub(super) async fn a_cursor_holds_while_listings_come_and_go(storage: &Storage)
     }
 }
 
+pub(super) async fn parts_are_what_the_whole_is(storage: &Storage) {
+    for second in 0..30 {
+        // Words that all, half and few have: each is found in another way.
+        let half = if second % 2 == 0 { "even" } else { "odd" };
+        let few = if second % 9 == 0 { "rare" } else { "" };
+        let name = format!("{}-{half}", char::from(b'a' + u8::try_from(second * 7 % 26).unwrap()));
+        simple(storage, &format!("{name}-{second}"), &format!("every {few}"), second).await;
+    }
+    for text in ["every", "eve", "even", "odd every", "rare", "rare odd", "none"] {
+        let words = Words::of(text);
+        let search = Search { words: &words, facets: &[], addon: None };
+        for sort in Sort::ALL {
+            let names = async |limit, after: Option<&Cursor>| {
+                let found = storage.search(&search, sort, after, limit).await.unwrap();
+                let names: Vec<String> = found.releases.into_iter().map(|release| release.addon).collect();
+                (names, found.next)
+            };
+            let (whole, end) = names(100, None).await;
+            assert_eq!(end, None);
+            let (mut parts, mut after) = (Vec::new(), None);
+            loop {
+                let (part, next) = names(4, after.as_ref()).await;
+                parts.extend(part);
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(parts, whole, "{text:?} {sort:?}");
+        }
+    }
+}
+
 pub(super) async fn versions_of_what_is_found(storage: &Storage) {
     for (second, version) in ["1.0.0", "1.1.0", "2.0.0"].into_iter().enumerate() {
         let document = json!({"name": "probe", "version": version, "keywords": ["mqtt"]});
