@@ -44,6 +44,7 @@ bench: ## the figures, each beside its comparison, as a table and as JSON; PARTS
 
 bench-marketplace: ## a million releases on SQLite and PostgreSQL side by side, as a table and as JSON; RELEASES=100000 makes it smaller
 	scripts/setup.sh postgres
+	cargo build --release --locked --bin marketplace
 	cargo bench --locked --package system-tests --bench marketplace -- $(RELEASES)
 
 fmt: ## format the code

@@ -10,6 +10,8 @@ use marketplace::storage::Storage;
 use serde_json::json;
 use service_kit::db::Db;
 use sqlx::QueryBuilder;
+use sqlx::postgres::PgPoolCopyExt as _;
+use tokio::sync::mpsc;
 
 /// The word that one addon of twenty has in its description.
 pub(crate) const COMMON: &str = "telemetry";
@@ -163,6 +165,13 @@ fn descriptor(number: usize) -> anyhow::Result<AddonDescriptor> {
     reading.descriptor.with_context(|| format!("{:?}", reading.violations))
 }
 
+/// Columns of the table of addons, as [`Row::addon`] gives them.
+const ADDON: &str = "addon, name, skeleton, owner, created_at_ms, changed_at_ms";
+
+/// Columns of the table of releases, as [`Row::release`] gives them.
+const RELEASE: &str = "id, addon, name, version, version_id, version_order, version_rank, digest, canonical, wire, rights, \
+                       publisher, pins, warnings, held, status, verdict, risk, created_at_ms, changed_at_ms, approved_at_ms, listed";
+
 /// One row of the table of releases.
 struct Row {
     id: String,
@@ -173,6 +182,79 @@ struct Row {
     pins: String,
     at_ms: i64,
     listed: i64,
+}
+
+/// A value of a row.
+enum Cell {
+    Text(String),
+    Number(i64),
+}
+
+impl Row {
+    fn addon(&self) -> Vec<Cell> {
+        let texts =
+            [&self.addon, &self.name, &self.addon, &self.publisher].map(|text| Cell::Text(text.clone()));
+        texts.into_iter().chain([self.at_ms, self.at_ms].map(Cell::Number)).collect()
+    }
+
+    fn release(&self) -> Vec<Cell> {
+        let Document {
+            version,
+            version_id,
+            version_order,
+            version_rank,
+            digest,
+            canonical,
+            wire,
+            rights,
+            risk,
+        } = &self.document;
+        let texts = [
+            self.id.clone(),
+            self.addon.clone(),
+            self.name.clone(),
+            version.to_string(),
+            version_id.clone(),
+            version_order.clone(),
+            version_rank.clone(),
+            digest.to_string(),
+            canonical.clone(),
+            json!(wire).to_string(),
+            json!(rights).to_string(),
+            self.publisher.clone(),
+            self.pins.clone(),
+        ];
+        let same = ["[]", "[]", "approved", "pass"].map(str::to_owned);
+        let numbers = [i64::from(*risk), self.at_ms, self.at_ms, self.at_ms, self.listed].map(Cell::Number);
+        texts.into_iter().chain(same).map(Cell::Text).chain(numbers).collect()
+    }
+}
+
+/// A row as `COPY` reads it.
+fn line(cells: Vec<Cell>, into: &mut String) {
+    for (at, cell) in cells.into_iter().enumerate() {
+        if at > 0 {
+            into.push('\t');
+        }
+        match cell {
+            // Documents are JSON without control characters.
+            Cell::Text(text) => into.push_str(&text.replace('\\', "\\\\")),
+            Cell::Number(number) => into.push_str(&number.to_string()),
+        }
+    }
+    into.push('\n');
+}
+
+/// Pushes a row; a macro, since what it is pushed to is of another type in each database.
+macro_rules! push {
+    ($row:ident, $cells:expr) => {
+        for cell in $cells {
+            match cell {
+                Cell::Text(text) => $row.push_bind(text),
+                Cell::Number(number) => $row.push_bind(number),
+            };
+        }
+    };
 }
 
 fn rows(number: usize, versions: usize) -> anyhow::Result<Vec<Row>> {
@@ -202,68 +284,116 @@ fn rows(number: usize, versions: usize) -> anyhow::Result<Vec<Row>> {
         .collect()
 }
 
-/// Inserts rows; a macro, since the two databases are two types.
-macro_rules! insert {
-    ($pool:expr, $rows:expr) => {{
-        let rows: &[Row] = $rows;
-        let mut tx = $pool.begin().await?;
-        let mut addons = QueryBuilder::new("INSERT INTO addons (addon, name, skeleton, owner, created_at_ms, changed_at_ms) ");
-        addons.push_values(rows.iter().filter(|row| row.listed == 1), |mut row, new| {
-            row.push_bind(&new.addon).push_bind(&new.name).push_bind(&new.addon).push_bind(&new.publisher);
-            row.push_bind(new.at_ms).push_bind(new.at_ms);
-        });
-        addons.build().execute(&mut *tx).await?;
-        let mut releases = QueryBuilder::new(
-            "INSERT INTO releases (id, addon, name, version, version_id, version_order, version_rank, digest, canonical, wire,
-                 rights, risk, publisher, pins, created_at_ms, changed_at_ms, approved_at_ms, listed, warnings, held, status,
-                 verdict) ",
-        );
-        releases.push_values(rows, |mut row, new| {
-            let document = &new.document;
-            row.push_bind(&new.id).push_bind(&new.addon).push_bind(&new.name);
-            row.push_bind(document.version.to_string()).push_bind(&document.version_id);
-            row.push_bind(&document.version_order).push_bind(&document.version_rank);
-            row.push_bind(document.digest.to_string()).push_bind(&document.canonical);
-            row.push_bind(serde_json::Value::from(document.wire.clone()).to_string());
-            row.push_bind(serde_json::Value::from(document.rights.clone()).to_string());
-            row.push_bind(i64::from(document.risk)).push_bind(&new.publisher).push_bind(&new.pins);
-            row.push_bind(new.at_ms).push_bind(new.at_ms).push_bind(new.at_ms).push_bind(new.listed);
-            row.push("'[]'").push("'[]'").push("'approved'").push("'pass'");
-        });
-        releases.build().execute(&mut *tx).await?;
-        tx.commit().await?;
-    }};
-}
+/// What becomes of a table that many rows are put into, before and after: what holds for one row at a time costs too much.
+const BEFORE_SQLITE: [&str; 3] =
+    ["PRAGMA synchronous = OFF", "PRAGMA cache_size = -500000", "PRAGMA wal_autocheckpoint = 50000"];
+const AFTER_SQLITE: [&str; 4] = [
+    "PRAGMA wal_checkpoint(TRUNCATE)",
+    "PRAGMA wal_autocheckpoint = 1000",
+    "PRAGMA cache_size = -2000",
+    "PRAGMA synchronous = FULL",
+];
+const BEFORE_POSTGRES: [&str; 1] = ["DROP INDEX listings_words"];
+const AFTER_POSTGRES: [&str; 2] =
+    ["CREATE INDEX listings_words ON listings USING gin (words) WITH (fastupdate = off)", "VACUUM ANALYZE"];
 
-/// What lists and searches go by, of what was inserted since the last time.
+/// What lists and searches go by, of what was inserted since the last time; in the order of their keys, since the index of
+/// words of SQLite is written anew for one that comes before the last.
 const LISTINGS: &str = "INSERT INTO listings (place, seq, addon, keywords, updated_at_ms, installs)
     SELECT place, seq, addon, keywords, updated_at_ms, installs FROM listing_rows
-    WHERE seq > (SELECT COALESCE(MAX(seq), 0) FROM listings)";
+    WHERE seq > (SELECT COALESCE(MAX(seq), 0) FROM listings) ORDER BY place";
 
-/// Stores these addons, each with some approved releases.
-pub(crate) async fn releases(storage: &Storage, addons: Range<usize>, versions: usize) -> anyhow::Result<()> {
+/// Names have an owner each.
+const OWNERS: &str = "INSERT INTO owners (addon, account, added_by, added_at_ms)
+    SELECT addon, owner, owner, created_at_ms FROM addons WHERE true ON CONFLICT (addon, account) DO NOTHING";
+
+/// A row of the audit log for each release of every fifth addon.
+const AUDIT: &str = "INSERT INTO audit (at_ms, account, action, subject_kind, subject_id, detail)
+    SELECT created_at_ms, publisher, 'release.publish', 'release', id, '{\"addon\":\"' || addon || '\"}' FROM releases
+    WHERE seq > (SELECT COUNT(*) * 5 FROM audit) AND seq % 5 = 0 ORDER BY seq";
+
+/// Stores these addons in each of the databases, each addon with some approved releases.
+pub(crate) async fn releases(
+    storages: &[Storage],
+    addons: Range<usize>,
+    versions: usize,
+) -> anyhow::Result<()> {
     let at_once = (ROWS / versions).max(1);
-    let mut begin = addons.start;
-    while begin < addons.end {
-        let end = (begin + at_once).min(addons.end);
-        let mut part = Vec::with_capacity(ROWS);
-        for number in begin..end {
-            part.extend(rows(number, versions)?);
+    let (sender, mut parts) = mpsc::channel::<Vec<Row>>(4);
+    // Documents are made on another thread than they are stored on.
+    let maker = tokio::task::spawn_blocking(move || {
+        for begin in addons.clone().step_by(at_once) {
+            let mut part = Vec::with_capacity(ROWS);
+            for number in begin..(begin + at_once).min(addons.end) {
+                part.extend(rows(number, versions)?);
+            }
+            if sender.blocking_send(part).is_err() {
+                break;
+            }
         }
-        match storage.db() {
-            Db::Sqlite { writer, .. } => insert!(writer, &part),
-            Db::Postgres(pool) => insert!(pool, &part),
-        }
-        begin = end;
+        anyhow::Ok(())
+    });
+    for storage in storages {
+        run(storage, &BEFORE_SQLITE, &BEFORE_POSTGRES).await?;
     }
+    while let Some(part) = parts.recv().await {
+        futures_util::future::try_join_all(storages.iter().map(|storage| store(storage, &part))).await?;
+    }
+    maker.await??;
+    let finish = storages.iter().map(|storage| async {
+        run(storage, &[OWNERS, LISTINGS, AUDIT], &[OWNERS, LISTINGS, AUDIT]).await?;
+        run(storage, &AFTER_SQLITE, &AFTER_POSTGRES).await
+    });
+    futures_util::future::try_join_all(finish).await?;
+    Ok(())
+}
+
+/// Runs the statements for the database that it is. On a connection without a limit of time.
+async fn run(storage: &Storage, sqlite: &[&'static str], postgres: &[&'static str]) -> anyhow::Result<()> {
     match storage.db() {
         Db::Sqlite { writer, .. } => {
-            sqlx::query(LISTINGS).execute(writer).await?;
-            sqlx::query("ANALYZE").execute(writer).await?;
+            for sql in sqlite {
+                sqlx::query(*sql).execute(writer).await.context(*sql)?;
+            }
         }
         Db::Postgres(pool) => {
-            sqlx::query(LISTINGS).execute(pool).await?;
-            sqlx::query("VACUUM ANALYZE").execute(pool).await?;
+            let mut connection = pool.acquire().await?;
+            sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
+            for sql in postgres {
+                sqlx::query(*sql).execute(&mut *connection).await.context(*sql)?;
+            }
+            sqlx::query("SET statement_timeout = '30s'").execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn store(storage: &Storage, part: &[Row]) -> anyhow::Result<()> {
+    match storage.db() {
+        Db::Sqlite { writer, .. } => {
+            let mut tx = writer.begin().await?;
+            let listed: Vec<&Row> = part.iter().filter(|row| row.listed == 1).collect();
+            let mut addons = QueryBuilder::new(format!("INSERT INTO addons ({ADDON}) "));
+            addons.push_values(listed, |mut row, new| push!(row, new.addon()));
+            addons.build().execute(&mut *tx).await?;
+            let mut releases = QueryBuilder::new(format!("INSERT INTO releases ({RELEASE}) "));
+            releases.push_values(part, |mut row, new| push!(row, new.release()));
+            releases.build().execute(&mut *tx).await?;
+            tx.commit().await?;
+        }
+        Db::Postgres(pool) => {
+            let (mut addons, mut releases) = (String::new(), String::new());
+            for new in part {
+                if new.listed == 1 {
+                    line(new.addon(), &mut addons);
+                }
+                line(new.release(), &mut releases);
+            }
+            for (table, columns, lines) in [("addons", ADDON, addons), ("releases", RELEASE, releases)] {
+                let mut copy = pool.copy_in_raw(&format!("COPY {table} ({columns}) FROM STDIN")).await?;
+                copy.send(lines.into_bytes()).await?;
+                copy.finish().await?;
+            }
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! The marketplace at its full size: a million releases of 200,000 addons, on SQLite and PostgreSQL side by side, as a table and as
 //! JSON. `make bench-marketplace` runs it; `RELEASES=100000` after it makes it smaller.
 //!
-//! `fill.rs` makes plausible addons and stores them, `measure.rs` asks for them over HTTP.
+//! `fill.rs` makes plausible addons and stores them, `measure.rs` asks for them over HTTP, `shipped.rs` looks at the binary that
+//! users run: its memory, and its commands.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 
@@ -9,23 +10,27 @@ mod fill;
 #[path = "../figures/load.rs"]
 mod load;
 mod measure;
+mod report;
+mod shipped;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use marketplace::storage::Storage;
 use postgres_for_tests::Server;
-use serde_json::{Value, json};
 use service_kit::db::PostgresSettings;
 
-use crate::measure::Figure;
+use crate::report::Column;
 
 /// Releases of each addon.
 const VERSIONS: usize = 5;
 
 /// How many releases where no number is given.
 const RELEASES: usize = 1_000_000;
+
+/// How many a small marketplace has, which the whole one is compared with.
+const SMALL: usize = 1_000;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -50,68 +55,67 @@ fn run(releases: Option<&String>) -> anyhow::Result<bool> {
     let releases =
         releases.map_or(Ok(RELEASES), |text| text.parse()).context("the argument is a number of releases")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let folder = tempfile::tempdir_in(system_tests::target_folder()?)?;
-    let mut columns = Vec::new();
-    {
-        let storage = runtime.block_on(Storage::open_sqlite(&folder.path().join("marketplace.db")))?;
-        columns.push(("SQLite", runtime.block_on(column(storage, folder.path(), releases))?));
-    }
-    {
-        let server = Server::start();
-        server.create("marketplace");
-        let state = tempfile::tempdir_in(system_tests::target_folder()?)?;
-        let settings = PostgresSettings {
-            url: server.url("marketplace").into(),
-            connections: 16,
-            patience: Duration::from_secs(10),
-            application: "bench".to_owned(),
-        };
-        let storage = runtime.block_on(Storage::open_postgres(&settings))?;
-        columns.push(("PostgreSQL", runtime.block_on(column(storage, state.path(), releases))?));
-    }
-    report(releases, &columns)
-}
-
-/// Fills a database and measures it.
-async fn column(storage: Storage, folder: &std::path::Path, releases: usize) -> anyhow::Result<Vec<Figure>> {
-    let small = 1_000.min(releases);
-    fill::releases(&storage, 0..small / VERSIONS, VERSIONS).await?;
-    let mut figures = measure::small(&storage, folder).await?;
-    let begun = std::time::Instant::now();
-    fill::releases(&storage, small / VERSIONS..releases / VERSIONS, VERSIONS).await?;
-    figures.push(Figure::plain("filled", begun.elapsed().as_secs_f64(), "s"));
-    figures.extend(measure::whole(&storage, folder, figures[0].value).await?);
-    storage.db().close().await;
-    Ok(figures)
-}
-
-/// Prints the table and the JSON; whether every figure is reached.
-fn report(releases: usize, columns: &[(&str, Vec<Figure>)]) -> anyhow::Result<bool> {
-    let (_, first) = columns.first().context("there is a column")?;
-    println!("\n{releases} releases of {} addons", releases / VERSIONS);
-    print!("{:<64}", "");
-    for (name, _) in columns {
-        print!("{name:>16}");
-    }
-    println!("  target");
-    let mut reached = true;
-    for (row, figure) in first.iter().enumerate() {
-        print!("{:<64}", figure.what);
-        for (_, figures) in columns {
-            let figure = &figures[row];
-            reached &= figure.is_reached();
-            let mark = if figure.is_reached() { "" } else { " !" };
-            print!("{:>16}", format!("{:.2} {}{mark}", figure.value, figure.unit));
+    // What is dropped at the end of this, however it comes, is removed: folders, and the server.
+    runtime.block_on(async {
+        tokio::select! {
+            done = measured(releases) => done,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         }
-        println!("  {}", figure.target());
+    })
+}
+
+/// Fills both databases, then measures one after the other.
+async fn measured(releases: usize) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    let folder = tempfile::tempdir_in(system_tests::target_folder()?)?;
+    let states = ["sqlite", "postgres"].map(|name| folder.path().join(name));
+    for state in &states {
+        std::fs::create_dir(state)?;
     }
-    let of = |(name, figures): &(&str, Vec<Figure>)| {
-        let figures: Vec<Value> = figures.iter().map(Figure::json).collect();
-        json!({"database": name, "figures": figures})
+    let server = Server::durable();
+    server.create("marketplace");
+    let url = server.url("marketplace");
+    let sqlite = Storage::open_sqlite(&states[0].join(marketplace::app::DATABASE)).await?;
+    let postgres = replica(&url).await?;
+    let mut columns = [
+        Column::new("SQLite", sqlite, states[0].clone(), None),
+        Column::new("PostgreSQL", postgres, states[1].clone(), Some(url)),
+    ];
+
+    let small = SMALL.min(releases);
+    let every = columns.each_ref().map(|column| column.storage.clone());
+    fill::releases(&every, 0..small / VERSIONS, VERSIONS).await?;
+    for column in &mut columns {
+        measure::small(column).await?;
+    }
+    let filling = Instant::now();
+    fill::releases(&every, small / VERSIONS..releases / VERSIONS, VERSIONS).await?;
+    eprintln!("filled in {:.0} s", filling.elapsed().as_secs_f64());
+    for column in &mut columns {
+        let measuring = Instant::now();
+        shipped::first_index(column).await?;
+        measure::whole(column).await?;
+        shipped::commands(column).await?;
+        eprintln!("measured {} in {:.0} s", column.name, measuring.elapsed().as_secs_f64());
+    }
+    for storage in every {
+        storage.db().close().await;
+    }
+    println!(
+        "\n{releases} releases of {} addons, {:.0} s",
+        releases / VERSIONS,
+        begun.elapsed().as_secs_f64()
+    );
+    report::print(releases, &columns)
+}
+
+/// One more replica of a marketplace on PostgreSQL.
+pub(crate) async fn replica(url: &str) -> anyhow::Result<Storage> {
+    let settings = PostgresSettings {
+        url: url.to_owned().into(),
+        connections: 16,
+        patience: Duration::from_secs(10),
+        application: "bench".to_owned(),
     };
-    let whole = json!({"releases": releases, "databases": columns.iter().map(of).collect::<Vec<_>>()});
-    let path = system_tests::target_folder()?.join("bench-marketplace.json");
-    std::fs::write(&path, serde_json::to_vec_pretty(&whole)?)?;
-    println!("\n{}", path.display());
-    Ok(reached)
+    Ok(Storage::open_postgres(&settings).await?)
 }

@@ -23,8 +23,18 @@ pub(crate) const SUPERUSER: &str = "postgres";
 pub struct Server {
     folder: tempfile::TempDir,
     port: u16,
+    settings: &'static [&'static str],
     child: Option<Child>,
 }
+
+/// A server whose commits are on the disk, with some room for a large database: for what is measured.
+const DURABLE: &[&str] = &[
+    "fsync=on",
+    "full_page_writes=on",
+    "shared_buffers=512MB",
+    "max_wal_size=4GB",
+    "maintenance_work_mem=256MB",
+];
 
 impl Server {
     /// Makes a server and starts it. On its Unix socket everybody is let in, on its port who has a password.
@@ -32,6 +42,18 @@ impl Server {
     /// # Panics
     /// When it cannot be started.
     pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, but what is committed survives the machine, as an operator's does.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn durable() -> Self {
+        Self::with(DURABLE)
+    }
+
+    fn with(settings: &'static [&'static str]) -> Self {
         let folder =
             tempfile::Builder::new().prefix("oak-pg-").tempdir_in("/tmp").expect("/tmp takes folders");
         make(folder.path());
@@ -39,7 +61,7 @@ impl Server {
             .and_then(|socket| socket.local_addr())
             .expect("a port is free")
             .port();
-        let mut server = Self { folder, port, child: None };
+        let mut server = Self { folder, port, settings, child: None };
         server.start_again();
         server
     }
@@ -56,6 +78,9 @@ impl Server {
         let log =
             File::options().create(true).append(true).open(folder.join("log")).expect("a log can be written");
         let mut command = postgres(folder, Some(self.port));
+        for setting in self.settings {
+            command.args(["-c", setting]);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
         self.child = Some(command.spawn().expect("setpriv is there (package util-linux)"));
         await_answer(folder);
