@@ -1,7 +1,6 @@
 //! What is asked of a marketplace over HTTP, and how fast it answers.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,41 +50,72 @@ async fn kept(kept: Data<Kept>, name: web::Path<String>) -> HttpResponse {
     }
 }
 
-/// A marketplace on a filled database, and the way to start it with another cache.
-struct Bench<'a> {
-    storage: &'a Storage,
+/// What a marketplace on a filled database is started with.
+struct Bench {
+    storage: Storage,
+    url: Option<String>,
     auth: Auth,
     clock: SharedClock,
     token: String,
 }
 
-impl<'a> Bench<'a> {
-    async fn new(storage: &'a Storage, folder: &Path) -> anyhow::Result<Self> {
-        let clock = SystemClock::shared();
+/// One that runs.
+struct Served {
+    running: Running,
+    storage: Storage,
+    own: bool,
+}
+
+impl Bench {
+    async fn new(column: &Column) -> anyhow::Result<Self> {
+        let (storage, clock) = (column.storage.clone(), SystemClock::shared());
         let tokens = TokenStore::new(storage.db().clone());
         let address = ServerSettings::default().address;
         let settings = AuthSettings::default();
         let auth =
-            Auth::start(marketplace::app::AUTH, &settings, address, folder, tokens, clock.clone()).await?;
-        let token = std::fs::read_to_string(folder.join("admin-token"))?.trim().to_owned();
-        Ok(Self { storage, auth, clock, token })
+            Auth::start(marketplace::app::AUTH, &settings, address, &column.state, tokens, clock.clone())
+                .await?;
+        let token = std::fs::read_to_string(column.state.join("admin-token"))?.trim().to_owned();
+        Ok(Self { storage, url: column.url.clone(), auth, clock, token })
     }
 
-    /// Starts it with so many bytes of kept answers; none: every answer is made anew.
-    fn serve(&self, cache: u64, answers: Kept) -> anyhow::Result<Running> {
+    /// Starts it with so many bytes of kept answers; none: every answer is made anew. Connections to a server live no longer
+    /// than the threads that made them: each has its own.
+    async fn serve(&self, cache: u64, answers: Kept) -> anyhow::Result<Served> {
+        let storage = match &self.url {
+            Some(url) => crate::replica(url).await?,
+            None => self.storage.clone(),
+        };
         let services = Services {
-            storage: self.storage.clone(),
+            storage: storage.clone(),
             answers: Answers::new(cache),
             clock: self.clock.clone(),
             bell: Bell::default(),
             auth: self.auth.clone(),
         };
         let table = routes().get("/kept/{name}", Access::PublicRead, kept).hidden("/kept/{name}");
-        let service = Service::new("Bench", self.auth.clone(), table, ApiDoc::openapi());
-        Ok(service
+        let service = Service::new("Bench", self.auth.clone(), table, ApiDoc::openapi())
             .with_data(Data::new(services))
-            .with_data(Data::new(answers))
-            .start(&ServerSettings::default())?)
+            .with_data(Data::new(answers));
+        Ok(Served { running: service.start(&ServerSettings::default())?, storage, own: self.url.is_some() })
+    }
+}
+
+impl Served {
+    fn port(&self) -> u16 {
+        self.running.address().port()
+    }
+
+    async fn fetch(&self, path: &str) -> anyhow::Result<Bytes> {
+        let answer = reqwest::get(format!("{}{path}", self.running.url())).await?;
+        Ok(answer.error_for_status()?.bytes().await?)
+    }
+
+    async fn stop(self) {
+        if self.own {
+            self.storage.db().close().await;
+        }
+        self.running.stop().await;
     }
 }
 
@@ -94,14 +124,13 @@ const COLD_SMALL: &str = "GET one release, cold, 1,000 stored, against the same 
 
 /// What a small marketplace does with `GET`s of single releases, each read from the database.
 pub(crate) async fn small(column: &mut Column) -> anyhow::Result<()> {
-    let storage = column.storage.clone();
-    let bench = Bench::new(&storage, &column.state).await?;
-    let ids = cold(&storage, HOT).await?;
-    let running = bench.serve(0, Kept::default())?;
-    let one = fetch(&running, &ids[0]).await?;
+    let bench = Bench::new(column).await?;
+    let ids = cold(&column.storage, HOT).await?;
+    let running = bench.serve(0, Kept::default()).await?;
+    let one = running.fetch(&ids[0]).await?;
     running.stop().await;
-    let running = bench.serve(0, Arc::new(HashMap::from([("one", one)])))?;
-    let (rate, beside) = pair(running.address().port(), ids, "one").await?;
+    let running = bench.serve(0, Arc::new(HashMap::from([("one", one)]))).await?;
+    let (rate, beside) = pair(running.port(), ids, "one").await?;
     running.stop().await;
     column.plain(COLD_SMALL, rate / beside, "x");
     Ok(())
@@ -109,19 +138,18 @@ pub(crate) async fn small(column: &mut Column) -> anyhow::Result<()> {
 
 /// What the whole one does.
 pub(crate) async fn whole(column: &mut Column) -> anyhow::Result<()> {
-    let storage = column.storage.clone();
-    let bench = Bench::new(&storage, &column.state).await?;
-    let ids = cold(&storage, COLD).await?;
+    let bench = Bench::new(column).await?;
+    let ids = cold(&column.storage, COLD).await?;
     let list = format!("{LIST}?limit=100");
-    let running = bench.serve(0, Kept::default())?;
+    let running = bench.serve(0, Kept::default()).await?;
     let answers: Kept = Arc::new(HashMap::from([
-        ("one", fetch(&running, &ids[0]).await?),
-        ("list", fetch(&running, &list).await?),
+        ("one", running.fetch(&ids[0]).await?),
+        ("list", running.fetch(&list).await?),
     ]));
     running.stop().await;
 
-    let running = bench.serve(0, Arc::clone(&answers))?;
-    let (rate, beside) = pair(running.address().port(), ids.clone(), "one").await?;
+    let running = bench.serve(0, Arc::clone(&answers)).await?;
+    let (rate, beside) = pair(running.port(), ids.clone(), "one").await?;
     column.plain("GET one release, cold", rate, "/s");
     column.plain("  the same bytes from memory", beside, "/s");
     column.at_least("GET one release, cold, against the same handler", rate / beside, "x", 0.25);
@@ -135,19 +163,20 @@ pub(crate) async fn whole(column: &mut Column) -> anyhow::Result<()> {
         ("search, two words: p99", 1),
         ("search, a word of 5 % of all: p99", 2),
     ] {
-        let mut took = times(&running, LIST, |number| fill::query(number * 3 + kind), SEARCHES).await?;
+        let mut took =
+            times(&running.running, LIST, |number| fill::query(number * 3 + kind), SEARCHES).await?;
         column.plain(what, percentile(&mut took, 99), "ms");
         every.extend(took);
     }
     column.plain("search, all of them: median", percentile(&mut every, 50), "ms");
     column.at_most("search, all of them: p99", percentile(&mut every, 99), "ms", 25.0);
-    let mut took = times(&running, FACETS, fill::query, COUNTS).await?;
+    let mut took = times(&running.running, FACETS, fill::query, COUNTS).await?;
     column.plain("facets of the same: median", percentile(&mut took, 50), "ms");
     column.at_most("facets of the same: p99", percentile(&mut took, 99), "ms", 100.0);
     running.stop().await;
 
-    let running = bench.serve(64 << 20, answers)?;
-    let port = running.address().port();
+    let running = bench.serve(64 << 20, answers).await?;
+    let port = running.port();
     let hot: Vec<String> = ids.into_iter().take(HOT).collect();
     get(port, hot.clone()).await?;
     let (rate, beside) = pair(port, hot, "one").await?;
@@ -160,27 +189,17 @@ pub(crate) async fn whole(column: &mut Column) -> anyhow::Result<()> {
 }
 
 /// Publishes through as many replicas as there can be.
-async fn publish(column: &mut Column, bench: &Bench<'_>) -> anyhow::Result<()> {
+async fn publish(column: &mut Column, bench: &Bench) -> anyhow::Result<()> {
     let whats = ["publish, durable", "publish, durable, 2 replicas", "publish, durable, 3 replicas"];
     let replicas = if column.url.is_some() { 3 } else { 1 };
-    let mut others = Vec::new();
     for count in 1..=replicas {
-        if let Some(url) = column.url.as_ref().filter(|_| count > 1) {
-            others.push(crate::replica(url).await?);
-        }
         let mut running = Vec::new();
-        for storage in std::iter::once(bench.storage).chain(&others) {
-            let replica = Bench {
-                storage,
-                auth: bench.auth.clone(),
-                clock: bench.clock.clone(),
-                token: bench.token.clone(),
-            };
-            running.push(replica.serve(0, Kept::default())?);
+        for _ in 0..count {
+            running.push(bench.serve(0, Kept::default()).await?);
         }
         let begun = Instant::now();
         let loads = running.iter().enumerate().map(|(number, running)| {
-            let (port, token) = (running.address().port(), bench.token.clone());
+            let (port, token) = (running.port(), bench.token.clone());
             let documents = documents(&format!("published-{count}-{number}"), PUBLISHED / count);
             tokio::task::spawn_blocking(move || load::post(port, LIST, &token, &documents))
         });
@@ -198,14 +217,7 @@ async fn publish(column: &mut Column, bench: &Bench<'_>) -> anyhow::Result<()> {
             running.stop().await;
         }
     }
-    for other in others {
-        other.db().close().await;
-    }
     Ok(())
-}
-
-async fn fetch(running: &Running, path: &str) -> anyhow::Result<Bytes> {
-    Ok(reqwest::get(format!("{}{path}", running.url())).await?.error_for_status()?.bytes().await?)
 }
 
 /// Answers a second to these paths and to the same bytes from memory: in turn, so that what else the machine does hits both;

@@ -225,6 +225,9 @@ impl Storage {
         let sql = "UPDATE releases SET status = $3, verdict = $4, reason = $5, changed_at_ms = $6
                    WHERE id = $1 AND status = $2";
         let done = write_tx!(&self.db, |tx| {
+            if let Some(lock) = dialect::lock_addon(&self.db) {
+                sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
+            }
             let done = sqlx::query(sql)
                 .bind(release.id.to_string())
                 .bind(release.status.as_str())
@@ -329,6 +332,9 @@ impl Storage {
     ) -> Result<bool, StorageError> {
         let id = job.release.id.to_string();
         let (done, differs) = write_tx!(&self.db, |tx| {
+            if let Some(lock) = dialect::lock_addon(&self.db) {
+                sqlx::query(lock).bind(&job.release.addon).execute(&mut *tx).await?;
+            }
             let held = sqlx::query(END_JOB).bind(&id).bind(&job.owner).bind(i64::from(job.attempts));
             let held = held.execute(&mut *tx).await?.rows_affected() == 1;
             let mut differs = false;
@@ -377,6 +383,9 @@ impl Storage {
                            WHERE waiting.due_at_ms <= $5 AND waiting.turn > verification_jobs.turn), turn)
                    WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3";
         let done = write_tx!(&self.db, |tx| {
+            if let Some(lock) = dialect::lock_addon(&self.db) {
+                sqlx::query(lock).bind(&job.release.addon).execute(&mut *tx).await?;
+            }
             let done = sqlx::query(sql)
                 .bind(&id)
                 .bind(&job.owner)
