@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes, Data};
 use anyhow::{Context, ensure};
+use marketplace::config::Config;
 use marketplace::http::{ApiDoc, Services, cache::Answers, routes};
+use marketplace::news::News;
 use marketplace::storage::Storage;
-use marketplace::verification::worker::Bell;
 use serde_json::json;
 use service_kit::auth::{Access, Auth, AuthSettings, TokenStore};
 use service_kit::clock::{SharedClock, SystemClock};
@@ -86,12 +87,11 @@ impl Bench {
             Some(url) => crate::replica(url).await?,
             None => self.storage.clone(),
         };
+        let (auth, clock) = (self.auth.clone(), self.clock.clone());
+        let news = News::open(storage.clone()).await?;
         let services = Services {
-            storage: storage.clone(),
             answers: Answers::new(cache),
-            clock: self.clock.clone(),
-            bell: Bell::default(),
-            auth: self.auth.clone(),
+            ..Services::new(&Config::default(), storage.clone(), auth, clock, news)
         };
         let table = routes().get("/kept/{name}", Access::PublicRead, kept).hidden("/kept/{name}");
         let service = Service::new("Bench", self.auth.clone(), table, ApiDoc::openapi())
