@@ -59,3 +59,28 @@ CREATE TRIGGER listing_went AFTER DELETE ON listings FOR EACH ROW EXECUTE FUNCTI
 
 -- Rows of one action are found without reading the log.
 CREATE INDEX audit_action ON audit (action, seq);
+
+-- Names are compared by their bytes everywhere: listings and the parts of the index are sorted so, and an index of another order
+-- is of no use to what is joined with them.
+DROP VIEW listing_rows;
+ALTER TABLE addons ALTER COLUMN addon TYPE TEXT COLLATE "C";
+ALTER TABLE releases ALTER COLUMN addon TYPE TEXT COLLATE "C";
+ALTER TABLE tombstones ALTER COLUMN addon TYPE TEXT COLLATE "C";
+ALTER TABLE owners ALTER COLUMN addon TYPE TEXT COLLATE "C";
+ALTER TABLE invitations ALTER COLUMN addon TYPE TEXT COLLATE "C";
+ALTER TABLE installs ALTER COLUMN addon TYPE TEXT COLLATE "C";
+
+CREATE VIEW listing_rows AS
+SELECT
+    -((COALESCE(installs.grade, 0) * 8589934592 + COALESCE(approved_at_ms, created_at_ms) / 1000) * 16777216
+        + seq % 16777216) AS place,
+    seq,
+    releases.addon AS addon,
+    COALESCE(canonical::json ->> 'title', '')
+        || ' ' || COALESCE((SELECT string_agg(value, ' ') FROM json_array_elements_text(canonical::json -> 'keywords') AS value), '')
+        || ' ' || COALESCE((SELECT string_agg(value, ' ') FROM json_array_elements_text(canonical::json -> 'categories') AS value), '')
+        AS keywords,
+    COALESCE(approved_at_ms, created_at_ms) AS updated_at_ms,
+    COALESCE(installs.total, 0) AS installs
+FROM releases LEFT JOIN installs ON installs.addon = releases.addon
+WHERE listed = 1;
