@@ -1,6 +1,7 @@
 //! What is asked of a marketplace over HTTP, and how fast it answers.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,9 +56,8 @@ async fn kept(kept: Data<Kept>, name: web::Path<String>) -> HttpResponse {
 struct Bench {
     storage: Storage,
     url: Option<String>,
-    auth: Auth,
+    state: PathBuf,
     clock: SharedClock,
-    token: String,
 }
 
 /// One that runs.
@@ -65,19 +65,17 @@ struct Served {
     running: Running,
     storage: Storage,
     own: bool,
+    token: String,
 }
 
 impl Bench {
-    async fn new(column: &Column) -> anyhow::Result<Self> {
-        let (storage, clock) = (column.storage.clone(), SystemClock::shared());
-        let tokens = TokenStore::new(storage.db().clone());
-        let address = ServerSettings::default().address;
-        let settings = AuthSettings::default();
-        let auth =
-            Auth::start(marketplace::app::AUTH, &settings, address, &column.state, tokens, clock.clone())
-                .await?;
-        let token = std::fs::read_to_string(column.state.join("admin-token"))?.trim().to_owned();
-        Ok(Self { storage, url: column.url.clone(), auth, clock, token })
+    fn new(column: &Column) -> Self {
+        Self {
+            storage: column.storage.clone(),
+            url: column.url.clone(),
+            state: column.state.clone(),
+            clock: SystemClock::shared(),
+        }
     }
 
     /// Starts it with so many bytes of kept answers; none: every answer is made anew. Connections to a server live no longer
@@ -87,17 +85,29 @@ impl Bench {
             Some(url) => crate::replica(url).await?,
             None => self.storage.clone(),
         };
-        let (auth, clock) = (self.auth.clone(), self.clock.clone());
+        let settings = ServerSettings::default();
+        let (tokens, clock) = (TokenStore::new(storage.db().clone()), self.clock.clone());
+        let profile = marketplace::app::AUTH;
+        let auth = Auth::start(
+            profile,
+            &AuthSettings::default(),
+            settings.address,
+            &self.state,
+            tokens,
+            clock.clone(),
+        )
+        .await?;
+        let token = std::fs::read_to_string(self.state.join("admin-token"))?.trim().to_owned();
         let news = News::open(storage.clone()).await?;
         let services = Services {
             answers: Answers::new(cache),
-            ..Services::new(&Config::default(), storage.clone(), auth, clock, news)
+            ..Services::new(&Config::default(), storage.clone(), auth.clone(), clock, news)
         };
         let table = routes().get("/kept/{name}", Access::PublicRead, kept).hidden("/kept/{name}");
-        let service = Service::new("Bench", self.auth.clone(), table, ApiDoc::openapi())
+        let service = Service::new("Bench", auth, table, ApiDoc::openapi())
             .with_data(Data::new(services))
             .with_data(Data::new(answers));
-        Ok(Served { running: service.start(&ServerSettings::default())?, storage, own: self.url.is_some() })
+        Ok(Served { running: service.start(&settings)?, storage, own: self.url.is_some(), token })
     }
 }
 
@@ -124,7 +134,7 @@ const COLD_SMALL: &str = "GET one release, cold, 1,000 stored, against the same 
 
 /// What a small marketplace does with `GET`s of single releases, each read from the database.
 pub(crate) async fn small(column: &mut Column) -> anyhow::Result<()> {
-    let bench = Bench::new(column).await?;
+    let bench = Bench::new(column);
     let ids = cold(&column.storage, HOT).await?;
     let running = bench.serve(0, Kept::default()).await?;
     let one = running.fetch(&ids[0]).await?;
@@ -138,7 +148,7 @@ pub(crate) async fn small(column: &mut Column) -> anyhow::Result<()> {
 
 /// What the whole one does.
 pub(crate) async fn whole(column: &mut Column) -> anyhow::Result<()> {
-    let bench = Bench::new(column).await?;
+    let bench = Bench::new(column);
     let ids = cold(&column.storage, COLD).await?;
     let list = format!("{LIST}?limit=100");
     let running = bench.serve(0, Kept::default()).await?;
@@ -199,7 +209,7 @@ async fn publish(column: &mut Column, bench: &Bench) -> anyhow::Result<()> {
         }
         let begun = Instant::now();
         let loads = running.iter().enumerate().map(|(number, running)| {
-            let (port, token) = (running.port(), bench.token.clone());
+            let (port, token) = (running.port(), running.token.clone());
             let documents = documents(&format!("published-{count}-{number}"), PUBLISHED / count);
             tokio::task::spawn_blocking(move || load::post(port, LIST, &token, &documents))
         });
