@@ -16,6 +16,7 @@ mod postgres;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -26,6 +27,9 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 
 /// Connections that only read, beside the one that writes.
 const SQLITE_READERS: u32 = 4;
+
+/// A file of at most so many bytes is looked at as a whole when it is opened: that takes some tens of milliseconds.
+const LOOKED_AT: u64 = 32 * 1024 * 1024;
 
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresSettings;
@@ -64,6 +68,18 @@ pub enum OpenError {
         path: PathBuf,
         /// Why.
         source: sqlx::Error,
+    },
+    /// What the file holds is no database any more.
+    #[error(
+        "the database file {} is damaged ({what}): move it away, with what is called like it and ends in -wal or -shm, and bring \
+         back a backup",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// In SQLite's words.
+        what: String,
     },
     /// The address of a server is none. It is a secret, so it is not shown.
     #[error(
@@ -172,6 +188,13 @@ pub enum OpenError {
     Migrate(#[source] MigrateError),
 }
 
+/// What SQLite says of a file that is damaged: SQLITE_CORRUPT, SQLITE_NOTADB. `None`: it says something else.
+fn damage(fault: &sqlx::Error) -> Option<String> {
+    let fault = fault.as_database_error()?;
+    let code: u32 = fault.code()?.parse().ok()?;
+    matches!(code & 0xff, 11 | 26).then(|| fault.message().to_owned())
+}
+
 /// Why tables did not come to this version's form.
 fn migration_failed(fault: MigrateError) -> OpenError {
     match fault {
@@ -182,9 +205,16 @@ fn migration_failed(fault: MigrateError) -> OpenError {
 
 impl Db {
     /// Opens or makes a SQLite file, and brings its tables to this version's form.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A small file is looked at as a whole, of a larger one its head and its tables' definitions.
     pub async fn open_sqlite(path: &Path, migrations: &Migrator) -> Result<Self, OpenError> {
-        let file = |source| OpenError::File { path: path.to_owned(), source };
+        let file = |source: sqlx::Error| match damage(&source) {
+            Some(what) => OpenError::Damaged { path: path.to_owned(), what },
+            None => OpenError::File { path: path.to_owned(), source },
+        };
         for_its_owner_alone(path).map_err(|error| file(error.into()))?;
+        let small = std::fs::metadata(path).map_or(0, |found| found.len()) <= LOOKED_AT;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -195,10 +225,27 @@ impl Db {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
+            // SQLite takes a transaction back by itself when the disk is full; then the library believes for ever that it
+            // is in one, and begins no other. Such a connection is replaced.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_with(options.clone())
             .await
             .map_err(file)?;
-        migrations.run(&writer).await.map_err(migration_failed)?;
+        if small {
+            let sql = "PRAGMA quick_check(1)";
+            let found: String = sqlx::query_scalar(sql).fetch_one(&writer).await.map_err(file)?;
+            if found != "ok" {
+                return Err(OpenError::Damaged { path: path.to_owned(), what: found });
+            }
+        }
+        migrations.run(&writer).await.map_err(|fault| match fault {
+            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
+                if damage(&source).is_some() =>
+            {
+                file(source)
+            }
+            other => migration_failed(other),
+        })?;
         let reader = SqlitePoolOptions::new()
             .max_connections(SQLITE_READERS)
             .acquire_timeout(ACQUIRE)
@@ -343,10 +390,20 @@ fn code_is_unavailable(code: &str) -> bool {
         // a server that stops or starts.
         let known =
             ["25006", "25P03", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03"];
-        return code.starts_with("08") || known.contains(&code);
+        return code.starts_with("08") || known.contains(&code) || code_is_full(code);
     }
-    // SQLITE_BUSY and SQLITE_LOCKED stand in the low byte.
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6))
+    // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR and SQLITE_CANTOPEN stand in the low byte.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 14)) || code_is_full(code)
+}
+
+/// Whether there is no room for what was to be stored.
+pub fn is_full(fault: &sqlx::Error) -> bool {
+    fault.as_database_error().and_then(|fault| fault.code()).is_some_and(|code| code_is_full(&code))
+}
+
+/// `disk_full` of PostgreSQL, SQLITE_FULL.
+fn code_is_full(code: &str) -> bool {
+    code == "53100" || code == "13"
 }
 
 #[cfg(test)]
@@ -355,12 +412,64 @@ mod tests {
 
     #[test]
     fn codes_that_waiting_helps_with() {
-        for code in ["5", "517", "6", "08006", "08001", "57P01", "57P03", "40P01", "25006", "53300"] {
+        for code in [
+            "5", "517", "6", "08006", "08001", "57P01", "57P03", "40P01", "25006", "53300", "53100", "13",
+            "778", "14",
+        ] {
             assert!(code_is_unavailable(code), "{code}");
         }
         for code in ["1", "2067", "787", "23505", "42P01", "28P01", "22P02", "8"] {
             assert!(!code_is_unavailable(code), "{code}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_without_room_takes_writes_again_once_there_is_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path()).await;
+        let pages = async |pragma: &'static str| {
+            let Db::Sqlite { writer, .. } = &db else { unreachable!() };
+            sqlx::query_scalar::<_, i64>(pragma).fetch_one(writer).await.unwrap()
+        };
+        insert(&db, "0", "a", "0").await.unwrap();
+        // As on a disk that is full.
+        pages("PRAGMA max_page_count = 8").await;
+        let mut number = 0;
+        let full = loop {
+            number += 1;
+            match insert(&db, &number.to_string(), &"a".repeat(1000), &number.to_string()).await {
+                Ok(_) => assert!(number < 100),
+                Err(fault) => break fault,
+            }
+        };
+        assert!(is_full(&full) && is_unavailable(&full), "{full:?}");
+        pages("PRAGMA max_page_count = 1000").await;
+        insert(&db, "x", &"a".repeat(10_000), "b").await.unwrap();
+        assert_eq!(count(&db).await, number + 1, "what failed left nothing");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path()).await;
+        for n in 0..200 {
+            insert(&db, &n.to_string(), &"a".repeat(200), &n.to_string()).await.unwrap();
+        }
+        db.close().await;
+        let path = folder.path().join("test.db");
+        let whole = std::fs::read(&path).unwrap();
+        let migrator = Migrator::new(folder.path().join("migrations")).await.unwrap();
+        // The head, a page in the middle, the end.
+        for (from, to) in [(0, 100), (3 * 4096, 4 * 4096), (whole.len() - 4096, whole.len())] {
+            let mut bytes = whole.clone();
+            bytes[from..to].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+            let fault = Db::open_sqlite(&path, &migrator).await.unwrap_err();
+            assert!(matches!(fault, OpenError::Damaged { .. }), "{from}: {fault:?}");
+            assert!(fault.to_string().contains("test.db is damaged"), "{fault}");
+        }
+        std::fs::write(&path, whole).unwrap();
+        assert_eq!(count(&Db::open_sqlite(&path, &migrator).await.unwrap()).await, 200);
     }
 
     #[tokio::test]
