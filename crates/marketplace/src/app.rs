@@ -75,6 +75,18 @@ pub enum BuildError {
     /// The database.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The database file cannot be read any more.
+    #[error(
+        "the database {} is damaged ({what}): move it away, with {DATABASE}-wal and {DATABASE}-shm beside it where they are \
+         there, and bring back a backup with: marketplace restore FILE",
+        path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: std::path::PathBuf,
+        /// In SQLite's words.
+        what: String,
+    },
     /// The tokens.
     #[error(transparent)]
     Auth(#[from] AuthStartError),
@@ -157,6 +169,7 @@ impl App {
             .with_data(web::Data::new(services))
             .with_check(database_check(&storage))
             .with_check(worker_check(&pulse, &clock))
+            .with_check(signing_check(&signer))
             .start(&config.server)?;
         let client = Arc::new(client.with_memory(Arc::new(storage.clone()), clock.clone()));
         let ring = bell.clone();
@@ -228,7 +241,10 @@ pub async fn open(config: &Config) -> Result<Storage, BuildError> {
     prepare_state_dir(&path).map_err(|source| BuildError::StateDir { path: path.clone(), source })?;
     let storage = match postgres {
         Some(settings) => Storage::open_postgres(&settings).await?,
-        None => Storage::open_sqlite(&path.join(DATABASE)).await?,
+        None => Storage::open_sqlite(&path.join(DATABASE)).await.map_err(|fault| match fault {
+            OpenError::Damaged { path, what } => BuildError::Damaged { path, what },
+            other => other.into(),
+        })?,
     };
     Ok(storage.with_limits(limits))
 }
@@ -279,6 +295,14 @@ fn database_check(storage: &Storage) -> ReadyCheck {
     ReadyCheck::new("database", move || {
         let storage = storage.clone();
         async move { storage.db().ping().await.map_err(|_| "the database gives no answer".to_owned()) }
+    })
+}
+
+fn signing_check(signer: &Signer) -> ReadyCheck {
+    let signer = signer.clone();
+    ReadyCheck::informative("signing", move || {
+        let signer = signer.clone();
+        async move { signer.can_sign().await }
     })
 }
 

@@ -1,8 +1,9 @@
 //! Use case: what people decide about releases. One function a row of the table in `domain/transition.rs`; revoking, which
 //! reaches those who have a release already, is beside the feed that tells them.
 
+use addon_client::trust::Severity;
 use addon_client::{ReleaseId, Verdict};
-use addon_descriptor::Digest;
+use addon_descriptor::{Digest, Version};
 use service_kit::audit::Actor;
 use service_kit::auth::{Scope, TokenStore, TokenStoreError};
 use service_kit::clock::SharedClock;
@@ -57,6 +58,21 @@ pub enum ReviewError {
         /// Who asked.
         account: String,
     },
+    /// Owners take back what owners did.
+    #[error(
+        "an administrator yanked {addon} {version}: that is not its owners' to take back or to delete; ask an administrator"
+    )]
+    Administered {
+        /// The addon.
+        addon: String,
+        /// The version.
+        version: Version,
+    },
+    /// A revocation is raised, never lowered.
+    #[error(
+        "the release is revoked with severity {0} already: it can be raised (warn, block-install, stop), not lowered or repeated"
+    )]
+    NotRaised(Severity),
     /// Too much at once.
     #[error(transparent)]
     Limited(Limited),
@@ -144,6 +160,7 @@ impl Reviewer<'_> {
     async fn withdraw(&self, id: ReleaseId, action: Action, word: Word<'_>) -> Result<Release, ReviewError> {
         let release = self.find(id).await?;
         let to = may(&release, action, word)?;
+        is_theirs(&release, word.by)?;
         self.take(word.by, Kind::Withdrawal).await?;
         let done = self.decide(&release, to, action, word.by, word.reason).await?;
         self.finish(&release, action, word, done).await
@@ -170,6 +187,7 @@ impl Reviewer<'_> {
         let now = self.clock.now();
         let what = deletion(release.status, release.approved_at.map(|at| at.millis()), now.millis())?;
         if what != Deletion::Keep {
+            is_theirs(release, by)?;
             self.take(by, Kind::Withdrawal).await?;
         }
         let done = match what {
@@ -197,7 +215,11 @@ impl Reviewer<'_> {
         by: &Actor,
         reason: Option<&str>,
     ) -> Result<bool, ReviewError> {
-        let decision = Decision { from: release.status, to, action, reason, by, now: self.clock.now() };
+        let now = self.clock.now();
+        let over_owners = to == Status::Yanked
+            && by.is_administrator()
+            && !self.storage.owns(&release.addon, by.account()).await?;
+        let decision = Decision { from: release.status, to, action, reason, by, over_owners, now };
         Ok(self.storage.decide(release, decision).await?)
     }
 
@@ -252,6 +274,16 @@ impl Reviewer<'_> {
                 && !is_own(&token.account)
         }))
     }
+}
+
+/// Whether somebody may undo how the release stands: what an administrator yanked is not its owners' to put back, nor to
+/// delete, after which it could be published again.
+fn is_theirs(release: &Release, by: &Actor) -> Result<(), ReviewError> {
+    if release.status == Status::Yanked && release.yanked_by_admin && !by.is_administrator() {
+        let (addon, version) = (release.addon.clone(), release.version.clone());
+        return Err(ReviewError::Administered { addon, version });
+    }
+    Ok(())
 }
 
 /// Where the release stands after an action, where the table has that move, the caller means this document, and its

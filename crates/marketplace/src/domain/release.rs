@@ -43,6 +43,8 @@ pub struct Release {
     pub pins: Vec<Pin>,
     /// Why it stands where it does.
     pub reason: Option<String>,
+    /// An administrator who does not own the addon yanked it: that is not its owners' to take back.
+    pub yanked_by_admin: bool,
     /// When it was approved last.
     pub approved_at: Option<Timestamp>,
     /// Since when it waits for a reviewer.

@@ -138,7 +138,8 @@ pub fn after(status: Status, action: Action) -> Result<Status, IllegalMove> {
         (S::Approved, A::Reverify) => Ok(S::Approved),
         (S::Approved, A::Yank) => Ok(S::Yanked),
         (S::Yanked, A::Unyank) => Ok(S::Approved),
-        (S::Approved | S::Yanked, A::Revoke) => Ok(S::Revoked),
+        // Once more with a higher severity: see `Storage::revoke`.
+        (S::Approved | S::Yanked | S::Revoked, A::Revoke) => Ok(S::Revoked),
         _ => Err(IllegalMove { status, action }),
     }
 }
@@ -194,6 +195,7 @@ mod tests {
             ("yanked", "unyank", "approved"),
             ("approved", "revoke", "revoked"),
             ("yanked", "revoke", "revoked"),
+            ("revoked", "revoke", "revoked"),
         ];
         for status in Status::ALL {
             for action in Action::ALL {

@@ -15,8 +15,15 @@ use crate::storage::StorageError;
 /// How long to wait before a database that gave no answer is asked again.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
+/// And one that is full: room is made by people.
+const ROOM_RETRY: Duration = Duration::from_secs(60);
+
 /// The database failed.
 pub(super) fn storage(error: StorageError) -> Problem {
+    if error.is_full() {
+        let detail = "the database has no room left: nothing can be stored until its operator makes some";
+        return Problem::unavailable("no-space", detail, ROOM_RETRY).with_source(error);
+    }
     if error.is_unavailable() {
         let detail = "the database gives no answer at the moment; try again";
         return Problem::unavailable("database-away", detail, DATABASE_RETRY).with_source(error);
@@ -93,6 +100,8 @@ pub(super) fn review(error: ReviewError) -> Problem {
         ReviewError::NotGreen { .. } => Problem::conflict("checks-not-green", detail),
         ReviewError::OtherDigest(_) => Problem::conflict("digest-mismatch", detail),
         ReviewError::OwnRelease { .. } => Problem::forbidden("own-release", detail),
+        ReviewError::Administered { .. } => Problem::forbidden("yanked-by-administrator", detail),
+        ReviewError::NotRaised(_) => Problem::conflict("not-raised", detail),
         ReviewError::Limited(bound) => limited(bound),
         ReviewError::Undeletable(_) => Problem::conflict("wrong-status", detail),
         ReviewError::Changed(_) => Problem::conflict("changed-meanwhile", detail),

@@ -13,7 +13,7 @@ use service_kit::auth::{Principal, Scope};
 use service_kit::body::{JsonOrDefault, NoQuery};
 use service_kit::problem::Problem;
 
-use super::{Services, error};
+use super::{Services, error, parse_id};
 use crate::domain::diff::Documented;
 use crate::domain::release::{Release, Status};
 use crate::domain::verification::overall;
@@ -34,9 +34,10 @@ pub(super) async fn report(
     principal: Principal,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let release = services.release(&id).await?;
+    let id = parse_id(&id)?;
+    let found = services.storage.report(id).await.map_err(error::storage)?;
+    let (release, report) = found.ok_or_else(error::not_found)?;
     services.require_owner_or_reviewer(&principal, &release).await?;
-    let report = services.storage.report(release.id).await.map_err(error::storage)?;
     Ok(HttpResponse::Ok().json(compose(release, report)))
 }
 
@@ -101,12 +102,12 @@ pub(super) async fn yank(decision: Decision) -> Result<HttpResponse, Problem> {
     answer(decision.reviewer().yank(decision.release.id, decision.word()).await)
 }
 
-/// Puts a yanked release back into the lists.
+/// Puts a yanked release back into the lists. What an administrator yanked, an administrator puts back.
 #[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/unyank", tag = "review",
     request_body(content = ReviewRequest, description = "May be empty", example = json!({"reason": "it was the host's fault"})),
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The release, approved again", body = WireRelease),
-    (status = 403, description = "It is for the addon's owners", body = ProblemBody),
+    (status = 403, description = "It is for the addon's owners, or an administrator yanked it", body = ProblemBody),
     (status = 404, description = "There is no such release", body = ProblemBody),
     (status = 409, description = "Its status or its digest forbid it", body = ProblemBody),
     (status = 422, description = "The reason is none that can be shown", body = ProblemBody),
@@ -250,7 +251,8 @@ fn compose(release: Release, report: Report) -> VerificationReport {
         checks,
         attempts: report.attempts,
         next_attempt_at: report.next_attempt_at,
-        checked_at: report.checked_at,
+        // What a run before found is shown no more.
+        checked_at: report.checked_at.filter(|_| !open),
     }
 }
 

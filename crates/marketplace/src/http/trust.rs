@@ -120,14 +120,15 @@ pub(super) async fn revocations(
     signed(&request, &services, Signed::Revocations).await
 }
 
-/// Revokes a release for good: it leaves every list, and hosts that have it are told.
+/// Revokes a release for good: it leaves every list, and hosts that have it are told. Once more with a higher severity raises
+/// it; nothing lowers it.
 #[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/revoke", tag = "review",
     request_body(content = RevokeRequest, description = "`reason` and `severity` are required",
         example = json!({"reason": "the image mines coins", "severity": "stop", "fixed_in": "1.2.4"})),
     params(("id" = String, Path, description = "The release's id")), responses(
     (status = 200, description = "The release, revoked", body = WireRelease),
     (status = 404, description = "There is no such release", body = ProblemBody),
-    (status = 409, description = "Its status or its digest forbid it", body = ProblemBody),
+    (status = 409, description = "Its status or its digest forbid it, or it is revoked as severely already", body = ProblemBody),
     (status = 422, description = "No reason, no severity, or a version in `fixed_in` that cannot be one", body = ProblemBody)))]
 pub(super) async fn revoke(
     services: web::Data<Services>,

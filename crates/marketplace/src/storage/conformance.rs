@@ -59,9 +59,9 @@ use self::search::{
 use self::server::on_postgres;
 use self::trust::{
     a_part_that_changes_while_it_is_built_is_built_again, a_revocation_is_for_good_and_in_the_feed,
-    key_sets_are_counted, long_parts_are_read_in_pieces, one_signed_document_follows_the_other,
-    revocations_at_once_have_places_without_gaps, the_index_follows_every_change_of_a_release,
-    what_a_part_was_is_served_for_a_moment,
+    a_revocation_is_raised_and_never_lowered, key_sets_are_counted, long_parts_are_read_in_pieces,
+    one_signed_document_follows_the_other, revocations_at_once_have_places_without_gaps,
+    the_index_follows_every_change_of_a_release, what_a_part_was_is_served_for_a_moment,
 };
 
 /// Runs every test on a database of its own, made by `$open`: an async function that gives a [`Storage`] and what must
@@ -125,6 +125,8 @@ macro_rules! suite {
                 key_sets_are_counted,
                 a_revocation_is_for_good_and_in_the_feed,
                 revocations_at_once_have_places_without_gaps,
+                a_revocation_is_raised_and_never_lowered,
+                what_was_yanked_by_others_meanwhile_is_not_decided,
                 every_word_has_to_be_there_and_the_last_may_be_a_beginning,
                 names_are_found_before_descriptions,
                 only_what_is_listed_is_found,
@@ -240,6 +242,33 @@ async fn listed(storage: &Storage) -> Vec<String> {
     let filter = Filter { addon: None, status: None, publisher: None, after: 0, limit: 100 };
     let releases = storage.list(filter).await.unwrap();
     releases.iter().map(|release| format!("{} {}", release.addon, release.version)).collect()
+}
+
+/// Somebody unyanks, and an administrator yanks, while an owner who read the first yank takes that back.
+async fn what_was_yanked_by_others_meanwhile_is_not_decided(storage: &Storage) {
+    publish(storage, "probe", "x", None).await;
+    let approved = verify(storage, Status::Approved, 1).await;
+    let (paul, ada) = (by("paul"), by("ada"));
+    let decide = async |release: &Release, action: Action, by: &Actor, over_owners: bool| {
+        let (from, to) = match action {
+            Action::Yank => (Status::Approved, Status::Yanked),
+            _ => (Status::Yanked, Status::Approved),
+        };
+        let decision = Decision { from, to, action, reason: None, by, over_owners, now: at(2) };
+        storage.decide(release, decision).await.unwrap()
+    };
+    let now = async || storage.release(approved.id).await.unwrap().unwrap();
+    assert!(decide(&approved, Action::Yank, &paul, false).await);
+    let read = now().await;
+    assert!(decide(&read, Action::Unyank, &paul, false).await);
+    assert!(decide(&approved, Action::Yank, &ada, true).await);
+    assert!(!decide(&read, Action::Unyank, &paul, false).await);
+    assert!(!storage.delete(&read, &paul, at(3)).await.unwrap());
+    let yanked = now().await;
+    assert_eq!((yanked.status, yanked.yanked_by_admin), (Status::Yanked, true));
+    assert!(decide(&yanked, Action::Unyank, &ada, false).await);
+    let back = now().await;
+    assert_eq!((back.status, back.yanked_by_admin), (Status::Approved, false));
 }
 
 async fn publishing_again_is_the_same_release(storage: &Storage) {
@@ -372,6 +401,7 @@ async fn lists_have_the_newest_approved_in_order(storage: &Storage) {
         action: Action::Yank,
         reason: None,
         by: &by("paul"),
+        over_owners: false,
         now: at(2),
     };
     assert!(storage.decide(&newest, yank).await.unwrap());
@@ -440,6 +470,7 @@ async fn a_decision_hits_only_where_it_must(storage: &Storage) {
         action: Action::Reject,
         reason: Some("no"),
         by: &by("rita"),
+        over_owners: false,
         now: at(1),
     };
     assert!(!storage.decide(&release, reject).await.unwrap(), "its checks are open");
@@ -584,14 +615,15 @@ async fn a_job_without_answer_comes_back_when_due(storage: &Storage) {
     let now = storage.release(release.id).await.unwrap().unwrap();
     assert_eq!((now.status, now.verdict), (Status::UnderReview, Verdict::NoAnswer));
     assert_eq!(now.reason.as_deref(), Some("away"));
-    let report = storage.report(release.id).await.unwrap();
+    let (seen, report) = storage.report(release.id).await.unwrap().unwrap();
+    assert_eq!(seen, now);
     assert_eq!((report.attempts, report.checked_at, report.next_attempt_at), (1, Some(at(1)), Some(at(30))));
     assert!(storage.claim("worker", at(29), LEASE, None).await.unwrap().is_none());
     assert_eq!(storage.next_due(None).await.unwrap(), Some(at(30)));
     let again = storage.claim("worker", at(30), LEASE, None).await.unwrap().unwrap();
     assert_eq!(again.attempts, 2);
     assert!(storage.record_verdict(&again, &verdicted(Status::Approved), at(31)).await.unwrap());
-    assert_eq!(storage.report(release.id).await.unwrap().next_attempt_at, None);
+    assert_eq!(storage.report(release.id).await.unwrap().unwrap().1.next_attempt_at, None);
     assert_eq!(storage.release(release.id).await.unwrap().unwrap().reason, None, "it went with the verdict");
 }
 

@@ -46,7 +46,7 @@ pub use self::publish::{InsertError, NewRelease, Published};
 pub use self::queue::{Job, Purpose, Report, Verdicted};
 pub use self::releases::{Decision, Filter};
 pub use self::search::{COUNTED, Facets, Found, RELEVANT, Search};
-pub use self::trust::{IndexState, KeyChange, Revoking, Signed, SignedDocument};
+pub use self::trust::{IndexState, KeyChange, Revoked, Revoking, Signed, SignedDocument};
 
 static SQLITE: Migrator = sqlx::migrate!("../../migrations/marketplace/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("../../migrations/marketplace/postgres");
@@ -85,6 +85,11 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether there is no room for what was to be stored.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Database(error) if service_kit::db::is_full(error))
+    }
+
     /// Whether waiting may help.
     pub fn is_unavailable(&self) -> bool {
         match self {

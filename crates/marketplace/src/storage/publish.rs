@@ -102,6 +102,7 @@ impl NewRelease {
             pins: Vec::new(),
             reason: None,
             approved_at: None,
+            yanked_by_admin: false,
             waiting_since: None,
             image_missing_since: None,
         }
@@ -548,7 +549,7 @@ async fn publish_all(db: &Db, batch: Vec<Waiting>) {
                     None if away => Err(sqlx::Error::PoolTimedOut.into()),
                     None => alone(db, &waiting.new).await,
                 };
-                away = matches!(&done, Err(InsertError::Storage(error)) if error.is_unavailable());
+                away = matches!(&done, Err(InsertError::Storage(error)) if error.is_unavailable() && !error.is_full());
                 _ = waiting.answer.send(done);
             }
         }

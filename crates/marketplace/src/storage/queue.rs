@@ -11,8 +11,9 @@ use std::time::Duration;
 use addon_client::{Check, Pin, ReleaseId, Timestamp, Verdict};
 use service_kit::audit::{self, Actor, Entry};
 use service_kit::{read, write_tx};
+use sqlx::FromRow;
 
-use super::releases::{LIST_NEWEST, UNLIST, detail, json, parse, verdict_word};
+use super::releases::{LIST_NEWEST, Row, UNLIST, detail, json, parse, select, verdict_word};
 use super::{Storage, StorageError, dialect};
 use crate::domain::release::{Release, Status};
 use crate::domain::transition::Action;
@@ -413,30 +414,44 @@ impl Storage {
         Ok(done)
     }
 
-    /// What is known about the checks of a release: the last run, and when the next is due.
+    /// A release, and what is known about its checks: the last run, and when the next is due. One statement, so that all of
+    /// it is of one moment.
     ///
     /// # Errors
     /// The database, or a row that makes no sense.
-    pub async fn report(&self, id: ReleaseId) -> Result<Report, StorageError> {
-        let sql = "SELECT checks, attempts, checked_at_ms FROM verification_reports WHERE release_id = $1";
-        let found: Option<(String, i64, i64)> =
+    pub async fn report(&self, id: ReleaseId) -> Result<Option<(Release, Report)>, StorageError> {
+        let sql = concat!(
+            "SELECT releases.*, checks, verification_reports.attempts AS runs, checked_at_ms, due_at_ms, ",
+            "verification_jobs.attempts AS running FROM (",
+            select!("WHERE id = $1"),
+            ") AS releases LEFT JOIN verification_reports ON verification_reports.release_id = releases.id ",
+            "LEFT JOIN verification_jobs ON verification_jobs.release_id = releases.id"
+        );
+        let found: Option<Reported> =
             read!(&self.db, |pool| sqlx::query_as(sql).bind(id.to_string()).fetch_optional(pool).await)?;
-        let sql = "SELECT due_at_ms, attempts FROM verification_jobs WHERE release_id = $1";
-        let job: Option<(i64, i64)> =
-            read!(&self.db, |pool| sqlx::query_as(sql).bind(id.to_string()).fetch_optional(pool).await)?;
-        let next_attempt_at = job.map(|(due, _)| Timestamp::from_millis(due));
-        let running = job.map_or(0, |(_, attempts)| attempts);
-        let Some((checks, attempts, checked_at)) = found else {
-            let attempts = u32::try_from(running).unwrap_or(u32::MAX);
-            return Ok(Report { checks: Vec::new(), attempts, checked_at: None, next_attempt_at });
+        let Some(Reported { release, checks, runs, checked_at_ms, due_at_ms, running }) = found else {
+            return Ok(None);
         };
-        Ok(Report {
-            checks: parse("checks", &id.to_string(), &checks)?,
-            attempts: u32::try_from(attempts.max(running)).unwrap_or(u32::MAX),
-            checked_at: Some(Timestamp::from_millis(checked_at)),
-            next_attempt_at,
-        })
+        let checks = checks.map(|checks| parse("checks", &id.to_string(), &checks)).transpose()?;
+        let report = Report {
+            checks: checks.unwrap_or_default(),
+            attempts: u32::try_from(runs.max(running).unwrap_or(0)).unwrap_or(u32::MAX),
+            checked_at: checked_at_ms.map(Timestamp::from_millis),
+            next_attempt_at: due_at_ms.map(Timestamp::from_millis),
+        };
+        Ok(Some((release.release()?, report)))
     }
+}
+
+#[derive(FromRow)]
+struct Reported {
+    #[sqlx(flatten)]
+    release: Row,
+    checks: Option<String>,
+    runs: Option<i64>,
+    checked_at_ms: Option<i64>,
+    due_at_ms: Option<i64>,
+    running: Option<i64>,
 }
 
 /// Ends the job of release `$1` if `$2` still holds it as attempt `$3`.

@@ -33,7 +33,7 @@ macro_rules! select_columns {
     () => {
         concat!(
             "SELECT id, seq, addon, version, digest, wire, rights, risk, warnings, publisher, created_at_ms, status, ",
-            "verdict, held, pins, reason, approved_at_ms, changed_at_ms, image_missing_since_ms FROM releases "
+            "verdict, held, pins, reason, yanked_by_admin, approved_at_ms, changed_at_ms, image_missing_since_ms FROM releases "
         )
     };
 }
@@ -70,6 +70,8 @@ pub struct Decision<'a> {
     pub reason: Option<&'a str>,
     /// Who decides.
     pub by: &'a Actor,
+    /// A yank that owners cannot take back.
+    pub over_owners: bool,
     /// When.
     pub now: Timestamp,
 }
@@ -298,14 +300,15 @@ impl Storage {
     }
 
     /// Moves a release from one status to another; what was to be checked is not checked any more. `false` when it did
-    /// not stand where it must: one under review also not before its checks are green.
+    /// not stand where it must, or was yanked by others by now: one under review also not before its checks are green.
     ///
     /// # Errors
     /// The database.
     pub async fn decide(&self, release: &Release, decision: Decision<'_>) -> Result<bool, StorageError> {
         let sql =
-            "UPDATE releases SET status = $3, held = '[]', reason = $4, decided_by = $5, changed_at_ms = $6
-                   WHERE id = $1 AND status = $2 AND (status <> 'under_review' OR (verdict = 'pass'
+            "UPDATE releases SET status = $3, held = '[]', reason = $4, decided_by = $5, changed_at_ms = $6,
+                       yanked_by_admin = $7
+                   WHERE id = $1 AND status = $2 AND yanked_by_admin = $8 AND (status <> 'under_review' OR (verdict = 'pass'
                      AND NOT EXISTS (SELECT 1 FROM verification_jobs WHERE release_id = $1)))";
         let done = write_tx!(&self.db, |tx| {
             if let Some(lock) = dialect::lock_addon(&self.db) {
@@ -318,6 +321,8 @@ impl Storage {
                 .bind(decision.reason)
                 .bind(decision.by.account())
                 .bind(decision.now.millis())
+                .bind(i64::from(decision.over_owners))
+                .bind(i64::from(release.yanked_by_admin))
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
@@ -348,7 +353,7 @@ impl Storage {
             // Version and digest are copied from the row itself, which nothing but this statement's condition chose.
             let sql = "INSERT INTO tombstones (addon, version_id, version, version_order, digest, deleted_by, deleted_at_ms)
                        SELECT addon, version_id, version, version_order, digest, $3, $4 FROM releases
-                       WHERE id = $1 AND status = $2
+                       WHERE id = $1 AND status = $2 AND yanked_by_admin = $5
                        ON CONFLICT (addon, version_id) DO UPDATE
                        SET deleted_by = excluded.deleted_by, deleted_at_ms = excluded.deleted_at_ms";
             sqlx::query(sql)
@@ -356,12 +361,14 @@ impl Storage {
                 .bind(release.status.as_str())
                 .bind(by.account())
                 .bind(now.millis())
+                .bind(i64::from(release.yanked_by_admin))
                 .execute(&mut *tx)
                 .await?;
-            let sql = "DELETE FROM releases WHERE id = $1 AND status = $2";
+            let sql = "DELETE FROM releases WHERE id = $1 AND status = $2 AND yanked_by_admin = $3";
             let done = sqlx::query(sql)
                 .bind(release.id.to_string())
                 .bind(release.status.as_str())
+                .bind(i64::from(release.yanked_by_admin))
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
@@ -396,6 +403,7 @@ pub(super) struct Row {
     pub(super) held: String,
     pub(super) pins: String,
     pub(super) reason: Option<String>,
+    pub(super) yanked_by_admin: i64,
     pub(super) approved_at_ms: Option<i64>,
     pub(super) changed_at_ms: i64,
     pub(super) image_missing_since_ms: Option<i64>,
@@ -420,6 +428,7 @@ impl Row {
             verdict: verdict_of(&self.verdict).ok_or_else(|| corrupt("verdict"))?,
             held: parse("held", id, &self.held)?,
             pins: parse("pins", id, &self.pins)?,
+            yanked_by_admin: self.yanked_by_admin != 0,
             approved_at: self.approved_at_ms.map(Timestamp::from_millis),
             // Nothing of a release changes between its last check and a reviewer's word.
             waiting_since: (self.status == Status::UnderReview.as_str()

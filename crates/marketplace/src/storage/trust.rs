@@ -92,6 +92,17 @@ pub struct Revoking<'a> {
     pub now: Timestamp,
 }
 
+/// What became of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// It is in the feed.
+    Done,
+    /// The release does not stand where it must.
+    Elsewhere,
+    /// The release is revoked already, as severely or more.
+    AsSevere(Severity),
+}
+
 /// Why a key set comes: a row of the audit log.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyChange<'a> {
@@ -406,16 +417,26 @@ impl Storage {
         })
     }
 
-    /// Revokes a release, for good, with the next place in the feed. `false` when it does not stand where it must.
+    /// Revokes a release, for good, with the next place in the feed; one that is revoked already, only with a higher severity.
     ///
     /// # Errors
-    /// The database.
-    pub async fn revoke(&self, release: &Release, revoking: Revoking<'_>) -> Result<bool, StorageError> {
+    /// The database, or a row that makes no sense.
+    pub async fn revoke(&self, release: &Release, revoking: Revoking<'_>) -> Result<Revoked, StorageError> {
         let Revoking { from, severity, reason, fixed_in, by, now } = revoking;
         let id = release.id.to_string();
         let done = write_tx!(&self.db, |tx| {
             if let Some(lock) = dialect::lock_addon(&self.db) {
                 sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
+            }
+            let sql = "SELECT severity FROM revocations WHERE release_id = $1";
+            let severities: Vec<(String,)> = sqlx::query_as(sql).bind(&id).fetch_all(&mut *tx).await?;
+            let known = severities.iter().map(|(severity,)| {
+                Severity::from_wire(severity).ok_or_else(|| corrupt("revocations", &id, "severity"))
+            });
+            let known: Vec<Severity> = known.collect::<Result<_, _>>()?;
+            // Leaving here drops the transaction, in which nothing is written yet.
+            if let Some(known) = known.into_iter().max().filter(|known| *known >= severity) {
+                return Ok(Revoked::AsSevere(known));
             }
             let sql = "UPDATE releases SET status = 'revoked', held = '[]', reason = $4, decided_by = $5, changed_at_ms = $6
                        WHERE id = $1 AND status = $2 AND digest = $3";
@@ -459,7 +480,7 @@ impl Storage {
             done.rows_affected() == 1
         });
         self.changed(release.id, done);
-        Ok(done)
+        Ok(if done { Revoked::Done } else { Revoked::Elsewhere })
     }
 
     /// Every revocation, in order.

@@ -8,7 +8,7 @@ use service_kit::clock::SharedClock;
 use crate::domain::release::Release;
 use crate::domain::transition::{Action, after};
 use crate::review::{ReviewError, Word};
-use crate::storage::{Revoking, Storage};
+use crate::storage::{Revoked, Revoking, Storage};
 
 /// What is said of a release that is revoked, beside why.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ pub struct Revocation<'a> {
     pub fixed_in: Option<&'a Version>,
 }
 
-/// Revokes a release that is approved or yanked.
+/// Revokes a release that is approved or yanked; one that is revoked already, with a higher severity.
 ///
 /// # Errors
 /// See [`ReviewError`].
@@ -43,8 +43,10 @@ pub async fn revoke(
         Revoking { from: release.status, severity, reason, fixed_in, by: word.by, now: clock.now() };
     let done = storage.revoke(&release, revoking).await?;
     let revoked = find().await?;
-    if !done {
-        return Err(ReviewError::Changed(revoked.status));
+    match done {
+        Revoked::Done => (),
+        Revoked::Elsewhere => return Err(ReviewError::Changed(revoked.status)),
+        Revoked::AsSevere(severity) => return Err(ReviewError::NotRaised(severity)),
     }
     tracing::warn!(
         release.id = %id, addon.name = release.addon, account.name = word.by.account(), %severity, "revoked"

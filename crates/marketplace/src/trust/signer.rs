@@ -75,7 +75,8 @@ pub enum SigningError {
     /// The key is lost, or elsewhere.
     #[error(
         "the marketplace signs with the keys {}, and none is here ({} is not there): bring back the file, or name it in \
-         signing.key_file. If it is lost for good: marketplace keys rotate --without-old-key",
+         signing.key_file; replicas at one database share one key, so copy it from the one that has it. Until then another \
+         replica has to sign. If it is lost for good: marketplace keys rotate --without-old-key",
         list(living), path.display()
     )]
     Absent {
@@ -101,7 +102,8 @@ pub enum Step {
     Signed,
 }
 
-/// Builds and signs.
+/// Builds and signs. Cheap to clone.
+#[derive(Clone)]
 pub struct Signer {
     storage: Storage,
     clock: SharedClock,
@@ -143,6 +145,23 @@ impl Signer {
             usable => _ = usable?,
         }
         Ok(signer)
+    }
+
+    /// Whether this replica could sign; what everyone may know of why not.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub async fn can_sign(&self) -> Result<(), String> {
+        let why = match self.usable().await {
+            Ok(_) => return Ok(()),
+            Err(SigningError::Stranger { .. } | SigningError::Absent { .. }) => {
+                "this replica has none of the marketplace's signing keys, so another has to sign: replicas share one key \
+                 (signing.key_file)"
+            }
+            Err(SigningError::Storage(_)) => "the database gives no answer",
+            Err(_) => "the signing key cannot be used: the log says why",
+        };
+        Err(why.to_owned())
     }
 
     /// Works until `shutdown`.

@@ -182,6 +182,47 @@ async fn a_yanked_release_is_in_no_list_until_it_is_unyanked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_owner_takes_back_an_owners_yank_and_not_an_administrators() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let paul = market.token("paul", &["publish"], None).await;
+    let id = published(&market, &paul, &document("probe", &image)).await;
+    market.until(&id, "approved").await;
+    let (yank, unyank) = (format!("{ADDONS}/{id}/yank"), format!("{ADDONS}/{id}/unyank"));
+    let why = json!({"reason": "loses data"});
+    post(&market, &yank, &paul, &why).await.expect(200);
+    post(&market, &unyank, &paul, &json!({})).await.expect(200);
+
+    market.act(&id, "yank", &why).await.expect(200);
+    let refused = post(&market, &unyank, &paul, &json!({})).await.problem(403, "yanked-by-administrator");
+    assert!(refused["detail"].as_str().unwrap().contains("ask an administrator"), "{refused}");
+    // Deleted, it could be published again.
+    let path = format!("{ADDONS}/{id}");
+    send(&market, Method::DELETE, &path, &paul, None).await.problem(403, "yanked-by-administrator");
+    let again = post(&market, ADDONS, &paul, &document("probe", &image)).await.expect(200).json();
+    assert_eq!(again["status"], "yanked");
+    assert!(
+        log(&market, "?account=paul&action=release.unyank").await.len() == 1,
+        "what was refused is in no log"
+    );
+    market.act(&id, "unyank", &json!({})).await.expect(200);
+    assert_eq!(market.release(&id).await["status"], "approved");
+
+    // Whoever owns and administers yanks as an owner; an administrator takes back what an owner did.
+    let own = market.published(&document("own", &image)).await;
+    market.until(&own, "approved").await;
+    market.act(&own, "yank", &why).await.expect(200);
+    post(&market, "/api/v1/marketplace/by-name/own/owners", market.admin(), &json!({"account": "paul"}))
+        .await
+        .expect(201);
+    send(&market, Method::POST, "/api/v1/marketplace/invitations/own/accept", &paul, None).await.expect(200);
+    post(&market, &format!("{ADDONS}/{own}/unyank"), &paul, &json!({})).await.expect(200);
+    post(&market, &yank, &paul, &why).await.expect(200);
+    market.act(&id, "unyank", &json!({})).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reviewer_sees_what_a_release_changes() {
     let registry = Registry::start().await;
     let market = Market::start(|config| {

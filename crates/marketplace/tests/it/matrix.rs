@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use addon_client::ReleaseStatus as Status;
+use addon_client::{AuditEntry, ReleaseStatus as Status};
+use marketplace::storage::AuditFilter;
 use reqwest::Method;
 use serde_json::json;
 use service_kit::auth::{Access, Scope};
@@ -121,7 +122,9 @@ fn handler(method: &Method, path: &str, caller: Caller, status: Option<Status>) 
         ("DELETE", "/addons/{id}" | "/api/addons/{id}") => &[204],
         ("GET", "/addons/{id}/verification" | "/addons/{id}/diff") => seen,
         ("POST", "/addons/{id}/approve" | "/addons/{id}/reject") => decided(true, &[Status::UnderReview]),
-        ("POST", "/addons/{id}/revoke") => decided(true, &[Status::Approved, Status::Yanked]),
+        ("POST", "/addons/{id}/revoke") => {
+            decided(true, &[Status::Approved, Status::Yanked, Status::Revoked])
+        }
         ("POST", "/addons/{id}/reverify") => {
             decided(caller.owns() || caller.reviews(), &[Status::VerificationFailed, Status::Approved])
         }
@@ -142,7 +145,7 @@ fn handler(method: &Method, path: &str, caller: Caller, status: Option<Status>) 
 }
 
 /// The body that a call needs to succeed.
-fn body(method: &Method, path: &str, document: &serde_json::Value) -> Option<serde_json::Value> {
+pub(crate) fn body(method: &Method, path: &str, document: &serde_json::Value) -> Option<serde_json::Value> {
     match method.as_str() {
         "POST" if path.ends_with("/addons") || path.ends_with("/validate") => Some(document.clone()),
         "POST" if path.ends_with("/owners") => Some(json!({"account": "ivan"})),
@@ -154,12 +157,28 @@ fn body(method: &Method, path: &str, document: &serde_json::Value) -> Option<ser
     }
 }
 
+/// Whether a call leaves a row in the audit log: every change does, and nothing else.
+fn is_recorded(method: &Method, path: &str, answered: u16, status: Option<Status>) -> bool {
+    if *method == Method::GET || path.ends_with("/validate") || !(200..300).contains(&answered) {
+        return false;
+    }
+    // Posted once more, a document changes only what failed.
+    !path.ends_with("/addons") || answered == 201 || status == Some(Status::VerificationFailed)
+}
+
+/// The newest row of the audit log.
+async fn last_row(market: &Market) -> Option<AuditEntry> {
+    let filter = AuditFilter { limit: 1, ..AuditFilter::default() };
+    market.app().storage().audit(filter).await.unwrap().pop()
+}
+
 /// Puts a release where a case wants it, with green checks and nothing that is going to be checked.
 async fn stand(market: &Market, id: &str, status: Status) -> Result<u64, sqlx::Error> {
     let now = service_kit::clock::SystemClock.now().millis();
     Ok(write_tx!(market.app().storage().db(), |tx| {
         sqlx::query("DELETE FROM verification_jobs").execute(&mut *tx).await?;
-        let sql = "UPDATE releases SET status = $2, verdict = 'pass', held = '[]', approved_at_ms = $3 WHERE id = $1";
+        let sql = "UPDATE releases SET status = $2, verdict = 'pass', held = '[]', approved_at_ms = $3, yanked_by_admin = 0
+                   WHERE id = $1";
         sqlx::query(sql).bind(id).bind(status.as_str()).bind(now).execute(&mut *tx).await?.rows_affected()
     }))
 }
@@ -224,7 +243,7 @@ async fn every_call_of_the_table_answers_every_caller_on_every_status_as_it_is_s
     let probe = with_version("probe");
 
     let table = marketplace::http::routes();
-    let mut cases = 0;
+    let (mut cases, mut recorded) = (0, 0);
     for (method, path, access) in table.calls() {
         let method = &Method::from_bytes(method.as_str().as_bytes()).unwrap();
         let statuses: Vec<Option<Status>> =
@@ -250,6 +269,7 @@ async fn every_call_of_the_table_answers_every_caller_on_every_status_as_it_is_s
                     .replace("{account}", "zoe")
                     .replace("{shard}", "00");
                 let body = body(method, path, &probe).map(body_of);
+                let before = last_row(&market).await;
                 // A stream has no end: its head says it all.
                 let asked = if path.ends_with("/events") { Method::HEAD } else { method.clone() };
                 let answer = market.send(asked, &url, token.as_deref(), body).await;
@@ -268,6 +288,17 @@ async fn every_call_of_the_table_answers_every_caller_on_every_status_as_it_is_s
                     assert_eq!(answer.header("content-type"), "application/problem+json", "{method} {path}");
                     assert!(answer.json()["code"].is_string(), "{method} {path}: {}", answer.text);
                 }
+                let row = last_row(&market).await.filter(|row| Some(row.seq) != before.map(|row| row.seq));
+                assert_eq!(
+                    row.is_some(),
+                    is_recorded(method, path, answer.status, status),
+                    "{method} {path} of {status:?} by {caller:?}, answered with {}: {row:?}",
+                    answer.status
+                );
+                if let Some(row) = row {
+                    assert!(token.as_deref().unwrap().contains(row.token_id.as_deref().unwrap()), "{row:?}");
+                    recorded += 1;
+                }
                 // A revocation is for good: the next case has a release of its own.
                 if path.ends_with("/revoke") && answer.status == 200 {
                     forget(&market, &id).await.unwrap();
@@ -276,5 +307,5 @@ async fn every_call_of_the_table_answers_every_caller_on_every_status_as_it_is_s
             }
         }
     }
-    assert!(cases > 1_000, "only {cases}");
+    assert!(cases > 1_000 && recorded > 40, "only {cases}, {recorded}");
 }

@@ -106,13 +106,18 @@ async fn hosts_hear_of_every_change_within_about_a_second() {
     assert!(took < Duration::from_secs(3), "{took:?}");
     market.act(&id(&one), "revoke", &json!({"reason": "too", "severity": "warn"})).await.expect(200);
     host.until(&one, |judgement| judgement.severity() == Some(Severity::Warn)).await;
+    // It is worse than it seemed.
+    let raised = json!({"reason": "it spies", "severity": "stop", "fixed_in": "9.9.9"});
+    let raised = market.act(&id(&one), "revoke", &raised).await.expect(200).json();
+    assert_eq!((&raised["status"], &raised["reason"]), (&json!("revoked"), &json!("it spies")));
+    host.until(&one, |judgement| judgement.asks_to_stop()).await;
     assert_eq!(market.get(ADDONS).await.json(), json!([]), "what is revoked is in no list");
     assert_eq!(market.release(&id(&two)).await["status"], "revoked", "and served by its id");
 
     // Nothing that a host was told before is taken from it by a marketplace that starts again.
     let feed = host.store.revocations().unwrap();
     let sequences: Vec<u64> = feed.entries.iter().map(|entry| entry.sequence).collect();
-    assert_eq!(sequences, [1, 2]);
+    assert_eq!(sequences, [1, 2, 3]);
     market.stop().await;
 }
 
@@ -204,8 +209,12 @@ async fn a_revocation_takes_the_scope_a_reason_and_a_severity() {
     let exact = json!({"reason": "it leaks", "severity": "block-install", "digest": release["digest"]});
     market.send(Method::POST, &path, Some(&review), body(&exact)).await.expect(200);
     // For good: no way leads back.
+    for severity in ["warn", "block-install"] {
+        let said = json!({"reason": "it leaks less", "severity": severity});
+        let refused = market.act(id, "revoke", &said).await.problem(409, "not-raised");
+        assert!(refused["detail"].as_str().unwrap().contains("severity block-install already"), "{refused}");
+    }
     for (action, said) in [
-        ("revoke", good.clone()),
         ("unyank", json!({})),
         ("yank", json!({"reason": "r"})),
         ("approve", json!({})),

@@ -139,6 +139,7 @@ mod tests {
             pins: Vec::new(),
             reason: None,
             approved_at: Some(Timestamp::from_millis(2_000)),
+            yanked_by_admin: false,
             waiting_since: None,
             image_missing_since: None,
         }

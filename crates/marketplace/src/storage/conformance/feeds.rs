@@ -5,12 +5,20 @@ use service_kit::write_tx;
 
 use super::{Action, Decision, Release, Status, Storage, at, by, publish, verify};
 use crate::domain::search::{Sort, Words};
-use crate::storage::{Counted, KEPT_EVENTS, Revoking, Search, Standing, StorageError};
+use crate::storage::{Counted, KEPT_EVENTS, Revoked, Revoking, Search, Standing, StorageError};
 use addon_client::trust::Severity;
 
 async fn decide(storage: &Storage, release: &Release, action: Action, to: Status, second: i64) {
     let reason = Some("because");
-    let decision = Decision { from: release.status, to, action, reason, by: &by("paul"), now: at(second) };
+    let decision = Decision {
+        from: release.status,
+        to,
+        action,
+        reason,
+        by: &by("paul"),
+        over_owners: false,
+        now: at(second),
+    };
     assert!(storage.decide(release, decision).await.unwrap(), "{action:?}");
 }
 
@@ -52,7 +60,8 @@ pub(super) async fn what_everybody_may_see_is_told_in_its_order(storage: &Storag
         by: &by("rita"),
         now: at(6),
     };
-    assert!(storage.revoke(&again(storage, &release).await, revoking).await.unwrap());
+    let revoked = storage.revoke(&again(storage, &release).await, revoking).await.unwrap();
+    assert_eq!(revoked, Revoked::Done);
     let deleted = approved(storage, "other", "1.0.0", 7).await;
     assert!(storage.delete(&deleted, &by("paul"), at(8)).await.unwrap());
     let held = publish(storage, "rejected", "x", None).await;

@@ -69,6 +69,7 @@ pub(super) async fn every_decision_writes_its_row(storage: &Storage) {
         action: Action::Yank,
         reason: Some("bad"),
         by: &by("paul"),
+        over_owners: false,
         now: at(6),
     };
     assert!(storage.decide(&approved, yank).await.unwrap());
@@ -422,7 +423,8 @@ async fn act(storage: &Storage, release: &Release, action: Action) -> bool {
             storage.record_verdict(&job, &verdicted(to), at(2)).await.unwrap()
         }
         Action::Reject | Action::Yank | Action::Unyank | Action::Revoke => {
-            let decision = Decision { from, to, action, reason: None, by: &rita, now: at(2) };
+            let decision =
+                Decision { from, to, action, reason: None, by: &rita, over_owners: false, now: at(2) };
             storage.decide(&believed, decision).await.unwrap()
         }
     }

@@ -119,6 +119,7 @@ pub(super) async fn only_what_is_listed_is_found(storage: &Storage) {
         action: Action::Yank,
         reason: None,
         by: &by("paul"),
+        over_owners: false,
         now: at(3),
     };
     assert!(storage.decide(&storage.release(newer.id).await.unwrap().unwrap(), yank).await.unwrap());

@@ -10,7 +10,9 @@ use service_kit::write_tx;
 
 use super::{Decision, LEASE, Release, Status, Storage, at, by, listed, publish, verdicted, verify};
 use crate::domain::transition::Action;
-use crate::storage::{AuditFilter, KeyChange, Revoking, Signed, SignedDocument, StorageError, Verdicted};
+use crate::storage::{
+    AuditFilter, KeyChange, Revoked, Revoking, Signed, SignedDocument, StorageError, Verdicted,
+};
 use crate::trust::key_file;
 
 /// Builds what there is to build; answers how many parts that were.
@@ -58,8 +60,15 @@ async fn approved(storage: &Storage, name: &str, version: &str) -> Release {
 
 async fn decide(storage: &Storage, release: &Release, to: Status, action: Action) {
     let release = storage.release(release.id).await.unwrap().unwrap();
-    let decision =
-        Decision { from: release.status, to, action, reason: Some("r"), by: &by("rita"), now: at(2) };
+    let decision = Decision {
+        from: release.status,
+        to,
+        action,
+        reason: Some("r"),
+        by: &by("rita"),
+        over_owners: false,
+        now: at(2),
+    };
     assert!(storage.decide(&release, decision).await.unwrap());
 }
 
@@ -74,7 +83,7 @@ async fn revoke(storage: &Storage, release: &Release, severity: Severity) -> boo
         by: &by,
         now: at(3),
     };
-    storage.revoke(&release, revoking).await.unwrap()
+    storage.revoke(&release, revoking).await.unwrap() == Revoked::Done
 }
 
 pub(super) async fn the_index_follows_every_change_of_a_release(storage: &Storage) {
@@ -289,7 +298,47 @@ async fn revoke_from(storage: &Storage, release: &Release, from: Status) -> bool
     let by = by("rita");
     let revoking =
         Revoking { from, severity: Severity::Warn, reason: "r", fixed_in: None, by: &by, now: at(4) };
-    storage.revoke(release, revoking).await.unwrap()
+    storage.revoke(release, revoking).await.unwrap() == Revoked::Done
+}
+
+pub(super) async fn a_revocation_is_raised_and_never_lowered(storage: &Storage) {
+    let release = approved(storage, "probe", "1.0.0").await;
+    for (severity, raised) in [
+        (Severity::Warn, true),
+        (Severity::Warn, false),
+        (Severity::Stop, true),
+        (Severity::BlockInstall, false),
+        (Severity::Warn, false),
+        (Severity::Stop, false),
+    ] {
+        assert_eq!(revoke(storage, &release, severity).await, raised, "{severity}");
+    }
+    let feed = storage.revocations().await.unwrap();
+    let found: Vec<_> = feed.iter().map(|entry| (entry.sequence, entry.release_id, entry.severity)).collect();
+    assert_eq!(found, [(1, release.id, Severity::Warn), (2, release.id, Severity::Stop)]);
+    let filter = AuditFilter { action: Some("release.revoke"), limit: 10, ..AuditFilter::default() };
+    let rows = storage.audit(filter).await.unwrap();
+    assert_eq!(rows.len(), 2, "what was refused is in no log");
+    assert_eq!((&rows[0].detail["from"], &rows[0].detail["severity"]), (&"revoked".into(), &"stop".into()));
+
+    // Of many who raise it at once, each gets a place of its own or none.
+    let other = approved(storage, "other", "1.0.0").await;
+    let asked =
+        [Severity::Stop, Severity::Warn, Severity::BlockInstall].repeat(3).into_iter().map(|severity| {
+            let (storage, other) = (storage.clone(), other.clone());
+            tokio::spawn(async move { revoke(&storage, &other, severity).await })
+        });
+    for asked in asked.collect::<Vec<_>>() {
+        asked.await.unwrap();
+    }
+    // Whoever looked before somebody else changed it has to look again.
+    revoke(storage, &other, Severity::Stop).await;
+    let feed = storage.revocations().await.unwrap();
+    let of_other: Vec<Severity> =
+        feed.iter().filter(|entry| entry.release_id == other.id).map(|entry| entry.severity).collect();
+    assert!(of_other.is_sorted() && of_other.last() == Some(&Severity::Stop), "{of_other:?}");
+    let places: Vec<u64> = feed.iter().map(|entry| entry.sequence).collect();
+    assert_eq!(places, (1..=feed.len() as u64).collect::<Vec<_>>());
 }
 
 pub(super) async fn revocations_at_once_have_places_without_gaps(storage: &Storage) {
