@@ -97,6 +97,58 @@ impl Server {
         child.wait().expect("it is ours");
     }
 
+    /// Ends its first process with SIGKILL, and waits until the others, which notice, are gone too.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let processes = self.processes();
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
+        let begun = Instant::now();
+        while processes.iter().any(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
+            assert!(begun.elapsed() < LIMIT, "PostgreSQL's processes did not notice within {LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops all its processes where they stand, until [`Self::thaw`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze(&self) {
+        // Twice: the first process may just have started another one.
+        self.signal(Signal::SIGSTOP);
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        for pid in self.processes() {
+            // One of them may have ended by itself meanwhile.
+            _ = signal::kill(pid, signal);
+        }
+    }
+
+    /// The first process, and those that it started.
+    fn processes(&self) -> Vec<Pid> {
+        let child = self.child.as_ref().expect("it runs");
+        let first = Pid::from_raw(i32::try_from(child.id()).expect("a process id is small"));
+        let path = format!("/proc/{first}/task/{first}/children");
+        let children = fs::read_to_string(path).unwrap_or_default();
+        let children =
+            children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw);
+        std::iter::once(first).chain(children).collect()
+    }
+
     /// Makes an empty database.
     ///
     /// # Panics
@@ -137,6 +189,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.child.is_some() {
+            self.thaw();
             self.crash();
         }
     }

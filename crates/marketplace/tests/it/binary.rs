@@ -1,66 +1,14 @@
 //! The binary as users run it: its command line, its signals, and what a killed process leaves behind.
 
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
 use crate::market::{ADDONS, document, eventually};
+use crate::process::{Process, marketplace, run};
 use crate::registry::Registry;
-
-fn marketplace(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_marketplace"));
-    command.env_clear().env("MARKETPLACE__STATE_DIR", folder);
-    command
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
-}
-
-/// A process that ends with its test.
-struct Process {
-    child: Child,
-    url: String,
-}
-
-impl Process {
-    async fn start(folder: &Path, registry: &Registry) -> Self {
-        let config = folder.join("marketplace.toml");
-        let host = registry.host();
-        std::fs::write(&config, format!("[registries.\"{host}\"]\ninsecure = true\n")).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = marketplace(folder)
-            .arg("--config")
-            .arg(&config)
-            .env("MARKETPLACE__SERVER__PORT", port.to_string())
-            .env("MARKETPLACE__VERIFICATION__RETRY_BASE_MS", "50")
-            .env("MARKETPLACE__LOG__LEVEL", "warn")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let process = Self { child, url: format!("http://127.0.0.1:{port}") };
-        eventually("it is ready", || async {
-            let answer = reqwest::get(format!("{}/readyz", process.url)).await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
-        process
-    }
-
-    async fn release(&self, id: &str) -> Value {
-        reqwest::get(format!("{}{ADDONS}/{id}", self.url)).await.unwrap().json().await.unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_was_verifying_is_verified() {
@@ -80,8 +28,7 @@ async fn what_a_killed_process_was_verifying_is_verified() {
     }
     // Of the room for 8, a quarter is not for one publisher.
     eventually("it is asking", || async { (registry.requests().await.len() >= 6).then_some(()) }).await;
-    process.child.kill().unwrap();
-    process.child.wait().unwrap();
+    process.kill();
     slow.off();
     let process = Process::start(folder.path(), &registry).await;
     for id in &ids {
@@ -104,9 +51,9 @@ async fn a_signal_stops_it_in_order_and_in_time() {
     assert_eq!(request.json(&document("probe", &image)).send().await.unwrap().status(), 201);
     eventually("it is asking", || async { (!registry.requests().await.is_empty()).then_some(()) }).await;
     let begun = Instant::now();
-    let pid = process.child.id().to_string();
+    let pid = process.id().to_string();
     assert!(run(Command::new("kill").args(["-TERM", &pid])).status.success());
-    let status = process.child.wait().unwrap();
+    let status = process.ended();
     assert!(status.success(), "{status}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }

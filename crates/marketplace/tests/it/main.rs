@@ -3,13 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "the harness is test code as well")]
 
+mod abuse;
 mod binary;
 mod client;
+mod faults;
 mod feeds;
 mod identity;
 mod market;
 mod matrix;
 mod news;
+mod process;
 mod publish;
 mod read;
 mod registry;

@@ -159,7 +159,9 @@ pub(crate) fn body(method: &Method, path: &str, document: &serde_json::Value) ->
 
 /// Whether a call leaves a row in the audit log: every change does, and nothing else.
 fn is_recorded(method: &Method, path: &str, answered: u16, status: Option<Status>) -> bool {
-    if *method == Method::GET || path.ends_with("/validate") || !(200..300).contains(&answered) {
+    // What hosts report of themselves is counted, and of nobody.
+    let of_nobody = path.ends_with("/validate") || path.ends_with("/installs");
+    if *method == Method::GET || of_nobody || !(200..300).contains(&answered) {
         return false;
     }
     // Posted once more, a document changes only what failed.

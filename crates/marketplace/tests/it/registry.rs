@@ -58,6 +58,11 @@ impl Registry {
         self.tag(repository, tag, digest, OCI_MANIFEST, manifest("amd64", 1000)).await
     }
 
+    /// An image of so many bytes, under its digest alone.
+    pub(crate) async fn push_of(&self, repository: &str, bytes: u64) -> Digest {
+        self.manifest(repository, "amd64", bytes).await.0
+    }
+
     /// An index of images with these configurations, each for the platform that is written here, under a tag.
     pub(crate) async fn push_configured(
         &self,
