@@ -21,7 +21,7 @@ lint: ## formatting, clippy and rustdoc, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 test: ## unit, property, conformance, HTTP and system tests, on SQLite and PostgreSQL, with Docker Engines of their own (takes root)
-	scripts/setup.sh engine registry postgres faketime compose nextest
+	scripts/setup.sh engine registry postgres faketime compose schemathesis nextest
 	scripts/demo-addon.sh
 	cargo build --locked --bin marketplace --bin addons-manager
 ifeq ($(NEXTEST),yes)

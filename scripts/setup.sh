@@ -6,6 +6,7 @@
 #   scripts/setup.sh cli               the command docker
 #   scripts/setup.sh registry          the registry's program
 #   scripts/setup.sh compose           Docker Compose v2 or later
+#   scripts/setup.sh schemathesis      the program that asks whether the services answer as their OpenAPI documents say
 #   scripts/setup.sh postgres          PostgreSQL's programs
 #   scripts/setup.sh chromium          a browser and its driver
 #   scripts/setup.sh faketime          a library that sets a program's clock ahead, for the tests
@@ -183,6 +184,23 @@ compose() {
     echo "$binary"
 }
 
+# Prints the command. Every version is pinned.
+schemathesis() {
+    local wanted="$here/schemathesis.txt" folder="$tools/schemathesis"
+    if ! cmp -s "$wanted" "$folder/installed.txt"; then
+        need "Python, to fetch schemathesis" python3=python3
+        python3 -c 'import ensurepip' 2>/dev/null || install_packages "Python's venv" python3-venv
+        say "schemathesis: fetching it from PyPI into $folder"
+        rm -rf "$folder"
+        mkdir -p "$tools"
+        python3 -m venv "$folder" >&2
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$wanted" >&2
+        cp "$wanted" "$folder/installed.txt"
+    fi
+    say "schemathesis: using $("$folder/bin/schemathesis" --version)"
+    echo "$folder/bin/schemathesis"
+}
+
 postgres() {
     if have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then return; fi
     install_packages "PostgreSQL" postgresql
@@ -199,11 +217,11 @@ nextest() {
     say "cargo-nextest is not installed; tests run with cargo test (cargo install --locked cargo-nextest makes them faster)"
 }
 
-[ $# -gt 0 ] || fail "what for? One of: engine docker cli registry compose postgres chromium faketime nextest"
+[ $# -gt 0 ] || fail "what for? One of: engine docker cli registry compose schemathesis postgres chromium faketime nextest"
 for part in "$@"; do
     case "$part" in
         docker) running_engine ;;
-        engine | cli | registry | compose | postgres | chromium | faketime | nextest) "$part" ;;
-        *) fail "unknown part $part: engine docker cli registry compose postgres chromium faketime nextest" ;;
+        engine | cli | registry | compose | schemathesis | postgres | chromium | faketime | nextest) "$part" ;;
+        *) fail "unknown part $part: engine docker cli registry compose schemathesis postgres chromium faketime nextest" ;;
     esac
 done

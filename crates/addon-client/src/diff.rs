@@ -54,11 +54,11 @@ pub struct FieldChange {
     pub path: String,
     /// What it was; absent where it is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Value))]
     pub before: Option<Value>,
     /// What it is; absent where it is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Value))]
     pub after: Option<Value>,
 }
 

@@ -13,6 +13,7 @@ mod replicas;
 mod requests;
 mod restart;
 mod runtime;
+mod schema;
 mod uninstall;
 mod volumes;
 mod world;
