@@ -169,7 +169,7 @@ impl App {
         let state = StateFolder::open(state_dir)?;
         let storage = Storage::open(&state.database()).await?;
         let server = &config.server.0;
-        let tokens = TokenStore::new(storage.db().clone());
+        let tokens = TokenStore::audited(storage.db().clone());
         let auth = Auth::start(AUTH, &config.auth, server.address, state.path(), tokens, parts.clock.clone())
             .await?;
 

@@ -53,7 +53,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         prepare_state_dir(&folder)
             .with_context(|| format!("the state folder {} cannot be made", folder.display()))?;
         let storage = Storage::open(&database_in(&folder)).await?;
-        print(&command.run(&AUTH, &TokenStore::new(storage.db().clone()), &clock).await?)?;
+        print(&command.run(&AUTH, &TokenStore::audited(storage.db().clone()), &clock).await?)?;
         storage.close().await;
         return Ok(());
     }

@@ -297,3 +297,40 @@ async fn a_file_that_is_no_database_is_refused() {
         .unwrap();
     assert!(Storage::open(&path).await.is_err());
 }
+
+#[tokio::test]
+async fn changes_of_tokens_are_written_down_for_good() {
+    use service_kit::audit::Actor;
+    use service_kit::auth::{Scopes, StoredToken, TokenHash, TokenStore};
+
+    let (storage, _folder) = storage().await;
+    let tokens = TokenStore::audited(storage.db().clone());
+    let token = StoredToken {
+        id: "0102".to_owned(),
+        account: "ops".to_owned(),
+        hash: TokenHash::of("a token").hex(),
+        scopes: Scopes::from_stored("read"),
+        names: None,
+        created_at: at(1),
+        expires_at: None,
+    };
+    let (host, me) = (Actor::host(), Actor::named("me"));
+    tokens.insert(&token, &host).await.unwrap();
+    assert!(tokens.remove(&token.id, &me, at(2)).await.unwrap());
+    assert!(!tokens.remove(&token.id, &me, at(3)).await.unwrap());
+    let sql = "SELECT action, account, subject_id FROM audit ORDER BY seq";
+    let rows: Vec<(String, String, String)> = sqlx::query_as(sql).fetch_all(&storage.reader).await.unwrap();
+    let rows: Vec<_> = rows.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
+    assert_eq!(
+        rows,
+        [
+            ("account.create", Actor::HOST, "ops"),
+            ("token.create", Actor::HOST, "0102"),
+            ("token.revoke", "me", "0102"),
+        ]
+    );
+    for sql in ["DELETE FROM audit", "UPDATE audit SET account = 'nobody'"] {
+        let refused = sqlx::query(sql).execute(&storage.writer).await.unwrap_err();
+        assert!(refused.to_string().contains("only grows"), "{refused}");
+    }
+}
