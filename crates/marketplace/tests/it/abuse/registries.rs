@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use wiremock::{Request, Respond, ResponseTemplate};
 
-use crate::market::{ADDONS, Market, document, eventually};
+use crate::market::{ADDONS, Market, document, eventually, insecure};
 use crate::registry::{OCI_INDEX, OCI_MANIFEST, Registry, error, manifest, served};
 
 /// Serves one manifest after the other.
@@ -124,8 +124,10 @@ async fn what_can_be_read_as_two_things_fails() {
 async fn a_check_without_an_answer_approves_nothing_in_whatever_way_it_fails() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let market = Market::start(|config| {
         registry.allow(config);
+        config.registries.insert(format!("127.0.0.1:{nobody}"), insecure());
         config.verification.request_timeout_ms = 300;
         config.verification.idle_timeout_ms = 200;
     })
@@ -158,8 +160,7 @@ async fn a_check_without_an_answer_approves_nothing_in_whatever_way_it_fails() {
         on.off();
     }
     // Nobody is there at all.
-    drop(registry);
-    let id = market.published(&document("absent", &image)).await;
+    let id = market.published(&document("absent", &format!("127.0.0.1:{nobody}/a:1"))).await;
     market
         .until_report(&id, "nobody answers", |report| report.attempts >= 1 && report.checked_at.is_some())
         .await;
