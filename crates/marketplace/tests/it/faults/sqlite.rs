@@ -55,8 +55,8 @@ async fn while_the_file_is_locked_writers_are_told_to_wait_and_readers_are_serve
         assert_eq!(answer.header("retry-after"), "1");
         answer.problem(503, "database-away");
     }
-    // All of them share the one wait for the lock, and a second one at most.
-    assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
+    // They share a few waits for the lock, and do not wait one after the other.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     let later = market.published(&document("later-0", &image)).await;
     market.until(&later, "approved").await;
