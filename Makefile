@@ -26,7 +26,7 @@ test: ## unit, property, conformance, HTTP and system tests, on SQLite and Postg
 	cargo build --locked --bin marketplace --bin addons-manager
 ifeq ($(NEXTEST),yes)
 	cargo nextest run --workspace --locked
-	MARKETPLACE_TESTS_ON=postgres cargo nextest run --package marketplace --test it --locked
+	MARKETPLACE_TESTS_ON=postgres cargo nextest run --workspace --locked --filterset 'binary_id(marketplace::it)'
 else
 	cargo test --workspace --locked --lib --bins --tests
 	MARKETPLACE_TESTS_ON=postgres cargo test --package marketplace --test it --locked
