@@ -4,6 +4,7 @@ use std::fs::{File, Permissions, TryLockError};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 use service_kit::auth::{Auth, AuthProfile, AuthStartError, Scope, TokenStore};
@@ -274,20 +275,31 @@ fn about(storage: &Storage) -> About {
     })
 }
 
+/// Longest wait for what runs beside the server to end: it may wait for a database that is silent.
+const FINISH: Duration = Duration::from_secs(5);
+
 async fn finish(worker: JoinHandle<()>, follower: JoinHandle<()>, signer: JoinHandle<()>, storage: &Storage) {
-    if let Err(error) = worker.await {
-        tracing::error!(%error, "the verification ended badly");
+    let done = async {
+        if let Err(error) = worker.await {
+            tracing::error!(%error, "the verification ended badly");
+        }
+        if let Err(error) = follower.await {
+            tracing::error!(%error, "following other replicas ended badly");
+        }
+        if let Err(error) = signer.await {
+            tracing::error!(%error, "signing ended badly");
+        }
+        if let Err(error) = storage.give_back(storage.replica()).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "leases were not given back; they run out"
+            );
+        }
+        storage.db().close().await;
+    };
+    if tokio::time::timeout(FINISH, done).await.is_err() {
+        tracing::warn!("the database gives no answer: not waited for; leases run out");
     }
-    if let Err(error) = follower.await {
-        tracing::error!(%error, "following other replicas ended badly");
-    }
-    if let Err(error) = signer.await {
-        tracing::error!(%error, "signing ended badly");
-    }
-    if let Err(error) = storage.give_back(storage.replica()).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "leases were not given back; they run out");
-    }
-    storage.db().close().await;
 }
 
 fn database_check(storage: &Storage) -> ReadyCheck {

@@ -7,8 +7,8 @@ use service_kit::clock::SharedClock;
 use service_kit::random;
 
 use crate::domain::limits::Limited;
+use crate::domain::name::skeleton;
 use crate::storage::{InsertError, NewRelease, Published, Storage, StorageError};
-use crate::verification::checks::skeleton;
 use crate::verification::worker::Bell;
 
 /// Why a document was not published.

@@ -25,6 +25,13 @@ use sqlx::sqlite::{
 /// Longest wait for a lock or a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
+/// Longest wait for a server to answer a question. It ends its statements itself, see `postgres.rs`; but a server that went
+/// silent ends nothing, and the network may take a quarter of an hour to tell.
+pub const READ: Duration = Duration::from_secs(10);
+
+/// Longest wait for a transaction that writes. Whether it was committed is then not known.
+pub const WRITE: Duration = Duration::from_secs(35);
+
 /// Connections that only read, beside the one that writes.
 const SQLITE_READERS: u32 = 4;
 
@@ -298,7 +305,14 @@ macro_rules! read {
     ($db:expr, |$pool:ident| $body:expr) => {
         match $db {
             $crate::db::Db::Sqlite { reader: $pool, .. } => $body,
-            $crate::db::Db::Postgres(server) => $crate::on_postgres!(server, |$pool| $body),
+            $crate::db::Db::Postgres(server) => {
+                $crate::on_postgres!(server, |$pool| {
+                    match $crate::db::in_time($crate::db::READ, async { $body }).await {
+                        Some(done) => done,
+                        None => Err($crate::db::away()),
+                    }
+                })
+            }
         }
     };
 }
@@ -316,10 +330,17 @@ macro_rules! write_tx {
                 value
             }
             $crate::db::Db::Postgres(server) => $crate::on_postgres!(server, |pool| {
-                let mut $tx = pool.begin().await?;
-                let value = $body;
-                $tx.commit().await?;
-                value
+                let work = async {
+                    let mut $tx = pool.begin().await?;
+                    let value = $body;
+                    $tx.commit().await?;
+                    Ok(value)
+                };
+                match $crate::db::in_time($crate::db::WRITE, work).await {
+                    Some(Ok(value)) => value,
+                    Some(Err(error)) => return Err(error),
+                    None => return Err($crate::db::away().into()),
+                }
             }),
         }
     };
@@ -343,6 +364,18 @@ macro_rules! on_postgres {
     ($given:expr, |$pool:ident| $body:expr) => {
         match *$given {}
     };
+}
+
+/// What comes of work in this time; `None`: nothing.
+#[doc(hidden)]
+pub async fn in_time<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(time, work).await.ok()
+}
+
+/// What is said of a server that gave no answer in time.
+#[doc(hidden)]
+pub fn away() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the server gave no answer in time"))
 }
 
 /// The unique constraint that a statement ran into, by the name that PostgreSQL gives it by default:

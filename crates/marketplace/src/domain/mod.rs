@@ -3,6 +3,7 @@
 pub mod addon;
 pub mod diff;
 pub mod limits;
+pub mod name;
 pub mod release;
 pub mod search;
 pub mod transition;

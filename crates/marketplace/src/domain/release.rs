@@ -5,6 +5,7 @@ use addon_descriptor::{AddonDescriptor, Digest, Right, Version, rights, risk};
 use serde_json::{Map, Value};
 
 use super::addon::{identity, order_key, rank_key};
+use super::verification::why_waiting;
 
 pub use addon_client::ReleaseStatus as Status;
 
@@ -84,11 +85,8 @@ impl Release {
             (Status::Approved, _) => return format!("{} {} is approved", self.addon, self.version),
             (Status::UnderReview, Verdict::Pass) if self.held.is_empty() => "a reviewer decides",
             (Status::UnderReview, Verdict::Pass) => {
-                let held = self.held.join(", ");
-                return format!(
-                    "{} {} is {}: a reviewer decides about rights that no approved release had: {held}",
-                    self.addon, self.version, self.status
-                );
+                let why = why_waiting(&self.held);
+                return format!("{} {} is {}: {why}", self.addon, self.version, self.status);
             }
             (Status::UnderReview, Verdict::NoAnswer) => "a registry gives no answer yet, and is asked again",
             (Status::UnderReview, _) => "its images are being checked",

@@ -73,18 +73,38 @@ pub fn why_open(checks: &[Check], next: Timestamp) -> String {
     format!("no verdict yet: {}{more}; tried again at {next}", messages.join("; "))
 }
 
-/// The rights that a reviewer has to decide about: those of a held level that the addon's last approved release did not
-/// have.
+/// What stands before the name of another in what is held.
+const HELD_NAME: &str = "name:";
+
+/// What a reviewer has to decide about: the name, where one of somebody else is `near`, and the rights of a held level that
+/// the addon's last approved release did not have.
 pub fn held(
     rights: &BTreeSet<Right>,
     approved_before: &BTreeSet<Right>,
     levels: &BTreeSet<Level>,
+    near: Option<&str>,
 ) -> Vec<String> {
-    rights
+    let name = near.map(|other| format!("{HELD_NAME}{other}"));
+    let rights = rights
         .difference(approved_before)
         .filter(|right| levels.contains(&right.level()))
-        .map(ToString::to_string)
-        .collect()
+        .map(ToString::to_string);
+    name.into_iter().chain(rights).collect()
+}
+
+/// What a reviewer has to decide about, in a sentence's end; nothing is held where all of them wait for one.
+pub fn why_waiting(held: &[String]) -> String {
+    let (names, rights): (Vec<_>, Vec<_>) = held.iter().partition(|held| held.starts_with(HELD_NAME));
+    let name = names.first().and_then(|name| name.strip_prefix(HELD_NAME));
+    let name = name.map(|other| format!("its name, which is a slip away from {other} of somebody else"));
+    let rights: Vec<&str> = rights.into_iter().map(String::as_str).collect();
+    let rights =
+        (!rights.is_empty()).then(|| format!("rights that no approved release had: {}", rights.join(", ")));
+    match (name, rights) {
+        (None, None) => "a reviewer decides: review.mode is manual".to_owned(),
+        (Some(one), None) | (None, Some(one)) => format!("a reviewer decides about {one}"),
+        (Some(name), Some(rights)) => format!("a reviewer decides about {name}, and about {rights}"),
+    }
 }
 
 /// When to ask again after no answer.
@@ -188,12 +208,28 @@ mod tests {
             |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<BTreeSet<Right>>();
         let dangerous = BTreeSet::from([Level::Dangerous]);
         let asked = rights(&["docker-socket", "host-port:80/tcp", "privileged"]);
-        assert_eq!(held(&asked, &rights(&[]), &dangerous), ["docker-socket", "privileged"]);
-        assert_eq!(held(&asked, &rights(&["docker-socket"]), &dangerous), ["privileged"]);
-        assert!(held(&asked, &asked, &dangerous).is_empty());
-        assert!(held(&asked, &rights(&[]), &BTreeSet::new()).is_empty());
+        assert_eq!(held(&asked, &rights(&[]), &dangerous, None), ["docker-socket", "privileged"]);
+        assert_eq!(held(&asked, &rights(&["docker-socket"]), &dangerous, None), ["privileged"]);
+        assert!(held(&asked, &asked, &dangerous, None).is_empty());
+        assert_eq!(held(&asked, &asked, &dangerous, Some("probes")), ["name:probes"]);
+        let both = held(&asked, &rights(&[]), &dangerous, Some("probes"));
+        assert_eq!(both, ["name:probes", "docker-socket", "privileged"]);
+        for (held, expected) in [
+            (
+                &both[..],
+                "about its name, which is a slip away from probes of somebody else, and about rights that no \
+                        approved release had: docker-socket, privileged",
+            ),
+            (&both[1..], "about rights that no approved release had: docker-socket, privileged"),
+            (&both[..1], "about its name, which is a slip away from probes of somebody else"),
+            (&[], "review.mode is manual"),
+        ] {
+            let said = why_waiting(held);
+            assert!(said.ends_with(expected), "{said}");
+        }
+        assert!(held(&asked, &rights(&[]), &BTreeSet::new(), None).is_empty());
         assert_eq!(
-            held(&asked, &rights(&["privileged"]), &BTreeSet::from([Level::Normal])),
+            held(&asked, &rights(&["privileged"]), &BTreeSet::from([Level::Normal]), None),
             ["host-port:80/tcp"]
         );
     }

@@ -134,8 +134,9 @@ impl Answers {
     where
         F: Future<Output = Result<Rendered, Problem>>,
     {
-        let epoch = storage.epochs().of(source);
-        if let Some(kept) = self.kept.get(url).filter(|kept| kept.epoch == epoch) {
+        let epochs = storage.epochs();
+        let epoch = epochs.of(source);
+        if let Some(kept) = self.kept.get(url).filter(|kept| kept.epoch == epoch && epochs.are_current()) {
             return Ok(kept.rendered);
         }
         let rendered = render().await?;

@@ -170,7 +170,7 @@ impl Storage {
     pub async fn chain_audit(&self, most: u32) -> Result<usize, StorageError> {
         // Above this a row may still come with a lower number: somebody took that and has not committed.
         let upto: i64 = write_tx!(&self.db, |tx| {
-            if let Some(gate) = dialect::audit_gate(&self.db) {
+            for gate in dialect::audit_gate(&self.db).into_iter().flatten() {
                 sqlx::query(gate).execute(&mut *tx).await?;
             }
             let sql = "SELECT COALESCE(MAX(seq), 0) FROM audit";

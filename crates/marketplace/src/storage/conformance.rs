@@ -19,6 +19,7 @@ use addon_descriptor::AddonDescriptor;
 
 use super::audit::Actor;
 use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, Source, Storage, Verdicted};
+use crate::domain::name;
 use crate::domain::release::{Release, Status};
 use crate::domain::transition::Action;
 
@@ -92,7 +93,7 @@ macro_rules! suite {
                 a_verdict_counts_only_under_review,
                 a_job_without_answer_comes_back_when_due,
                 a_recheck_leaves_the_status,
-                look_alikes_are_those_of_older_strangers,
+                look_alikes_are_what_strangers_had_approved_before,
                 rights_are_those_of_the_last_approved,
                 versions_of_an_addon_come_in_parts,
                 writes_end_the_epochs_of_what_they_change,
@@ -208,7 +209,7 @@ struct Post<'a> {
 impl Post<'_> {
     async fn send(&self, storage: &Storage) -> Result<Published, InsertError> {
         let descriptor = descriptor(self.name, self.description, self.version);
-        let skeleton = crate::verification::checks::skeleton(&descriptor.name.folded());
+        let skeleton = name::skeleton(&descriptor.name.folded());
         let id = ReleaseId::new(at(self.second).seconds(), service_kit::random::bytes());
         let new = NewRelease::new(id, descriptor, skeleton, Vec::new(), by(self.publisher), at(self.second));
         storage.publish(new).await
@@ -640,17 +641,38 @@ async fn a_recheck_leaves_the_status(storage: &Storage) {
     assert_eq!(storage.queue_depth().await.unwrap(), 0);
 }
 
-async fn look_alikes_are_those_of_older_strangers(storage: &Storage) {
-    let by = async |name: &str, publisher: &str, second: i64| {
+async fn look_alikes_are_what_strangers_had_approved_before(storage: &Storage) {
+    let publish = async |name: &str, publisher: &str, second: i64| {
         Post { publisher, second, ..post(name, "x", None) }.send(storage).await.unwrap();
-        storage.look_alike(name, &crate::verification::checks::skeleton(name)).await.unwrap()
     };
-    assert_eq!(by("mosquitto", "paul", 1).await, None);
-    assert_eq!(by("m0squitto", "paul", 2).await, None, "one's own");
-    assert_eq!(by("mosqu1tto", "mallory", 3).await.as_deref(), Some("mosquitto"));
-    let of_paul =
-        storage.look_alike("mosquitto", &crate::verification::checks::skeleton("mosquitto")).await.unwrap();
-    assert_eq!(of_paul, None, "the first one is not to blame");
+    let alike = async |name: &str| storage.look_alike(name, &name::skeleton(name)).await.unwrap();
+    publish("mosqu1tto", "mallory", 1).await;
+    verify(storage, Status::VerificationFailed, 2).await;
+    publish("mosquitto", "paul", 3).await;
+    assert_eq!(alike("mosquitto").await, None, "nobody has seen the other");
+    verify(storage, Status::Approved, 4).await;
+    assert_eq!(alike("mosqu1tto").await.as_deref(), Some("mosquitto"), "who was first is who was seen first");
+    publish("m0squitto", "paul", 5).await;
+    assert_eq!(alike("m0squitto").await, None, "one's own");
+    let approved = verify(storage, Status::Approved, 6).await;
+    assert_eq!(approved.addon, "m0squitto");
+    assert_eq!(alike("mosquitto").await, None, "the first one is not to blame");
+
+    let near = async |name: &str| {
+        let found = storage.near(name, &name::slips(&name::bare(&name::skeleton(name)))).await.unwrap();
+        found.into_iter().map(|other| other.addon).collect::<Vec<_>>()
+    };
+    publish("mosquito", "mallory", 7).await;
+    assert_eq!(near("mosquito").await, ["mosquitto", "m0squitto"]);
+    publish("Mos-Quitto", "mallory", 8).await;
+    assert_eq!(near("mos-quitto").await, ["mosquitto", "m0squitto"]);
+    publish("mosquittoo", "paul", 9).await;
+    assert!(near("mosquittoo").await.is_empty(), "one's own");
+    assert!(near("mosquitto").await.is_empty(), "what was approved was decided about");
+    // A name that is deleted was seen all the same.
+    let release = storage.release(approved.id).await.unwrap().unwrap();
+    assert!(storage.delete(&release, &by("paul"), at(10)).await.unwrap());
+    assert_eq!(near("mosquito").await, ["mosquitto", "m0squitto"]);
 }
 
 async fn rights_are_those_of_the_last_approved(storage: &Storage) {
@@ -659,6 +681,28 @@ async fn rights_are_those_of_the_last_approved(storage: &Storage) {
     let release = verify(storage, Status::Approved, 1).await;
     let rights = storage.approved_rights("probe").await.unwrap();
     assert_eq!(rights.iter().map(ToString::to_string).collect::<Vec<_>>(), release.rights);
+    assert!(!release.rights.is_empty());
+    // Neither yanking nor deleting it makes the one before it the last.
+    let yank = Decision {
+        from: Status::Approved,
+        to: Status::Yanked,
+        action: Action::Yank,
+        reason: None,
+        by: &by("paul"),
+        over_owners: false,
+        now: at(2),
+    };
+    assert!(storage.decide(&release, yank).await.unwrap());
+    assert_eq!(storage.approved_rights("probe").await.unwrap(), rights);
+    let release = storage.release(release.id).await.unwrap().unwrap();
+    assert!(storage.delete(&release, &by("paul"), at(3)).await.unwrap());
+    assert_eq!(storage.approved_rights("probe").await.unwrap(), rights);
+    // What was withdrawn over its owners' heads is no precedent.
+    publish(storage, "probe", "y", None).await;
+    let next = verify(storage, Status::Approved, 4).await;
+    let yank = Decision { over_owners: true, now: at(5), by: &by("rita"), ..yank };
+    assert!(storage.decide(&next, yank).await.unwrap());
+    assert!(storage.approved_rights("probe").await.unwrap().is_empty());
 }
 
 async fn writes_end_the_epochs_of_what_they_change(storage: &Storage) {

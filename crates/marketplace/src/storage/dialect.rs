@@ -39,11 +39,14 @@ pub(super) fn lock_addon(db: &Db) -> Option<&'static str> {
 }
 
 /// Waits until every transaction that wrote to the audit log has ended, and keeps new ones waiting until this one's end:
-/// see `service_kit::audit::LOCK`. SQLite has one writer and needs nothing.
-pub(super) fn audit_gate(db: &Db) -> Option<&'static str> {
+/// see `service_kit::audit::LOCK`. Whoever is to write waits behind this, so it gives up soon (`55P03`): one replica that
+/// hangs in the midst of a transaction must not keep all others from writing. SQLite has one writer and needs nothing.
+pub(super) fn audit_gate(db: &Db) -> Option<[&'static str; 2]> {
     match db {
         Db::Sqlite { .. } => None,
-        Db::Postgres(_) => Some("SELECT pg_advisory_xact_lock(7020384529)"),
+        Db::Postgres(_) => {
+            Some(["SET LOCAL lock_timeout = '100ms'", "SELECT pg_advisory_xact_lock(7020384529)"])
+        }
     }
 }
 
@@ -156,4 +159,24 @@ pub(super) const NUMBERS: Both = Both {
 pub(super) const TEXTS: Both = Both {
     sqlite: "SELECT value FROM json_each($1)",
     postgres: "SELECT json_array_elements_text(CAST($1 AS JSON))",
+};
+
+/// Addons of others than `$1` that were approved once, and whose bare skeleton stands in the JSON array `$2`; none when `$1` was
+/// approved itself. The condition on the skeleton is the expression of an index.
+pub(super) const NEAR: Both = Both {
+    sqlite: "SELECT other.addon, other.name FROM addons AS own
+             JOIN addons AS other ON REPLACE(other.skeleton, '-', '') IN (SELECT value FROM json_each($2))
+             WHERE own.addon = $1 AND own.approved_at_ms IS NULL AND other.addon <> own.addon
+               AND other.approved_at_ms IS NOT NULL
+               AND NOT EXISTS (SELECT mine.account FROM owners AS mine JOIN owners AS theirs
+                   ON mine.account = theirs.account WHERE mine.addon = own.addon AND theirs.addon = other.addon)
+             ORDER BY other.approved_at_ms, other.addon LIMIT 20",
+    postgres: "SELECT other.addon, other.name FROM addons AS own
+               JOIN addons AS other ON REPLACE(other.skeleton, '-', '') = ANY
+                   (ARRAY(SELECT json_array_elements_text(CAST($2 AS JSON))))
+               WHERE own.addon = $1 AND own.approved_at_ms IS NULL AND other.addon <> own.addon
+                 AND other.approved_at_ms IS NOT NULL
+                 AND NOT EXISTS (SELECT mine.account FROM owners AS mine JOIN owners AS theirs
+                     ON mine.account = theirs.account WHERE mine.addon = own.addon AND theirs.addon = other.addon)
+               ORDER BY other.approved_at_ms, other.addon LIMIT 20",
 };

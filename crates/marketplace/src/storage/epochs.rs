@@ -6,11 +6,18 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use addon_client::ReleaseId;
 
 /// Releases that share an epoch: a write to one drops a few kept answers about others.
 const SLOTS: usize = 1024;
+
+/// How long what others changed need not be looked for again: kept answers are at most so old.
+const HOLDS: Duration = Duration::from_secs(1);
+
+/// What [`Epochs::read_at`] is where there are no others.
+const ALONE: u64 = u64::MAX;
 
 /// The epochs of everything that answers are made of.
 #[derive(Debug)]
@@ -19,6 +26,9 @@ pub struct Epochs {
     everything: AtomicU64,
     lists: AtomicU64,
     releases: Box<[AtomicU64]>,
+    begun: Instant,
+    /// When it was last read what others have changed, in milliseconds since `begun`.
+    read_at: AtomicU64,
 }
 
 /// What an answer was made of.
@@ -47,6 +57,8 @@ impl Default for Epochs {
             everything: AtomicU64::new(0),
             lists: AtomicU64::new(0),
             releases: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            begun: Instant::now(),
+            read_at: AtomicU64::new(ALONE),
         }
     }
 }
@@ -56,6 +68,19 @@ impl Epochs {
     pub fn of(&self, source: Source) -> u64 {
         // Both only ever grow, so their sum tells when either did.
         self.slot(source).load(Ordering::Acquire) + self.everything.load(Ordering::Acquire)
+    }
+
+    /// Whether the epochs can be believed: not where others change what is kept here, and nobody has looked for a second, as
+    /// after this process stood still.
+    pub fn are_current(&self) -> bool {
+        let read_at = self.read_at.load(Ordering::Acquire);
+        read_at == ALONE || self.begun.elapsed() <= Duration::from_millis(read_at) + HOLDS
+    }
+
+    /// What others had changed until then is known.
+    pub(super) fn read(&self, at: Instant) {
+        let at = at.saturating_duration_since(self.begun).as_millis();
+        self.read_at.store(u64::try_from(at).unwrap_or(ALONE - 1), Ordering::Release);
     }
 
     /// Answers made of this source hold no longer.
@@ -106,6 +131,19 @@ mod tests {
         for (source, before) in sources.into_iter().zip(before) {
             assert_ne!(epochs.of(source), before, "{source:?}");
         }
+    }
+
+    #[test]
+    fn what_nobody_looked_for_is_not_believed() {
+        let epochs = Epochs::default();
+        assert!(epochs.are_current(), "there are no others");
+        epochs.read(Instant::now());
+        assert!(epochs.are_current());
+        let late = Epochs { begun: Instant::now().checked_sub(HOLDS * 2).unwrap(), ..Epochs::default() };
+        late.read(late.begun);
+        assert!(!late.are_current());
+        late.read(Instant::now());
+        assert!(late.are_current());
     }
 
     #[test]

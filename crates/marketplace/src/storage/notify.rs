@@ -129,7 +129,9 @@ impl Storage {
         let mut place = None;
         let mut pruned = Instant::now();
         let mut reads = true;
+        self.epochs.read(Instant::now().into_std());
         loop {
+            let began = Instant::now();
             let read = timeout(READ_LIMIT, self.read_changes(pool, &mut place)).await;
             match read {
                 Ok(Ok(changed)) => {
@@ -137,14 +139,17 @@ impl Storage {
                         tracing::info!("changes of other replicas can be read again");
                         reads = true;
                     }
+                    self.epochs.read(began.into_std());
                     if changed {
                         self.caller.heard();
                         heard();
                     }
                 }
                 failed => {
-                    // Nobody knows what others have changed: nothing that is kept is believed.
+                    // Nobody knows what others have changed: nothing that is kept is believed. Nor where they stood: behind
+                    // the address may be a server that gives numbers again.
                     self.epochs.end_all();
+                    place = None;
                     if reads {
                         let error =
                             failed.map_or_else(|_| "no answer".to_owned(), |read| said(read.err().as_ref()));

@@ -53,7 +53,7 @@ impl Storage {
     /// # Errors
     /// The database.
     pub async fn owns(&self, addon: &str, account: &str) -> Result<bool, StorageError> {
-        let sql = "SELECT COUNT(*) FROM owners WHERE addon = $1 AND account = $2";
+        let sql = "SELECT COUNT(*) FROM owners WHERE addon = $1 AND LOWER(account) = LOWER($2)";
         let (count,): (i64,) =
             read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).bind(account).fetch_one(pool).await)?;
         Ok(count > 0)
@@ -97,7 +97,7 @@ impl Storage {
     ) -> Result<Vec<InvitationView>, StorageError> {
         let sql = "SELECT name, account, invited_by, invited_at_ms, expires_at_ms FROM invitations
                    JOIN addons ON addons.addon = invitations.addon
-                   WHERE invitations.account = $1 AND expires_at_ms > $2 ORDER BY invited_at_ms, name";
+                   WHERE LOWER(invitations.account) = LOWER($1) AND expires_at_ms > $2 ORDER BY invited_at_ms, name";
         self.invitations(sql, account, now).await
     }
 
@@ -131,7 +131,7 @@ impl Storage {
         by: &Actor,
         now: Timestamp,
     ) -> Result<Invited, StorageError> {
-        let owner = "SELECT COUNT(*) FROM owners WHERE addon = $1 AND account = $2";
+        let owner = "SELECT COUNT(*) FROM owners WHERE addon = $1 AND LOWER(account) = LOWER($2)";
         let sql = "INSERT INTO invitations (addon, account, invited_by, invited_at_ms, expires_at_ms)
                    VALUES ($1, $2, $3, $4, $5)
                    ON CONFLICT (addon, account) DO UPDATE SET invited_by = excluded.invited_by,
@@ -170,7 +170,8 @@ impl Storage {
         by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let sql = "DELETE FROM invitations WHERE addon = $1 AND account = $2 AND expires_at_ms > $3
+        let sql =
+            "DELETE FROM invitations WHERE addon = $1 AND LOWER(account) = LOWER($2) AND expires_at_ms > $3
                    RETURNING invited_by";
         let add = "INSERT INTO owners (addon, account, added_by, added_at_ms) VALUES ($1, $2, $3, $4)
                    ON CONFLICT (addon, account) DO NOTHING";
@@ -205,10 +206,11 @@ impl Storage {
         by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let sql = "DELETE FROM invitations WHERE addon = $1 AND account = $2 AND expires_at_ms > $3";
+        let sql =
+            "DELETE FROM invitations WHERE addon = $1 AND LOWER(account) = LOWER($2) AND expires_at_ms > $3";
         Ok(write_tx!(&self.db, |tx| {
             let query = sqlx::query(sql).bind(addon).bind(by.account()).bind(now.millis());
-            let done = query.execute(&mut *tx).await?.rows_affected() == 1;
+            let done = query.execute(&mut *tx).await?.rows_affected() >= 1;
             if done {
                 audit::record(&mut *tx, &Entry::new(now, by, "owner.decline", "addon", addon)).await?;
             }
@@ -233,21 +235,29 @@ impl Storage {
             }
             let sql = "SELECT account FROM owners WHERE addon = $1";
             let owners: Vec<(String,)> = sqlx::query_as(sql).bind(addon).fetch_all(&mut *tx).await?;
-            let detail = json!({"account": account});
+            let mut detail = json!({"account": account});
             if owners.iter().any(|(owner,)| owner == account) {
                 if owners.len() == 1 && !by.is_administrator() {
                     Removal::Last
                 } else {
                     let sql = "DELETE FROM owners WHERE addon = $1 AND account = $2";
                     sqlx::query(sql).bind(addon).bind(account).execute(&mut *tx).await?;
+                    // Whom it let in and has not come yet must not come after it is gone.
+                    let sql =
+                        "DELETE FROM invitations WHERE addon = $1 AND invited_by = $2 RETURNING account";
+                    let withdrawn: Vec<(String,)> =
+                        sqlx::query_as(sql).bind(addon).bind(account).fetch_all(&mut *tx).await?;
+                    if !withdrawn.is_empty() {
+                        detail["invitations_withdrawn"] = withdrawn.into_iter().map(|(to,)| to).collect();
+                    }
                     let entry = Entry::new(now, by, "owner.remove", "addon", addon).with(detail);
                     audit::record(&mut *tx, &entry).await?;
                     Removal::Removed
                 }
             } else {
-                let sql = "DELETE FROM invitations WHERE addon = $1 AND account = $2";
+                let sql = "DELETE FROM invitations WHERE addon = $1 AND LOWER(account) = LOWER($2)";
                 let done = sqlx::query(sql).bind(addon).bind(account).execute(&mut *tx).await?;
-                if done.rows_affected() == 1 {
+                if done.rows_affected() >= 1 {
                     let entry = Entry::new(now, by, "owner.withdraw", "addon", addon).with(detail);
                     audit::record(&mut *tx, &entry).await?;
                     Removal::Withdrawn

@@ -13,7 +13,7 @@ use service_kit::audit::{self, Actor, Entry};
 use service_kit::{read, write_tx};
 use sqlx::FromRow;
 
-use super::releases::{LIST_NEWEST, Row, UNLIST, detail, json, parse, select, verdict_word};
+use super::releases::{APPROVED, LIST_NEWEST, Row, UNLIST, detail, json, parse, select, verdict_word};
 use super::{Storage, StorageError, dialect};
 use crate::domain::release::{Release, Status};
 use crate::domain::transition::Action;
@@ -223,6 +223,8 @@ impl Storage {
             Purpose::Review => Verdict::Pending,
             Purpose::Recheck => release.verdict,
         };
+        // An approved one keeps the word by which it was approved; why it is looked at again stands in the log.
+        let shown = if to == Status::Approved { release.reason.as_deref() } else { reason };
         let sql = "UPDATE releases SET status = $3, verdict = $4, reason = $5, changed_at_ms = $6
                    WHERE id = $1 AND status = $2";
         let done = write_tx!(&self.db, |tx| {
@@ -234,7 +236,7 @@ impl Storage {
                 .bind(release.status.as_str())
                 .bind(to.as_str())
                 .bind(verdict_word(verdict))
-                .bind(reason)
+                .bind(shown)
                 .bind(now.millis())
                 .execute(&mut *tx)
                 .await?;
@@ -306,6 +308,12 @@ impl Storage {
                         .execute(&mut *tx)
                         .await?;
                     if approved.is_some() {
+                        sqlx::query(APPROVED)
+                            .bind(&job.release.addon)
+                            .bind(now.millis())
+                            .bind(json(&job.release.rights))
+                            .execute(&mut *tx)
+                            .await?;
                         sqlx::query(UNLIST).bind(&job.release.addon).execute(&mut *tx).await?;
                         sqlx::query(LIST_NEWEST).bind(&job.release.addon).execute(&mut *tx).await?;
                     }

@@ -76,6 +76,28 @@ pub struct Decision<'a> {
     pub now: Timestamp,
 }
 
+/// Notes that a release of addon `$1` is approved, at `$2`, with the rights `$3`. Of the first one the time stays: from then on
+/// the name is what others could be taken for. The rights are those of the last one, and stay when it is withdrawn: else a
+/// publisher could yank what was approved without a right, and have the next one that asks for it pass.
+pub(super) const APPROVED: &str =
+    "UPDATE addons SET approved_at_ms = COALESCE(approved_at_ms, $2), approved_rights = $3 WHERE addon = $1";
+
+/// Notes that release `$2` of addon `$1` should not have been approved: if it was the last one, its rights are no precedent for
+/// the next.
+pub(super) const NO_PRECEDENT: &str =
+    "UPDATE addons SET approved_rights = '[]' WHERE addon = $1 AND NOT EXISTS (
+    SELECT 1 FROM releases AS later JOIN releases AS wrong ON wrong.id = $2
+    WHERE later.addon = $1 AND later.approved_at_ms > wrong.approved_at_ms)";
+
+/// An addon, by both of its names.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Named {
+    /// Folded.
+    pub addon: String,
+    /// As it was published first.
+    pub name: String,
+}
+
 impl Storage {
     /// The release of this id, whatever its status.
     ///
@@ -205,16 +227,16 @@ impl Storage {
         rows.into_iter().map(Row::release).collect()
     }
 
-    /// Rights of the release of this addon that was approved last and still is; empty where there is none.
+    /// Rights of the release of this addon that was approved last, whatever became of it but for a revocation; empty where
+    /// there is none.
     ///
     /// # Errors
     /// The database, or a row that makes no sense.
     pub async fn approved_rights(&self, addon: &str) -> Result<BTreeSet<Right>, StorageError> {
-        let sql = "SELECT id, rights FROM releases WHERE addon = $1 AND status || '' = 'approved'
-                   ORDER BY approved_at_ms DESC, seq DESC LIMIT 1";
-        let found: Option<(String, String)> =
+        let sql = "SELECT approved_rights FROM addons WHERE addon = $1";
+        let found: Option<(String,)> =
             read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).fetch_optional(pool).await)?;
-        found.map_or_else(|| Ok(BTreeSet::new()), |(id, rights)| parse("rights", &id, &rights))
+        found.map_or_else(|| Ok(BTreeSet::new()), |(rights,)| parse("approved_rights", addon, &rights))
     }
 
     /// The release of the same addon that was approved last before this one was, or last of all where this one is not; and
@@ -243,18 +265,29 @@ impl Storage {
     /// The database.
     pub async fn look_alike(&self, addon: &str, skeleton: &str) -> Result<Option<String>, StorageError> {
         let sql = "SELECT other.name FROM addons AS own JOIN addons AS other ON other.skeleton = $2
-                   WHERE own.addon = $1 AND other.addon <> own.addon
+                   WHERE own.addon = $1 AND other.addon <> own.addon AND other.approved_at_ms IS NOT NULL
+                     AND (own.approved_at_ms IS NULL OR other.approved_at_ms < own.approved_at_ms)
                      AND NOT EXISTS (SELECT mine.account FROM owners AS mine JOIN owners AS theirs
                          ON mine.account = theirs.account WHERE mine.addon = own.addon AND theirs.addon = other.addon)
-                     AND (other.created_at_ms < own.created_at_ms
-                          OR (other.created_at_ms = own.created_at_ms AND other.addon < own.addon))
-                   ORDER BY other.created_at_ms, other.addon LIMIT 1";
+                   ORDER BY other.approved_at_ms, other.addon LIMIT 1";
         let found: Option<(String,)> = read!(&self.db, |pool| sqlx::query_as(sql)
             .bind(addon)
             .bind(skeleton)
             .fetch_optional(pool)
             .await)?;
         Ok(found.map(|(name,)| name))
+    }
+
+    /// Addons of others that were approved once and whose bare skeleton is one of these, the oldest first and at most some;
+    /// none where the addon itself was approved once.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn near(&self, addon: &str, bare: &[String]) -> Result<Vec<Named>, StorageError> {
+        read!(&self.db, |pool| {
+            sqlx::query_as(dialect::NEAR.of(&self.db)).bind(addon).bind(json(&bare)).fetch_all(pool).await
+        })
+        .map_err(StorageError::from)
     }
 
     /// Approves a release that is under review, whose digest is this one, and whose checks are green: compare and swap.
@@ -290,6 +323,12 @@ impl Storage {
                 let (id, detail) = (release.id.to_string(), detail(release, Some(Status::Approved)));
                 let entry = Entry::new(now, by, Action::Approve.audited(), "release", &id);
                 audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
+                sqlx::query(APPROVED)
+                    .bind(&release.addon)
+                    .bind(now.millis())
+                    .bind(json(&release.rights))
+                    .execute(&mut *tx)
+                    .await?;
                 sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
                 sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
             }
@@ -326,6 +365,10 @@ impl Storage {
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
+                if decision.over_owners {
+                    let forget = sqlx::query(NO_PRECEDENT).bind(&release.addon).bind(release.id.to_string());
+                    forget.execute(&mut *tx).await?;
+                }
                 let (id, detail) = (release.id.to_string(), detail(release, Some(decision.to)));
                 let entry = Entry::new(decision.now, decision.by, decision.action.audited(), "release", &id);
                 audit::record(&mut *tx, &entry.because(decision.reason).with(detail)).await?;

@@ -14,7 +14,7 @@ use service_kit::{read, write_tx};
 use sqlx::{FromRow, QueryBuilder};
 
 use super::audit::{self, Actor, Entry};
-use super::releases::{LIST_NEWEST, UNLIST, parse};
+use super::releases::{LIST_NEWEST, NO_PRECEDENT, UNLIST, parse};
 use super::{Storage, StorageError, dialect};
 use crate::domain::release::{Release, Status};
 use crate::domain::transition::Action;
@@ -434,12 +434,9 @@ impl Storage {
                 Severity::from_wire(severity).ok_or_else(|| corrupt("revocations", &id, "severity"))
             });
             let known: Vec<Severity> = known.collect::<Result<_, _>>()?;
-            // Leaving here drops the transaction, in which nothing is written yet.
-            if let Some(known) = known.into_iter().max().filter(|known| *known >= severity) {
-                return Ok(Revoked::AsSevere(known));
-            }
+            let as_severe = known.into_iter().max().filter(|known| *known >= severity);
             let sql = "UPDATE releases SET status = 'revoked', held = '[]', reason = $4, decided_by = $5, changed_at_ms = $6
-                       WHERE id = $1 AND status = $2 AND digest = $3";
+                       WHERE id = $1 AND status = $2 AND digest = $3 AND $7 = 0";
             let done = sqlx::query(sql)
                 .bind(&id)
                 .bind(from.as_str())
@@ -447,6 +444,7 @@ impl Storage {
                 .bind(reason)
                 .bind(by.account())
                 .bind(now.millis())
+                .bind(i64::from(as_severe.is_some()))
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
@@ -474,13 +472,18 @@ impl Storage {
                 audit::record(&mut *tx, &entry.because(Some(reason)).with(detail)).await?;
                 let sql = "DELETE FROM verification_jobs WHERE release_id = $1";
                 sqlx::query(sql).bind(&id).execute(&mut *tx).await?;
+                sqlx::query(NO_PRECEDENT).bind(&release.addon).bind(&id).execute(&mut *tx).await?;
                 sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
                 sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
             }
-            done.rows_affected() == 1
+            match as_severe {
+                Some(known) => Revoked::AsSevere(known),
+                None if done.rows_affected() == 1 => Revoked::Done,
+                None => Revoked::Elsewhere,
+            }
         });
-        self.changed(release.id, done);
-        Ok(if done { Revoked::Done } else { Revoked::Elsewhere })
+        self.changed(release.id, done == Revoked::Done);
+        Ok(done)
     }
 
     /// Every revocation, in order.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::facts::Facts;
 use super::registry::platform::Platform;
 use super::registry::{ImageFacts, PlatformFacts, RegistryError};
+use crate::domain::name::reads_like;
 
 /// Platforms of one image whose configuration is shown; few images have more.
 const MAX_SHOWN: usize = 16;
@@ -21,8 +22,10 @@ const MAX_SHOWN: usize = 16;
 pub struct Context {
     /// Names, folded, that no addon may have.
     pub reserved: BTreeSet<String>,
-    /// An older addon of another account whose name reads like this one's.
+    /// An addon of others, approved earlier, whose name reads like this one's.
     pub look_alike: Option<String>,
+    /// One whose name is a slip of a finger away, where no release of this addon was approved yet.
+    pub near: Option<String>,
     /// Rights of the addon's last approved release.
     pub approved_rights: BTreeSet<Right>,
     /// Which run of the checks this is, from 1.
@@ -58,17 +61,30 @@ pub fn judge(descriptor: &AddonDescriptor, facts: &Facts, context: &Context) -> 
 
 fn name(descriptor: &AddonDescriptor, context: &Context) -> Check {
     let name = descriptor.name.as_str();
-    let (verdict, message) = if context.reserved.contains(&descriptor.name.folded()) {
-        (Verdict::Fail, format!("the name {name} is reserved; publish under another one"))
+    let folded = descriptor.name.folded();
+    let reserved = context.reserved.iter().find(|reserved| reads_like(&folded, reserved));
+    let (verdict, message) = if let Some(reserved) = reserved {
+        let is =
+            if *reserved == folded { "is".to_owned() } else { format!("reads like {reserved}, which is") };
+        (Verdict::Fail, format!("the name {name} {is} reserved; publish under another one"))
     } else if let Some(other) = &context.look_alike {
         (
             Verdict::Fail,
             format!("the name {name} reads like {other}, which belongs to somebody else; take another one"),
         )
+    } else if let Some(other) = &context.near {
+        (
+            Verdict::Pass,
+            format!(
+                "the name {name} is a slip away from {other}, which belongs to somebody else: a reviewer decides"
+            ),
+        )
     } else {
         (Verdict::Pass, format!("the name {name} is neither reserved nor easily taken for another"))
     };
-    let evidence = context.look_alike.iter().map(|other| ("look_alike".to_owned(), json!(other))).collect();
+    let look_alike = context.look_alike.iter().map(|other| ("look_alike".to_owned(), json!(other)));
+    let near = context.near.iter().map(|other| ("near".to_owned(), json!(other)));
+    let evidence = look_alike.chain(near).collect();
     check("name-allowed", Some(name), verdict, message, evidence, context)
 }
 
@@ -270,24 +286,6 @@ pub fn missing_images(facts: &Facts) -> Option<BTreeMap<&str, String>> {
     (!gone.is_empty() || !unanswered).then_some(gone)
 }
 
-/// The form in which names are compared by the eye: those with one skeleton are easily taken for each other. `folded` is
-/// lower case with `-` for every separator.
-pub fn skeleton(folded: &str) -> String {
-    let mut hyphen = false;
-    let alike: String = folded
-        .chars()
-        // A hyphen more is not seen.
-        .filter(|c| !(std::mem::replace(&mut hyphen, *c == '-') && *c == '-'))
-        .map(|c| match c {
-            '0' => 'o',
-            '1' | 'i' => 'l',
-            '5' => 's',
-            c => c,
-        })
-        .collect();
-    alike.replace("rn", "m").replace("vv", "w").replace("cl", "d")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,25 +405,17 @@ mod tests {
         let reserved = Context { reserved: BTreeSet::from(["probe".to_owned()]), ..Context::default() };
         let findings = judge(&descriptor(ONE), &Facts::default(), &reserved);
         assert_eq!(verdict(&findings, "name-allowed", Some("probe")), Verdict::Fail);
+        let reserved = Context { reserved: BTreeSet::from(["pr-obe".to_owned()]), ..Context::default() };
+        let findings = judge(&descriptor(ONE), &Facts::default(), &reserved);
+        assert_eq!(verdict(&findings, "name-allowed", Some("probe")), Verdict::Fail);
+        assert!(findings.checks[0].message.contains("reads like pr-obe, which is reserved"), "{findings:?}");
         let alike = Context { look_alike: Some("pr0be".to_owned()), ..Context::default() };
         let findings = judge(&descriptor(ONE), &Facts::default(), &alike);
         assert_eq!(verdict(&findings, "name-allowed", Some("probe")), Verdict::Fail);
-    }
-
-    #[test]
-    fn names_that_look_alike_have_one_skeleton() {
-        for (a, b) in [
-            ("mosquitto", "m0squitt0"),
-            ("mosquitto", "rnosquitto"),
-            ("plain", "p1ain"),
-            ("wind", "vvind"),
-            ("a-b", "a--b"),
-        ] {
-            assert_eq!(skeleton(a), skeleton(b), "{a} {b}");
-        }
-        for (a, b) in [("probe-2", "probe-3"), ("a-b", "ab"), ("mqtt", "mqqt")] {
-            assert_ne!(skeleton(a), skeleton(b), "{a} {b}");
-        }
+        let near = Context { near: Some("probes".to_owned()), ..Context::default() };
+        let findings = judge(&descriptor(ONE), &Facts::default(), &near);
+        assert_eq!(verdict(&findings, "name-allowed", Some("probe")), Verdict::Pass);
+        assert_eq!(findings.checks[0].evidence["near"], "probes");
     }
 
     #[test]

@@ -16,11 +16,12 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::checks::{Context, judge, missing_images, skeleton, warnings};
+use super::checks::{Context, judge, missing_images, warnings};
 use super::facts::{Facts, gather, gather_pinned};
 use super::registry::{RegistryClient, RegistryError};
+use crate::domain::name;
 use crate::domain::release::Status;
-use crate::domain::verification::{Backoff, Decision, Mode, decide, held, why_open};
+use crate::domain::verification::{Backoff, Decision, Mode, decide, held, why_open, why_waiting};
 use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted};
 
 /// Longest sleep: work of other replicas and releases whose lease ran out are found by then, and readiness knows that
@@ -223,7 +224,7 @@ impl Worker {
         let context = self.context(job).await?;
         let findings = judge(&descriptor, &facts, &context);
         let rights: BTreeSet<Right> = addon_descriptor::rights(&descriptor);
-        let held = held(&rights, &context.approved_rights, &self.rules.hold);
+        let held = held(&rights, &context.approved_rights, &self.rules.hold, context.near.as_deref());
         let (status, verdict, held, reason) = match decide(&findings.checks, &held, self.rules.mode) {
             Decision::AskAgain => return self.postpone(job, findings.checks, &facts).await,
             Decision::Approve => (Status::Approved, Verdict::Pass, Vec::new(), None),
@@ -277,9 +278,15 @@ impl Worker {
     /// What the rules look at beside document and registries.
     async fn context(&self, job: &Job) -> Result<Context, StorageError> {
         let addon = &job.release.addon;
+        let skeleton = name::skeleton(addon);
+        let near = self.storage.near(addon, &name::slips(&name::bare(&skeleton))).await?;
         Ok(Context {
             reserved: self.rules.reserved.clone(),
-            look_alike: self.storage.look_alike(addon, &skeleton(addon)).await?,
+            look_alike: self.storage.look_alike(addon, &skeleton).await?,
+            near: near
+                .into_iter()
+                .find(|other| !name::are_numbered(addon, &other.addon))
+                .map(|other| other.name),
             approved_rights: self.storage.approved_rights(addon).await?,
             attempts: job.attempts,
             now: self.clock.now(),
@@ -353,13 +360,6 @@ fn read(job: &Job) -> Result<(AddonDescriptor, Vec<Finding>), StorageError> {
     let descriptor =
         descriptor.ok_or_else(|| corrupt(format!("its document is not read any more: {violations:?}")))?;
     Ok((descriptor, written))
-}
-
-fn why_waiting(held: &[String]) -> String {
-    if held.is_empty() {
-        return "a reviewer decides: review.mode is manual".to_owned();
-    }
-    format!("a reviewer decides about rights that no approved release had: {}", held.join(", "))
 }
 
 /// When a registry wants to be asked again, from now.

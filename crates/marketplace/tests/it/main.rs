@@ -19,6 +19,7 @@ mod registry;
 mod replicas;
 mod review;
 mod search;
+mod silent;
 mod trust;
 mod verification;
 mod wire;

@@ -268,8 +268,22 @@ impl TokenStore {
         token: &StoredToken,
         written: impl AsyncFnOnce() -> Result<(), E>,
     ) -> Result<Result<bool, E>, TokenStoreError> {
+        let mut fault = None;
+        match self.insert_first_if(token, written, &mut fault).await {
+            Ok(first) => Ok(Ok(first)),
+            Err(error) => fault.map_or(Err(error), |fault| Ok(Err(fault))),
+        }
+    }
+
+    /// As [`Self::insert_first`]; what `written` says is left in `fault`.
+    async fn insert_first_if<E>(
+        &self,
+        token: &StoredToken,
+        written: impl AsyncFnOnce() -> Result<(), E>,
+        fault: &mut Option<E>,
+    ) -> Result<bool, TokenStoreError> {
         let now = token.created_at.millis();
-        let first = write_tx!(&self.db, |tx| {
+        Ok(write_tx!(&self.db, |tx| {
             // The account's row decides between replicas: the second one waits here for the first one's end, and what it
             // counts then is there.
             let sql = "INSERT INTO accounts (name, created_at_ms) VALUES ($1, $2)
@@ -290,14 +304,14 @@ impl TokenStore {
                 if self.audited {
                     audit::record(&mut *tx, &token_made(token, &Actor::service(), "token.create")).await?;
                 }
-                // Leaving here drops the transaction, which rolls it back.
-                if let Err(fault) = written().await {
-                    return Ok(Err(fault));
+                if let Err(said) = written().await {
+                    *fault = Some(said);
+                    // Leaving here drops the transaction, which rolls it back.
+                    Err(sqlx::Error::Protocol("the token was not written down".to_owned()))?;
                 }
             }
             administrators == 0
-        });
-        Ok(Ok(first))
+        }))
     }
 
     /// Makes the token with this id the one with this hash: what an operator put into a file is the token, also after

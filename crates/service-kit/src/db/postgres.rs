@@ -28,6 +28,12 @@ const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// A connection that nobody used for longer is asked whether it still stands before somebody gets it.
 const TRUSTED: Duration = Duration::from_secs(1);
 
+/// How long a connection has to say that it still stands.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// How long a connection is used.
+const LIFETIME: Duration = Duration::from_secs(60);
+
 /// How a server is used.
 #[derive(Debug, Clone)]
 pub struct PostgresSettings {
@@ -90,26 +96,35 @@ fn pool(settings: &PostgresSettings, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(settings.connections)
         .acquire_timeout(ACQUIRE)
+        // A session keeps what it began with, also that the server took no writes then.
+        .max_lifetime(LIFETIME)
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > TRUSTED {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
+            Box::pin(
+                async move { if meta.idle_for > TRUSTED { answers(connection).await } else { Ok(true) } },
+            )
         })
+        // What was given up in the midst of a question stands in the way of others until it is known to be well.
+        .after_release(|connection, _| Box::pin(answers(connection)))
         .after_connect(|connection, _| {
             Box::pin(async move {
                 // A replica that is cut off must not hold a row for ever, nor a statement run on for nobody. Statements here
                 // take milliseconds: compiling one takes longer.
                 let sql =
                     "SELECT set_config('statement_timeout', '30s', false), set_config('jit', 'off', false),
-                                  set_config('idle_in_transaction_session_timeout', '60s', false)";
+                                  set_config('idle_in_transaction_session_timeout', '5s', false)";
                 sqlx::query(sql).execute(connection).await.map(|_| ())
             })
         })
         .connect_lazy_with(options)
+}
+
+/// Whether a connection answers; one that does not within [`ANSWER`] is closed.
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match super::in_time(ANSWER, connection.ping()).await {
+        Some(answered) => answered.map(|()| true),
+        None => Err(super::away()),
+    }
 }
 
 /// Connects, waiting for a server that gives no answer.

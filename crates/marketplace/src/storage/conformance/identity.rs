@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use addon_client::AuditReport;
+use service_kit::db::Db;
 use service_kit::write_tx;
 
 use super::{
@@ -21,13 +22,13 @@ async fn execute(storage: &Storage, sql: &'static str) -> Result<u64, StorageErr
 /// What somebody does first who wants to change the log.
 async fn without_triggers(storage: &Storage) {
     let statements: &[&'static str] = match storage.db() {
-        service_kit::db::Db::Sqlite { .. } => &[
+        Db::Sqlite { .. } => &[
             "DROP TRIGGER audit_no_update",
             "DROP TRIGGER audit_no_delete",
             "DROP TRIGGER audit_chain_no_update",
             "DROP TRIGGER audit_chain_no_delete",
         ],
-        service_kit::db::Db::Postgres(_) => {
+        Db::Postgres(_) => {
             &["DROP TRIGGER audit_no_change ON audit", "DROP TRIGGER audit_chain_no_change ON audit_chain"]
         }
     };
@@ -120,12 +121,20 @@ pub(super) async fn rows_of_the_log_are_found_and_come_in_parts(storage: &Storag
 pub(super) async fn the_log_refuses_to_be_changed(storage: &Storage) {
     publish(storage, "probe", "x", None).await;
     chained(storage).await;
+    // What only SQLite knows.
+    let replacing = matches!(storage.db(), Db::Sqlite { .. }).then_some(
+        "INSERT OR REPLACE INTO audit (seq, at_ms, account, action, subject_kind, subject_id, detail)
+         SELECT seq, at_ms, 'mallory', action, subject_kind, subject_id, detail FROM audit",
+    );
     for sql in [
         "UPDATE audit SET account = 'mallory'",
         "DELETE FROM audit",
         "UPDATE audit_chain SET hash = ''",
         "DELETE FROM audit_chain",
-    ] {
+    ]
+    .into_iter()
+    .chain(replacing)
+    {
         let refused = execute(storage, sql).await.unwrap_err();
         let StorageError::Database(cause) = refused else { panic!("{refused}") };
         assert!(cause.to_string().contains("only grows"), "{sql}: {cause}");
@@ -163,11 +172,11 @@ pub(super) async fn checking_the_log_names_what_was_altered_and_what_is_gone(sto
         "UPDATE audit SET seq = 5 WHERE seq = 6",
         "UPDATE audit SET seq = 6 WHERE seq = 100",
     ] {
-        if matches!(storage.db(), service_kit::db::Db::Sqlite { .. }) {
+        if matches!(storage.db(), Db::Sqlite { .. }) {
             execute(storage, sql).await.unwrap();
         }
     }
-    if matches!(storage.db(), service_kit::db::Db::Sqlite { .. }) {
+    if matches!(storage.db(), Db::Sqlite { .. }) {
         let report = storage.verify_audit().await.unwrap();
         assert_eq!(report.altered, [5, 6], "{report:?}");
     }
@@ -292,7 +301,15 @@ pub(super) async fn owners_are_invited_accept_and_go(storage: &Storage) {
     assert_eq!(storage.invite("probe", "zoe", &mary, at(1)).await.unwrap(), Invited::Invited);
     assert!(storage.decline_invitation("probe", &by("zoe"), at(2)).await.unwrap());
     assert!(!storage.decline_invitation("probe", &by("zoe"), at(2)).await.unwrap());
+    assert_eq!(storage.invite("probe", "mallory", &paul, at(2)).await.unwrap(), Invited::Invited);
+    assert_eq!(storage.invite("probe", "zoe", &mary, at(2)).await.unwrap(), Invited::Invited);
     assert_eq!(remove("paul", &mary).await, Removal::Removed);
+    assert!(!storage.accept_invitation("probe", &by("mallory"), at(3)).await.unwrap(), "it went with paul");
+    assert!(storage.decline_invitation("probe", &by("zoe"), at(3)).await.unwrap(), "mary's did not");
+    assert_eq!(storage.invite("probe", "ZOE", &mary, at(2)).await.unwrap(), Invited::Invited);
+    assert_eq!(storage.invitations_to("zoe", at(3)).await.unwrap().len(), 1, "accounts are one but for case");
+    assert!(storage.decline_invitation("probe", &by("zoe"), at(3)).await.unwrap());
+    assert_eq!(storage.invite("probe", "Mary", &mary, at(2)).await.unwrap(), Invited::Owner);
     assert_eq!(remove("mary", &mary).await, Removal::Last);
     assert!(storage.owns("probe", "mary").await.unwrap());
     assert_eq!(remove("mary", &Actor::host()).await, Removal::Removed, "an administrator can");
@@ -303,7 +320,12 @@ pub(super) async fn owners_are_invited_accept_and_go(storage: &Storage) {
         actions,
         [
             "host operator owner.remove",
+            "zoe owner.decline",
+            "mary owner.invite",
+            "zoe owner.decline",
             "mary owner.remove",
+            "mary owner.invite",
+            "paul owner.invite",
             "zoe owner.decline",
             "mary owner.invite",
             "mary owner.withdraw",

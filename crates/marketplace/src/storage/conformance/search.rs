@@ -14,7 +14,7 @@ async fn add(storage: &Storage, document: Value, images: &[&[&str]], second: i64
     document["services"] = json!([{"service_name": "a", "image": "registry.example/a:1"}]);
     let reading = addon_descriptor::read(&serde_json::to_vec(&document).unwrap()).unwrap();
     let descriptor = reading.descriptor.unwrap_or_else(|| panic!("{:?}", reading.violations));
-    let skeleton = crate::verification::checks::skeleton(&descriptor.name.folded());
+    let skeleton = name::skeleton(&descriptor.name.folded());
     let id = ReleaseId::new(at(second).seconds(), service_kit::random::bytes());
     let new = NewRelease::new(id, descriptor, skeleton, Vec::new(), by("paul"), at(second));
     let Published::New(release) = storage.publish(new).await.unwrap() else { panic!("no new release") };
