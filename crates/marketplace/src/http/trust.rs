@@ -96,6 +96,7 @@ pub(super) async fn shard(
     let id: ShardId = shard.parse().map_err(|_| {
         Problem::not_found(format!("there is no part {shard} of the index: they are 00 to ff"))
     })?;
+    let lasts = digest.is_some();
     let found = services.storage.shard_content(id, digest).await.map_err(error::storage)?;
     let (digest, content) = found.ok_or_else(|| {
         Problem::not_found(match digest {
@@ -104,7 +105,7 @@ pub(super) async fn shard(
         })
     })?;
     let lines = Rendered::tagged(&digest, content).of_type(LINES);
-    Ok(respond(&request, if query.is_empty() { lines } else { lines.for_ever() }))
+    Ok(respond(&request, if lasts { lines.for_ever() } else { lines }))
 }
 
 /// The signed feed of revocations: every release that nobody should use any more, and what becomes of installed copies.
@@ -149,8 +150,9 @@ pub(super) async fn revoke(
                       (nothing brings it up anew) or \"stop\" (they are stopped)";
         return Err(Problem::unprocessable("severity-required", detail));
     };
-    if fixed_in.as_ref().is_some_and(|version| version.cmp_precedence(&release.version).is_eq()) {
-        let detail = "\"fixed_in\" is the first version without the fault, so not the one that is revoked";
+    if fixed_in.as_ref().is_some_and(|version| version.cmp_precedence(&release.version).is_le()) {
+        let detail =
+            "\"fixed_in\" is the first version without the fault, so a later one than that which is revoked";
         return Err(Problem::unprocessable("invalid-body", detail));
     }
     let word = Word { by: &actor, reason: Some(reason), digest: said.digest };

@@ -39,6 +39,18 @@ impl Storage {
         }))
     }
 
+    /// Gives back one lease where this holder has it: another one need not wait until it runs out.
+    ///
+    /// # Errors
+    /// The database; the lease runs out then.
+    pub async fn give_up(&self, name: &str, holder: &str) -> Result<(), StorageError> {
+        let sql = "DELETE FROM leases WHERE name = $1 AND holder = $2";
+        write_tx!(&self.db, |tx| {
+            sqlx::query(sql).bind(name).bind(holder).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
     /// Gives back every lease of this holder, at its end: the next one need not wait for theirs.
     ///
     /// # Errors

@@ -108,6 +108,16 @@ pub struct Signer {
     storage: Storage,
     clock: SharedClock,
     path: PathBuf,
+    /// Versions of index and feed that were there when this process began. They are signed anew once: if an older database
+    /// was restored, hosts have seen later ones.
+    found: Found,
+}
+
+/// Versions of what was signed; `None` where nothing was.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    index: Option<u64>,
+    feed: Option<u64>,
 }
 
 impl Signer {
@@ -123,7 +133,12 @@ impl Signer {
         in_state: PathBuf,
     ) -> Result<Self, SigningError> {
         let is_configured = configured.is_some();
-        let signer = Self { storage, clock, path: configured.unwrap_or(in_state) };
+        let version = |document: Option<SignedDocument>| document.map(|document| document.version);
+        let found = Found {
+            index: version(storage.signed(Signed::Index).await?),
+            feed: version(storage.signed(Signed::Revocations).await?),
+        };
+        let signer = Self { storage, clock, path: configured.unwrap_or(in_state), found };
         if signer.newest().await?.is_none() {
             let key = match key_file::load(&signer.path) {
                 Err(KeyFileError::Missing { .. }) if !is_configured => {
@@ -211,15 +226,25 @@ impl Signer {
         if let Some(index) = &index {
             metrics::gauge!("marketplace_index_age_seconds").set(now.since(index.created_at).as_secs_f64());
         }
-        let due = |document: Option<&SignedDocument>, covers| is_due(document, covers, state, now);
+        let due = |document: Option<&SignedDocument>, found, covers| {
+            let is_from_before = found == document.map(|document| document.version);
+            is_from_before || is_due(document, covers, state, now)
+        };
         let idle = !state.changes
             && !state.unbuilt
-            && !due(feed.as_ref(), state.revocations)
-            && !due(index.as_ref(), state.built);
+            && !due(feed.as_ref(), self.found.feed, state.revocations)
+            && !due(index.as_ref(), self.found.index, state.built);
         if idle {
             return Ok(Step::Idle);
         }
-        let (key, keys) = self.usable().await?;
+        let (key, keys) = match self.usable().await {
+            Err(error @ (SigningError::Stranger { .. } | SigningError::Absent { .. })) => {
+                // Another replica may have the key, and need not wait until the lease runs out.
+                self.storage.give_up(NAME, self.storage.replica()).await?;
+                return Err(error);
+            }
+            usable => usable?,
+        };
         let mut leased = None;
         if !self.hold(&mut leased).await? {
             return Ok(Step::Elsewhere);
@@ -237,14 +262,14 @@ impl Signer {
         }
         let mut signed = false;
         // First the feed: the index says how many revocations there are to be known.
-        if due(feed.as_ref(), state.revocations) {
+        if due(feed.as_ref(), self.found.feed, state.revocations) {
             let entries = self.storage.revocations().await?;
             let (version, covers) = (next(feed.as_ref(), now), entries.len());
             let document = Revocations { version, created_at: now, expires_at: now + LIFE, keys, entries };
             signed |= self.put(Signed::Revocations, feed, &document, &key, covers).await?;
         }
         let (shards, built) = self.storage.shards().await?;
-        if due(index.as_ref(), built) {
+        if due(index.as_ref(), self.found.index, built) {
             let revocations = self.storage.signed(Signed::Revocations).await?;
             let revocations = revocations.map_or(0, |feed| feed.covers.unsigned_abs());
             let (version, expires_at) = (next(index.as_ref(), now), now + LIFE);
@@ -362,11 +387,12 @@ impl Dated for Revocations {
     }
 }
 
-/// The version that follows. At least the seconds of the clock: so it is higher than every one before also when an older
-/// database was restored, and hosts that have seen those go on. The clock may be wrong: then it is one higher.
+/// The version that follows. At least the milliseconds of the clock, which nobody signs as fast as: so it is higher than
+/// every one before also when an older database was restored, and hosts that have seen those go on. The clock may be wrong:
+/// then it is one higher.
 fn next(before: Option<&SignedDocument>, now: Timestamp) -> u64 {
     let before = before.map_or(0, |document| document.version);
-    (before + 1).max(now.millis().unsigned_abs() / 1_000)
+    (before + 1).max(now.millis().unsigned_abs())
 }
 
 /// Whether a document has to be signed anew: there is none, it does not cover everything, speaks of an older key set, is a day
@@ -403,12 +429,37 @@ mod tests {
         ] {
             assert_eq!(due(document, now), expected, "{now}");
         }
-        let seconds = 1_795_255_200;
-        assert_eq!(next(None, at), seconds);
-        assert_eq!(next(Some(&document), at), seconds, "an older database was restored");
-        let ahead = SignedDocument { version: seconds + 5, ..document };
-        assert_eq!(next(Some(&ahead), at), seconds + 6);
+        let clock = 1_795_255_200_000;
+        assert_eq!(next(None, at), clock);
+        assert_eq!(next(Some(&document), at), clock, "an older database was restored");
+        let ahead = SignedDocument { version: clock + 5, ..document };
+        assert_eq!(next(Some(&ahead), at), clock + 6);
         assert!(due(SignedDocument { covers: 6, ..document }, at));
         assert!(due(SignedDocument { keys: 1, ..document }, at));
+    }
+
+    #[tokio::test]
+    async fn each_start_signs_once_and_a_key_that_was_lost_gives_the_lease_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open_sqlite(&folder.path().join("a.db")).await.unwrap();
+        let clock = service_kit::clock::SystemClock::shared();
+        let key = folder.path().join("key.pem");
+        let signer =
+            async || Signer::prepare(storage.clone(), clock.clone(), None, key.clone()).await.unwrap();
+        let version = async || storage.signed(Signed::Index).await.unwrap().unwrap().version;
+        let first = signer().await;
+        assert_eq!(first.step().await.unwrap(), Step::Signed);
+        assert_eq!(first.step().await.unwrap(), Step::Idle);
+        let before = version().await;
+        let second = signer().await;
+        assert_eq!(second.step().await.unwrap(), Step::Signed);
+        assert!(version().await > before);
+        assert_eq!((second.step().await.unwrap(), first.step().await.unwrap()), (Step::Idle, Step::Idle));
+        let takes = async || storage.lease(NAME, "another replica", clock.now(), LEASE).await.unwrap();
+        assert!(!takes().await);
+        std::fs::remove_file(&key).unwrap();
+        let third = signer().await;
+        assert!(matches!(third.step().await, Err(SigningError::Absent { .. })));
+        assert!(takes().await, "whoever has the key signs at once");
     }
 }

@@ -188,6 +188,26 @@ impl Market {
         &self.url
     }
 
+    /// Writes a backup, while it runs.
+    pub(crate) async fn back_up(&self, file: &std::path::Path) {
+        marketplace::backup::backup(&self.config, file).await.unwrap();
+    }
+
+    /// Stops, puts a backup in the place of the database, and starts.
+    pub(crate) async fn restore(&mut self, file: &std::path::Path) {
+        self.app.take().unwrap().stop().await;
+        for end in ["", "-wal", "-shm"] {
+            let path = self.config.state_dir().join(format!("marketplace.db{end}"));
+            if path.exists() {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        marketplace::backup::restore(&self.config, file).await.unwrap();
+        let app = App::build(&self.config, self.clock.clone()).await.unwrap();
+        self.url = app.running().url();
+        self.app = Some(app);
+    }
+
     pub(crate) fn app(&self) -> &App {
         self.app.as_ref().unwrap()
     }

@@ -156,6 +156,8 @@ async fn what_is_signed_is_asked_for_again_cheaply() {
         (newest.header("cache-control"), newest.header("content-type")),
         ("no-cache", "application/jsonl")
     );
+    let unsaid = market.get(&format!("{path}?digest=")).await.expect(200);
+    assert_eq!(unsaid.header("cache-control"), "no-cache", "without a digest it changes");
     let meant = market.get(&format!("{path}?digest={}", summary.digest)).await.expect(200);
     assert!(meant.header("cache-control").contains("immutable"));
     assert_eq!((Digest::of(meant.text.as_bytes()), &meant.text), (summary.digest, &newest.text));
@@ -192,6 +194,7 @@ async fn a_revocation_takes_the_scope_a_reason_and_a_severity() {
         (json!({"reason": "r", "severity": "loud"}), "invalid-body"),
         (json!({"reason": "r", "severity": "warn", "fixed_in": "soon"}), "invalid-body"),
         (json!({"reason": "r", "severity": "warn", "fixed_in": "1.2.3+build"}), "invalid-body"),
+        (json!({"reason": "r", "severity": "warn", "fixed_in": "0.9.0"}), "invalid-body"),
         (json!({"reason": "r", "severity": "warn", "because": "x"}), "invalid-body"),
         (json!({"reason": "x".repeat(1001), "severity": "warn"}), "invalid-body"),
         (json!({"reason": "a\u{202e}b", "severity": "warn"}), "invalid-body"),
@@ -382,6 +385,34 @@ async fn a_lost_key_is_replaced_and_hosts_are_told() {
     let mut told = Host::with(&market, TrustStore::pinned([pin.as_str()]).unwrap());
     told.sync(SystemClock.now()).await.unwrap();
     assert_eq!(told.judge(&release, SystemClock.now()), Judgement::Approved);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_go_on_after_an_older_database_was_restored() {
+    let (registry, folder) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let image = registry.push("a", "1").await.image;
+    let mut market = Market::in_a_file(|config| registry.allow(config)).await;
+    let one = market.approved(&document_of("1.0.0", &image)).await;
+    let mut host = Host::of(&market);
+    host.until(&one, |judgement| *judgement == Judgement::Approved).await;
+    let file = folder.path().join("backup.db");
+    market.back_up(&file).await;
+    let lost = market.approved(&document_of("2.0.0", &image)).await;
+    host.until(&lost, |judgement| *judgement == Judgement::Approved).await;
+    let known = host.store.index().unwrap().version;
+    market.restore(&file).await;
+    let host = tokio::sync::Mutex::new(Host::with(&market, host.store));
+    // For a moment that of the backup may still be served.
+    eventually("the host takes what is signed", || async {
+        let synced = host.lock().await.sync(SystemClock.now()).await;
+        assert!(!matches!(synced, Err(SyncError::Trust(TrustError::Conflict { .. }))), "{synced:?}");
+        synced.ok()
+    })
+    .await;
+    let host = host.into_inner();
+    assert!(host.store.index().unwrap().version > known);
+    assert_eq!(host.judge(&one, SystemClock.now()), Judgement::Approved);
+    assert_ne!(host.judge(&lost, SystemClock.now()), Judgement::Approved);
 }
 
 #[tokio::test(flavor = "multi_thread")]

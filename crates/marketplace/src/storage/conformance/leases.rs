@@ -22,6 +22,11 @@ pub(super) async fn a_lease_that_is_given_back_is_free(storage: &Storage) {
         assert!(storage.lease(name, "b", at(1), LEASE).await.unwrap());
     }
     assert!(!storage.lease("chain", "b", at(1), LEASE).await.unwrap(), "others keep theirs");
+    storage.give_up("index", "a").await.unwrap();
+    assert!(!storage.lease("index", "a", at(1), LEASE).await.unwrap(), "it was not its own");
+    storage.give_up("index", "b").await.unwrap();
+    assert!(storage.lease("index", "a", at(1), LEASE).await.unwrap());
+    assert!(!storage.lease("audit", "a", at(1), LEASE).await.unwrap(), "one alone is given up");
 }
 
 pub(super) async fn a_lease_goes_to_one_of_many_who_ask_at_once(storage: &Storage) {
