@@ -172,7 +172,8 @@ impl Sort {
             }
             Self::Updated | Self::Relevance | Self::Installs => {
                 let (value, among) = text.split_once('.')?;
-                Some(Cursor::Value(number(value)?, number(among)?))
+                let value = number(value).filter(|value| *value >= 0)?;
+                Some(Cursor::Value(value, number(among)?))
             }
         }
     }
@@ -249,6 +250,8 @@ mod tests {
             (Sort::Oldest, "-1"),
             (Sort::Oldest, "1.2"),
             (Sort::Updated, "1"),
+            (Sort::Relevance, "-9223372036854775808.1"),
+            (Sort::Installs, "-1.1"),
             (Sort::Name, "a b"),
             (Sort::Name, ""),
         ] {

@@ -88,8 +88,8 @@ async fn found_page(services: &Services, text: &str, query: &ListQuery) -> Resul
 #[utoipa::path(get, path = "/api/v1/marketplace/facets", tag = "addons", params(
     ("name" = Option<String>, Query, description = "Only this addon"),
     ("q" = Option<String>, Query, description = "As for the list of releases"),
-    ("category" = Option<String>, Query, description = "Only addons of this category"),
-    ("keyword" = Option<String>, Query, description = "Only addons with this keyword"),
+    ("category" = Option<String>, Query, description = "Only addons of this category; a to z in either case"),
+    ("keyword" = Option<String>, Query, description = "Only addons with this keyword; a to z in either case"),
     ("platform" = Option<String>, Query, description = "Only addons for this platform, as `linux/arm64`"),
     ("risk" = Option<u8>, Query, description = "Only addons whose rights have this grade, 1 to 6")), responses(
     (status = 200, description = "The counts, most frequent first", body = FacetsAnswer),

@@ -12,6 +12,7 @@ use url::form_urlencoded;
 
 use crate::domain::search::{Cursor, Facet, MAX_WORDS, Sort, Words};
 use crate::storage::{Filter, Search};
+use crate::verification::registry::platform::Platform;
 
 /// Most releases in one answer, and how many without a `limit`.
 pub(super) const MAX_LIMIT: u32 = 1000;
@@ -85,7 +86,17 @@ impl Wanted {
                 if value.chars().nth(MAX_TEXT).is_some() {
                     return Err(bad(facet.as_str(), "is longer than any that there is"));
                 }
-                facets.push((facet, value.to_ascii_lowercase()));
+                // One platform has several notations; descriptors and images are listed under one.
+                let value = if facet == Facet::Platform {
+                    let platform: Result<Platform, _> = value.parse();
+                    let known = platform.map_err(|_| {
+                        bad("platform", "is os/architecture or os/architecture/variant, as linux/arm64")
+                    });
+                    known?.to_string()
+                } else {
+                    value.to_ascii_lowercase()
+                };
+                facets.push((facet, value));
             }
         }
         Ok(Self { addon: first(query, "name").map(|name| fold(&name)), words, facets })
@@ -347,6 +358,9 @@ mod tests {
             ("limit=1001", "limit"),
             ("limit=x", "limit"),
             ("cursor=-1", "cursor"),
+            ("q=a&cursor=-9223372036854775808.1", "cursor"),
+            ("platform=arm64", "platform"),
+            ("platform=linux/%00", "platform"),
             ("cursor=abc", "cursor"),
             ("status=fine", "status"),
             ("all_versions=perhaps", "all_versions"),

@@ -44,6 +44,8 @@ async fn words_filters_and_orders_choose() {
         ("category=media&keyword=mqtt", &["grafana"]),
         ("q=mqtt&category=messaging&risk=1", &["mqtt-broker"]),
         ("platform=linux/amd64", &["mqtt-broker", "camera", "grafana"]),
+        ("platform=linux/x86_64", &["mqtt-broker", "camera", "grafana"]),
+        ("platform=Linux/amd64/v1", &["mqtt-broker", "camera", "grafana"]),
         ("platform=plan9/mips", &[]),
         ("sort=newest&limit=1", &["grafana"]),
         ("q=shows&name=camera", &["camera"]),
