@@ -21,8 +21,8 @@ use crate::domain::limits::{Bucket, Limits};
 use crate::domain::verification::{Backoff, Mode};
 use crate::trust::key_file;
 use crate::verification::registry::{
-    self, Credentials, Deadlines, DockerConfigError, ProxySettings, Registry, docker_config, find_key,
-    is_loopback_host, never_asked,
+    self, Credentials, Deadlines, DockerConfigError, Logins, ProxySettings, Registry, docker_config,
+    find_key, is_loopback_host, never_asked,
 };
 use crate::verification::worker::Rules;
 
@@ -495,7 +495,15 @@ impl Config {
         }
         if let Some(path) = &self.docker.config_file {
             let text = read_file("docker.config_file", path)?;
-            for (host, credentials) in docker_config(&text).map_err(SettingsError::DockerConfig)? {
+            let Logins { usable, unusable } = docker_config(&text).map_err(SettingsError::DockerConfig)?;
+            for key in unusable.iter().filter(|key| !registries.contains_key(*key)) {
+                tracing::warn!(
+                    registry = key,
+                    "its login in docker.config_file cannot be used: that is no user and password for the whole registry; name \
+                     them under [registries] if it is to be asked"
+                );
+            }
+            for (host, credentials) in usable {
                 // Credentials alone are no leave to reach into the inner network: that is what naming is for.
                 let key = find_key(&registries, &host, |registry| registry.insecure);
                 if let Some(registry) = key.and_then(|key| registries.get_mut(&key)) {

@@ -28,6 +28,8 @@ pub struct Context {
     pub near: Option<String>,
     /// Rights of the addon's last approved release.
     pub approved_rights: BTreeSet<Right>,
+    /// The release is approved, and its images are looked for again: only what says that one is gone is against it.
+    pub approved: bool,
     /// Which run of the checks this is, from 1.
     pub attempts: u32,
     /// When it is made.
@@ -104,9 +106,15 @@ fn image_exists(
             if let Some(more @ 1..) = facts.platforms.len().checked_sub(MAX_SHOWN) {
                 evidence.insert("images_left_out".to_owned(), json!(more));
             }
-            (Verdict::Pass, format!("{image} is in its registry as {}", facts.digest))
+            let mut message = format!("{image} is in its registry as {}", facts.digest);
+            if !facts.remarks.is_empty() {
+                message = format!("{message}; {}", facts.remarks.join("; "));
+                evidence.insert("remarks".to_owned(), json!(facts.remarks));
+            }
+            (Verdict::Pass, message)
         }
         Some(Err(error)) if error.is_no_answer() => (Verdict::NoAnswer, format!("{image}: {error}")),
+        Some(Err(error)) if context.approved && !error.is_gone() => (Verdict::NoAnswer, error.to_string()),
         Some(Err(error)) => (Verdict::Fail, error.to_string()),
         None => (Verdict::NoAnswer, format!("{image}: its registry did not answer in time")),
     };
@@ -277,12 +285,11 @@ pub fn missing_images(facts: &Facts) -> Option<BTreeMap<&str, String>> {
         .images
         .iter()
         .filter_map(|(image, answer)| match answer {
-            Err(error) if !error.is_no_answer() => Some((image.as_str(), error.to_string())),
+            Err(error) if error.is_gone() => Some((image.as_str(), error.to_string())),
             _ => None,
         })
         .collect();
-    let unanswered =
-        facts.images.values().any(|answer| answer.as_ref().is_err_and(RegistryError::is_no_answer));
+    let unanswered = facts.images.values().any(|answer| answer.as_ref().is_err_and(|error| !error.is_gone()));
     (!gone.is_empty() || !unanswered).then_some(gone)
 }
 
@@ -309,6 +316,7 @@ mod tests {
         ImageFacts {
             digest: Digest::of(b"index"),
             platforms: platforms.iter().enumerate().map(part).collect(),
+            remarks: Vec::new(),
         }
     }
 
@@ -460,5 +468,24 @@ mod tests {
         assert_eq!(missing_images(&facts(&[("a", there), ("b", Err(no_answer()))])), None);
         let gone = facts(&[("a", Err(no_answer())), ("b", Err(not_found()))]);
         assert_eq!(missing_images(&gone).unwrap().into_keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn what_is_not_shown_to_us_is_not_gone() {
+        let (image, registry, reason) = ("r/a:1".to_owned(), "r".to_owned(), "no".to_owned());
+        let approved = Context { approved: true, ..Context::default() };
+        for (error, gone) in [
+            (RegistryError::Refused { image: image.clone(), reason: reason.clone() }, false),
+            (RegistryError::Denied { image: image.clone(), registry, reason: reason.clone() }, false),
+            (RegistryError::Invalid { image: image.clone(), reason: reason.clone() }, false),
+            (RegistryError::Incomplete { image, reason }, true),
+            (not_found(), true),
+        ] {
+            let facts = facts(&[("r.example/a:1", Err(error.clone()))]);
+            assert_eq!(missing_images(&facts).is_some(), gone, "{error}");
+            let at = |context| verdict(&judge(&descriptor(ONE), &facts, context), "image-exists", Some("a"));
+            assert_eq!(at(&approved), if gone { Verdict::Fail } else { Verdict::NoAnswer }, "{error}");
+            assert_eq!(at(&Context::default()), Verdict::Fail, "{error}");
+        }
     }
 }

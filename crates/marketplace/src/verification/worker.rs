@@ -37,6 +37,8 @@ const SCHEDULE_LEASE: Duration = Duration::from_secs(180);
 const MOST_RECHECKS: i64 = 256;
 /// Attempts of one such look; a registry that is away for longer is asked again the next time.
 const RECHECK_ATTEMPTS: u32 = 8;
+/// Attempts to record what was found out, before a release fails because the database does not take it.
+const RECORD_ATTEMPTS: u32 = 5;
 /// Wait after the database gave no answer.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -208,10 +210,60 @@ impl Worker {
         match recorded {
             Ok(true) => (),
             Ok(false) => tracing::info!(release.id = %job.release.id, "somebody else decided meanwhile"),
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(release.id = %job.release.id, error, "the verdict cannot be recorded; it is made again");
+            Err(error) => self.not_recorded(&job, &error).await,
+        }
+    }
+
+    /// Shows that what was found out could not be recorded. A database that is away is no reason: the lease runs out, and
+    /// all is done again. One that does not take it would not take it the next time either.
+    async fn not_recorded(&self, job: &Job, error: &StorageError) {
+        tracing::error!(
+            release.id = %job.release.id, attempts = job.attempts, error = error as &dyn std::error::Error,
+            "the verdict cannot be recorded"
+        );
+        if error.is_unavailable() {
+            return;
+        }
+        let now = self.clock.now();
+        let again = job.purpose == Purpose::Review && job.attempts < RECORD_ATTEMPTS;
+        let next = again.then(|| now + self.rules.backoff.wait(job.attempts, jitter(), None));
+        let (verdict, reason) = match next {
+            Some(next) => (
+                Verdict::NoAnswer,
+                format!("no verdict yet: what was found out cannot be recorded; tried again at {next}"),
+            ),
+            None => (
+                Verdict::Fail,
+                "what was found out cannot be recorded, and the marketplace's log says why; when that is mended, have it \
+                 verified again"
+                    .to_owned(),
+            ),
+        };
+        let checks = vec![Check {
+            check: "verdict-recorded".to_owned(),
+            subject: None,
+            verdict,
+            message: reason.clone(),
+            evidence: serde_json::Map::new(),
+            attempts: job.attempts,
+            next_attempt_at: next,
+            checked_at: Some(now),
+        }];
+        let shown = match (job.purpose, next) {
+            (Purpose::Recheck, _) => {
+                self.storage.record_recheck(job, &checks, job.release.image_missing_since, now).await
             }
+            (Purpose::Review, Some(next)) => self.storage.postpone(job, &checks, &reason, now, next).await,
+            (Purpose::Review, None) => {
+                let (status, reason) = (Status::VerificationFailed, Some(reason));
+                let verdicted =
+                    Verdicted { status, verdict, checks, pins: Vec::new(), held: Vec::new(), reason };
+                self.storage.record_verdict(job, &verdicted, now).await
+            }
+        };
+        if let Err(error) = shown {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(release.id = %job.release.id, error, "nor can that be; it is made again when the lease is over");
         }
     }
 
@@ -288,6 +340,7 @@ impl Worker {
                 .find(|other| !name::are_numbered(addon, &other.addon))
                 .map(|other| other.name),
             approved_rights: self.storage.approved_rights(addon).await?,
+            approved: job.purpose == Purpose::Recheck,
             attempts: job.attempts,
             now: self.clock.now(),
         })

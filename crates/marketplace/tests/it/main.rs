@@ -9,6 +9,7 @@ mod client;
 mod faults;
 mod feeds;
 mod identity;
+mod images;
 mod market;
 mod matrix;
 mod news;

@@ -72,18 +72,27 @@ impl Registry {
     ) -> Pushed {
         let mut entries = Vec::new();
         for (architecture, config) in parts {
-            let config = serde_json::to_vec(config).unwrap();
-            let manifest = manifest_of(&config, 1000);
-            let digest = Digest::of(&manifest);
-            let at = format!("/v2/{repository}/manifests/{digest}");
-            self.serve(&at, served(OCI_MANIFEST, &manifest), 100).await;
-            let blob = format!("/v2/{repository}/blobs/{}", Digest::of(&config));
-            self.serve(&blob, served("application/octet-stream", &config), 100).await;
-            entries.push(json!({
-                "mediaType": OCI_MANIFEST, "digest": digest.to_string(), "size": manifest.len(),
-                "platform": {"os": "linux", "architecture": architecture},
-            }));
+            let mut entry = self.entry(repository, config).await;
+            entry["platform"] = json!({"os": "linux", "architecture": architecture});
+            entries.push(entry);
         }
+        self.push_listing(repository, tag, &entries).await
+    }
+
+    /// An image with this configuration, as an index lists it, without platform.
+    pub(crate) async fn entry(&self, repository: &str, config: &Value) -> Value {
+        let config = serde_json::to_vec(config).unwrap();
+        let manifest = manifest_of(&config, 1000);
+        let digest = Digest::of(&manifest);
+        let at = format!("/v2/{repository}/manifests/{digest}");
+        self.serve(&at, served(OCI_MANIFEST, &manifest), 100).await;
+        let blob = format!("/v2/{repository}/blobs/{}", Digest::of(&config));
+        self.serve(&blob, served("application/octet-stream", &config), 100).await;
+        json!({"mediaType": OCI_MANIFEST, "digest": digest.to_string(), "size": manifest.len()})
+    }
+
+    /// An index of these entries, under a tag.
+    pub(crate) async fn push_listing(&self, repository: &str, tag: &str, entries: &[Value]) -> Pushed {
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
         let bytes = serde_json::to_vec(&index).unwrap();
         self.tag(repository, tag, Digest::of(&bytes), OCI_INDEX, bytes).await
@@ -104,9 +113,7 @@ impl Registry {
             "platform": {"os": "unknown", "architecture": "unknown"},
             "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
         }));
-        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
-        let bytes = serde_json::to_vec(&index).unwrap();
-        self.tag(repository, tag, Digest::of(&bytes), OCI_INDEX, bytes).await
+        self.push_listing(repository, tag, &entries).await
     }
 
     async fn tag(&self, repository: &str, tag: &str, digest: Digest, kind: &str, bytes: Vec<u8>) -> Pushed {

@@ -9,6 +9,7 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::json;
 use service_kit::config::RegistrySettings;
+use service_kit::db::Db;
 use wiremock::ResponseTemplate;
 
 use crate::market::{ADDONS, Market, document, eventually, insecure};
@@ -541,18 +542,59 @@ async fn a_redirect_to_another_host_takes_no_credentials_along() {
 async fn a_redirect_inside_is_not_followed() {
     let (registry, inner) = (Registry::start().await, Registry::start().await);
     let to = format!("http://{}/v2/secret/manifests/1", inner.host());
-    for (name, target) in [("loop", "/v2/loop/manifests/1".to_owned()), ("inside", to)] {
-        let away =
-            ResponseTemplate::new(302).insert_header("location", HeaderValue::from_str(&target).unwrap());
-        registry.serve(&format!("/v2/{name}/manifests/1"), away, 50).await;
+    // Gateways send everybody elsewhere while their registry is away: that says nothing about the image.
+    for (name, target, expected) in [
+        ("loop", "/v2/loop/manifests/1".to_owned(), "redirects more than 3 times".to_owned()),
+        ("inside", to, format!("sends on to {}, which is not followed: plain http", inner.host())),
+        ("port", "https://127.0.0.1:9/x".to_owned(), "127.0.0.1:9, which is not followed".to_owned()),
+        ("meta", "https://169.254.169.254/".to_owned(), "a link-local address".to_owned()),
+        ("file", "file:///etc/passwd".to_owned(), "file: is no way to reach a registry".to_owned()),
+        ("", String::new(), "redirects without saying where".to_owned()),
+    ] {
+        let away = ResponseTemplate::new(302);
+        let away = if target.is_empty() {
+            away
+        } else {
+            away.insert_header("location", HeaderValue::from_str(&target).unwrap())
+        };
+        let repository = if name.is_empty() { "nowhere" } else { name };
+        registry.serve(&format!("/v2/{repository}/manifests/1"), away, 50).await;
+        let market = Market::beside(&registry).await;
+        let image = registry.image(&format!("{repository}:1"));
+        let (_, report) = unanswered(&market, &image).await;
+        let said = &image_check(&report).message;
+        assert!(said.contains(&expected) && !said.contains("[registries."), "{said}");
     }
-    let market = Market::beside(&registry).await;
-    let id = market.published(&document("looping", &registry.image("loop:1"))).await;
-    let reason = market.until(&id, "verification_failed").await["reason"].to_string();
-    assert!(reason.contains("redirects more than"), "{reason}");
-    let reason = failed(&market, &registry.image("inside:1")).await;
-    assert!(reason.contains("insecure = true"), "{reason}");
     assert!(inner.requests().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_shows_nothing_any_more_has_lost_nothing() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let id = market.approved(&document("probe", &image)).await["_id"].as_str().unwrap().to_owned();
+    let before = market.release(&id).await;
+    let to = HeaderValue::from_static("http://maintenance.example/");
+    let elsewhere = ResponseTemplate::new(302).insert_header("location", to);
+    let closed = error(401, "UNAUTHORIZED").insert_header("www-authenticate", "Basic realm=\"r\"");
+    for answer in [elsewhere, closed, error(403, "DENIED")] {
+        let away = registry.switch(answer).await;
+        market.act(&id, "reverify", &json!({})).await.expect(200);
+        let given_up = |report: &VerificationReport| report.attempts >= 8 && report.next_attempt_at.is_none();
+        let report = market.until_report(&id, "it is not asked for ever", given_up).await;
+        assert_eq!(image_check(&report).verdict, Verdict::NoAnswer);
+        assert_eq!(market.release(&id).await, before);
+        away.off();
+        market.act(&id, "reverify", &json!({})).await.expect(200);
+        let there = |report: &VerificationReport| image_check(report).verdict == Verdict::Pass;
+        market.until_report(&id, "the next look finds it", there).await;
+    }
+    let gone = registry.switch(error(404, "NAME_UNKNOWN")).await;
+    market.act(&id, "reverify", &json!({})).await.expect(200);
+    eventually("that is gone", || async { market.release(&id).await.get("image_missing_since").map(|_| ()) })
+        .await;
+    gone.off();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -588,6 +630,46 @@ async fn reserved_names_and_look_alikes_of_others_fail() {
     let id = market.send(Method::POST, ADDONS, Some(&token), Some(body)).await.expect(201).json();
     let release = market.until(id["_id"].as_str().unwrap(), "verification_failed").await;
     assert!(release["reason"].as_str().unwrap().contains("mosquitto"), "{release}");
+}
+
+/// Lets the database refuse what is found out about images.
+async fn refuse_pins(market: &Market) {
+    match market.app().storage().db() {
+        Db::Sqlite { writer, .. } => {
+            let sql = "CREATE TRIGGER refused BEFORE UPDATE OF pins ON releases WHEN NEW.pins <> '[]'
+                       BEGIN SELECT RAISE(ABORT, 'it is not taken'); END";
+            sqlx::query(sql).execute(writer).await.unwrap();
+        }
+        Db::Postgres(pool) => {
+            for sql in [
+                "CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION 'it is not taken' USING ERRCODE = '22P05'; END $$",
+                "CREATE TRIGGER refused BEFORE UPDATE ON releases FOR EACH ROW WHEN (NEW.pins <> '[]')
+                 EXECUTE FUNCTION refused()",
+            ] {
+                sqlx::query(sql).execute(pool).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_that_the_database_does_not_take_is_said_and_ends() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    // So long a lease would be the wait of a job that nobody gives back.
+    let market = Market::start(|config| {
+        registry.allow(config);
+        config.verification.lease_ms = 600_000;
+    })
+    .await;
+    refuse_pins(&market).await;
+    let id = market.published(&document("probe", &image)).await;
+    let reason = market.until(&id, "verification_failed").await["reason"].to_string();
+    assert!(reason.contains("cannot be recorded"), "{reason}");
+    let report = market.report(&id).await;
+    assert_eq!((report.attempts, report.next_attempt_at, report.verdict), (5, None, Verdict::Fail));
+    assert_eq!(report.checks[0].check, "verdict-recorded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -691,12 +773,10 @@ async fn a_configuration_that_is_missing_is_named() {
 async fn a_refusal_names_the_image_and_what_is_wrong() {
     let registry = Registry::start().await;
     let image = registry.image("a:1");
-    let to = HeaderValue::from_static("file:///etc/passwd");
-    let away = ResponseTemplate::new(302).insert_header("location", to);
-    registry.serve("/v2/a/manifests/1", away, 50).await;
+    registry.serve("/v2/a/manifests/1", served(OCI_MANIFEST, &vec![b' '; (4 << 20) + 1]), 50).await;
     let market = Market::beside(&registry).await;
     let reason = failed(&market, &image).await;
-    let expected = format!("{} redirects to an address of file:", registry.host());
+    let expected = format!("{} answers with more than 4194304 bytes", registry.host());
     assert!(reason.contains(&image) && reason.contains(&expected), "{reason}");
 }
 

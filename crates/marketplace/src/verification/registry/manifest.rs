@@ -6,7 +6,7 @@
 use addon_descriptor::Digest;
 use serde::Deserialize;
 
-use super::platform::Platform;
+use super::platform::{NotAPlatform, Platform, Written};
 
 /// Largest manifest or index, in bytes: what registries and container engines take themselves.
 pub const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
@@ -25,6 +25,8 @@ pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/v
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
@@ -32,7 +34,7 @@ const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Manifest {
     /// A list of images, one a platform.
-    Index(Vec<Entry>),
+    Index(Index),
     /// One image.
     Image {
         /// Digest of its configuration.
@@ -42,6 +44,17 @@ pub enum Manifest {
         /// How many layers it has.
         layers: usize,
     },
+    /// Something else that registries keep (a signature, a chart); of which type its configuration is.
+    Other(String),
+}
+
+/// What an index lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Its images and further indexes, without what no engine would run.
+    pub entries: Vec<Entry>,
+    /// How many entries are left out because what they are for is written in a way that no host can match.
+    pub left_out: usize,
 }
 
 /// One image that an index names.
@@ -49,6 +62,8 @@ pub enum Manifest {
 pub struct Entry {
     /// Digest of the manifest.
     pub digest: Digest,
+    /// Size of the manifest, in bytes.
+    pub bytes: u64,
     /// What it runs on; `None` where the index does not say.
     pub platform: Option<Platform>,
     /// The entry is an index itself.
@@ -59,6 +74,7 @@ pub struct Entry {
 #[serde(rename_all = "camelCase")]
 struct Document {
     schema_version: Option<u32>,
+    media_type: Option<String>,
     manifests: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
@@ -71,9 +87,7 @@ struct Descriptor {
     media_type: String,
     digest: String,
     size: u64,
-    platform: Option<Platform>,
-    #[serde(default)]
-    annotations: std::collections::BTreeMap<String, serde_json::Value>,
+    platform: Option<Written>,
 }
 
 /// What bytes are by their outline, before they are judged.
@@ -113,11 +127,29 @@ pub fn read(bytes: &[u8]) -> Result<Manifest, String> {
             "has a manifest of an old schema that engines no longer take; build and push it again".to_owned()
         );
     }
-    match (document.manifests, document.config, document.layers) {
+    let manifest = match (document.manifests, document.config, document.layers) {
         (Some(manifests), None, None) => read_index(manifests),
-        (None, Some(config), Some(layers)) => read_image(&config, &layers),
+        // Builders write a list without entries as null, or not at all.
+        (None, Some(config), layers) => read_image(&config, &layers.unwrap_or_default()),
         // One reader would see an index and another an image: neither is right.
         _ => Err("has a manifest that is neither an index nor an image".to_owned()),
+    }?;
+    match document.media_type {
+        Some(media_type) if !manifest.goes_by(&media_type) => {
+            Err(format!("has a manifest that calls itself {media_type:?}, which it is not"))
+        }
+        _ => Ok(manifest),
+    }
+}
+
+impl Manifest {
+    /// Whether engines, which go by the type, read the same in it. Types that are none of a manifest say nothing.
+    pub fn goes_by(&self, media_type: &str) -> bool {
+        match media_type {
+            OCI_INDEX | DOCKER_INDEX => matches!(self, Self::Index(_)),
+            OCI_MANIFEST | DOCKER_MANIFEST => !matches!(self, Self::Index(_)),
+            _ => true,
+        }
     }
 }
 
@@ -125,20 +157,36 @@ fn read_index(manifests: Vec<Descriptor>) -> Result<Manifest, String> {
     if manifests.len() > MAX_ENTRIES {
         return Err(format!("has an index of more than {MAX_ENTRIES} entries"));
     }
-    let mut entries = Vec::with_capacity(manifests.len());
-    for entry in manifests.into_iter().filter(|entry| !entry.is_attestation()) {
-        entries.push(Entry {
-            digest: entry.digest()?,
-            is_index: matches!(entry.media_type.as_str(), OCI_INDEX | DOCKER_INDEX),
-            platform: entry.platform,
-        });
+    let mut index = Index { entries: Vec::with_capacity(manifests.len()), left_out: 0 };
+    for entry in manifests {
+        let is_index = matches!(entry.media_type.as_str(), OCI_INDEX | DOCKER_INDEX);
+        let (digest, bytes) = (entry.digest(), entry.size);
+        let platform = match entry.platform.map(read_platform).transpose()? {
+            None => None,
+            Some(Ok(platform)) if platform.is_unknown() => continue,
+            Some(Ok(platform)) => Some(platform),
+            Some(Err(NotAPlatform)) => {
+                index.left_out += 1;
+                continue;
+            }
+        };
+        index.entries.push(Entry { digest: digest?, bytes, platform, is_index });
     }
-    Ok(Manifest::Index(entries))
+    Ok(Manifest::Index(index))
+}
+
+/// What an entry is for: the entry is run by that alone, whatever its annotations say that it is. The inner error is for
+/// one that no host matches.
+fn read_platform(written: Written) -> Result<Result<Platform, NotAPlatform>, String> {
+    if written.is_partial() {
+        return Err("has an index with an entry that says half of a platform".to_owned());
+    }
+    Ok(written.try_into())
 }
 
 fn read_image(config: &Descriptor, layers: &[Descriptor]) -> Result<Manifest, String> {
     if !matches!(config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
-        return Err(format!("is no container image: its configuration is of type {:?}", config.media_type));
+        return Ok(Manifest::Other(config.media_type.clone()));
     }
     if config.size > MAX_CONFIG_BYTES as u64 {
         return Err(format!("has a configuration of more than {MAX_CONFIG_BYTES} bytes"));
@@ -160,12 +208,6 @@ impl Descriptor {
     fn digest(&self) -> Result<Digest, String> {
         let invalid = |_| format!("names a part by {:?}, which is no SHA-256 digest", self.digest);
         self.digest.parse().map_err(invalid)
-    }
-
-    /// Provenance and signatures that BuildKit puts into the index beside the images.
-    fn is_attestation(&self) -> bool {
-        self.annotations.contains_key("vnd.docker.reference.type")
-            || self.platform.as_ref().is_some_and(Platform::is_unknown)
     }
 }
 
@@ -197,20 +239,73 @@ mod tests {
         assert_eq!(check(&image), Ok(expected));
     }
 
+    fn entries(listed: &Value) -> Index {
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed});
+        let Ok(Manifest::Index(index)) = check(&index) else { panic!("no index: {listed}") };
+        index
+    }
+
+    fn listed(n: u8, platform: &Value) -> Value {
+        let mut entry = part(OCI_MANIFEST, n, 500);
+        entry["platform"] = platform.clone();
+        entry
+    }
+
     #[test]
     fn an_index_names_its_images_and_not_their_attestations() {
-        let mut amd = part("application/vnd.oci.image.manifest.v1+json", 1, 500);
-        amd["platform"] = json!({"os": "linux", "architecture": "amd64"});
-        let mut unknown = part("application/vnd.oci.image.manifest.v1+json", 2, 500);
-        unknown["platform"] = json!({"os": "unknown", "architecture": "unknown"});
-        let mut attestation = part("application/vnd.oci.image.manifest.v1+json", 3, 500);
+        let mut attestation = listed(2, &json!({"os": "unknown", "architecture": "unknown"}));
         attestation["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
-        let nested = part(OCI_INDEX, 4, 10);
-        let index = json!({"schemaVersion": 2, "manifests": [amd, unknown, attestation, nested]});
-        let Ok(Manifest::Index(entries)) = check(&index) else { panic!("no index") };
-        assert_eq!(entries.len(), 2);
-        assert_eq!(entries[0].platform.as_ref().unwrap().to_string(), "linux/amd64");
-        assert!(entries[1].is_index && entries[1].platform.is_none());
+        let amd = listed(1, &json!({"os": "linux", "architecture": "amd64"}));
+        let index = entries(&json!([amd, attestation, part(OCI_INDEX, 4, 10)]));
+        assert_eq!((index.entries.len(), index.left_out), (2, 0));
+        assert_eq!(index.entries[0].platform.as_ref().unwrap().to_string(), "linux/amd64");
+        assert!(index.entries[1].is_index && index.entries[1].platform.is_none());
+    }
+
+    #[test]
+    fn what_an_engine_would_run_is_an_image_whatever_it_is_called() {
+        let mut called = listed(1, &json!({"os": "linux", "architecture": "amd64"}));
+        called["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+        let mut silent = part(OCI_MANIFEST, 2, 500);
+        silent["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+        silent["artifactType"] = json!("application/x");
+        assert_eq!(entries(&json!([called, silent])).entries.len(), 2);
+        called["annotations"] = json!(null);
+        assert_eq!(entries(&json!([called])).entries.len(), 1);
+    }
+
+    #[test]
+    fn platforms_that_no_host_has_are_left_out_and_half_ones_refused() {
+        let odd = [json!("x\u{0}y"), json!("a".repeat(300_000)), json!("amd64\n<script>")];
+        let odd: Vec<Value> =
+            odd.iter().map(|word| listed(1, &json!({"os": "linux", "architecture": word}))).collect();
+        let index = entries(&json!(odd));
+        assert_eq!((index.entries.len(), index.left_out), (0, 3));
+        // containerd takes its own operating system where none is said.
+        for half in [json!({"os": "", "architecture": "amd64"}), json!({"os": "linux", "architecture": ""})] {
+            let index = json!({"schemaVersion": 2, "manifests": [listed(1, &half)]});
+            assert!(check(&index).unwrap_err().contains("half of a platform"), "{half}");
+        }
+        let index = json!({"schemaVersion": 2, "manifests": [listed(1, &json!({"architecture": "amd64"}))]});
+        assert!(check(&index).is_err());
+    }
+
+    #[test]
+    fn a_manifest_is_what_it_calls_itself() {
+        let image = json!({"schemaVersion": 2, "config": part(OCI_CONFIG, 1, 1), "layers": null});
+        let index = json!({"schemaVersion": 2, "manifests": []});
+        for (document, media_type, expected) in [
+            (&image, json!(OCI_MANIFEST), true),
+            (&image, json!(DOCKER_MANIFEST), true),
+            (&image, json!(null), true),
+            (&image, json!(OCI_INDEX), false),
+            (&index, json!(DOCKER_INDEX), true),
+            (&index, json!(OCI_MANIFEST), false),
+        ] {
+            let mut document = document.clone();
+            document["mediaType"] = media_type;
+            assert_eq!(check(&document).is_ok(), expected, "{document}");
+        }
     }
 
     #[test]
@@ -226,7 +321,7 @@ mod tests {
         let chart = json!({
             "schemaVersion": 2, "layers": [], "config": part("application/vnd.cncf.helm.config.v1+json", 1, 1),
         });
-        assert!(check(&chart).unwrap_err().contains("no container image"));
+        assert_eq!(check(&chart), Ok(Manifest::Other("application/vnd.cncf.helm.config.v1+json".to_owned())));
         assert!(check(&json!({"schemaVersion": 1, "fsLayers": []})).unwrap_err().contains("old schema"));
         assert!(read(b"<html>").unwrap_err().contains("cannot be read"));
         let mut bad = part(OCI_CONFIG, 1, 1);

@@ -29,7 +29,7 @@ use service_kit::clock::{SharedClock, SystemClock};
 use url::Url;
 
 pub use self::address::{find_key, is_loopback_host};
-pub use self::credentials::{Credentials, DockerConfigError, docker_config};
+pub use self::credentials::{Credentials, DockerConfigError, Logins, docker_config};
 pub use self::guard::never_asked;
 pub use self::memory::Memory;
 pub use self::transport::{Deadlines, ProxySettings};
@@ -74,6 +74,8 @@ pub struct ImageFacts {
     pub digest: Digest,
     /// Each platform that the image is for; never empty.
     pub platforms: Vec<PlatformFacts>,
+    /// What is odd about it and does not keep it from being run, as sentences about its index.
+    pub remarks: Vec<String>,
 }
 
 /// One platform's part of an image.
@@ -112,6 +114,14 @@ pub enum RegistryError {
         /// Who says so.
         registry: String,
         /// What it says, and what can be done.
+        reason: String,
+    },
+    /// A part of it is gone: what its index or manifest names is not there.
+    #[error("{image} {reason}")]
+    Incomplete {
+        /// The reference.
+        image: String,
+        /// What is missing, as the rest of the sentence.
         reason: String,
     },
     /// What it serves is no image that an engine could run.
@@ -172,11 +182,21 @@ impl RegistryError {
         matches!(self, Self::NoAnswer { .. })
     }
 
+    /// Whether the registry says that the image, or a part of it, is not there. That it is not shown, or that our own rules
+    /// keep us from asking, does not say so.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::Incomplete { .. })
+    }
+
     /// What became of a request for this image.
     fn of(image: &str, fault: Fault) -> Self {
         match fault {
-            Fault::Refused(reason) => Self::Refused { image: image.to_owned(), reason },
-            Fault::NoAnswer { host, reason } => Self::NoAnswer { host, reason, retry_after: None },
+            Fault::NoAnswer { host, reason } => {
+                Self::NoAnswer { host, reason: presentable(reason), retry_after: None }
+            }
+            fault @ (Fault::Refused { .. } | Fault::TooMuch { .. }) => {
+                Self::Refused { image: image.to_owned(), reason: presentable(fault.to_string()) }
+            }
         }
     }
 }
@@ -282,7 +302,7 @@ impl RegistryClient {
             Ok(_) => "found",
             Err(RegistryError::NotFound { .. }) => "not_found",
             Err(RegistryError::Denied { .. }) => "denied",
-            Err(RegistryError::Invalid { .. }) => "invalid",
+            Err(RegistryError::Invalid { .. } | RegistryError::Incomplete { .. }) => "invalid",
             Err(RegistryError::Refused { .. }) => "refused",
             Err(RegistryError::NoAnswer { .. }) => "no_answer",
         };

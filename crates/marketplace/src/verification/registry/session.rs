@@ -1,5 +1,6 @@
 //! The questions about one image at one registry: which manifests, which platforms, and the login that they share.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use addon_descriptor::{Digest, ImageRef};
 use base64::Engine as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use service_kit::clock::SharedClock;
@@ -18,15 +19,19 @@ use url::Url;
 use super::address::Place;
 use super::challenge::{Bearer, Challenge};
 use super::config::{self, ImageConfig};
-use super::manifest::{self, Entry, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Outline};
+use super::manifest::{self, Index, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Outline};
 use super::memory::{Memory, Part, SEEN_LATELY};
 use super::pace::Pace;
 use super::platform::Platform;
 use super::transport::{Answer, Transport, host_of};
 use super::{Credentials, ImageFacts, PlatformFacts, RegistryError, Wait, left_alone, presentable};
 
-/// Indexes inside indexes that are followed: none is common, one is seen.
-const MAX_DEPTH: usize = 2;
+/// Indexes inside an index that are followed, and none inside these: none is common, one is seen.
+const MAX_INDEXES: usize = 8;
+/// Most images that are looked at, over an index and those inside it; the widest public ones have some forty.
+const MAX_IMAGES: usize = 64;
+/// Platforms that one remark names.
+const MAX_NAMED: usize = 8;
 /// Manifests of one index that are asked for at once.
 const PARALLEL: usize = 4;
 /// Largest answer of a token service, in bytes.
@@ -53,6 +58,20 @@ pub(super) struct Asking<'a> {
     pub(super) credentials: Option<&'a Credentials>,
     /// What an index lists need not be asked for if it was seen lately.
     pub(super) lately: bool,
+}
+
+/// A manifest as it was served.
+struct Fetched {
+    digest: Digest,
+    bytes: usize,
+    manifest: Manifest,
+}
+
+/// One image of an index, and each platform that it is listed for; `None` where an entry does not say.
+struct Listed {
+    digest: Digest,
+    bytes: u64,
+    platforms: BTreeSet<Option<Platform>>,
 }
 
 /// What a host accepted, and nobody else is shown.
@@ -111,59 +130,86 @@ impl<'a> Session<'a> {
 
     /// What the registry says about the image.
     pub(super) async fn facts(&self) -> Result<ImageFacts, RegistryError> {
-        let (digest, manifest) = self.manifest(&self.place.reference).await?;
-        let mut platforms = match manifest {
+        let Fetched { digest, manifest, .. } = self.manifest(&self.place.reference).await?;
+        let (mut platforms, mut remarks) = (Vec::new(), Vec::new());
+        match manifest {
             Manifest::Image { config, bytes, layers } => {
                 let (platform, image) = self.config(config).await?;
-                vec![PlatformFacts { platform, manifest: digest, config, bytes, layers, image }]
+                platforms.push(PlatformFacts { platform, manifest: digest, config, bytes, layers, image });
             }
-            Manifest::Index(entries) => self.platforms(entries).await?,
-        };
-        platforms.sort_by(|a, b| a.platform.cmp(&b.platform));
+            Manifest::Index(index) => {
+                let (listed, left_out) = self.listed(index).await?;
+                let found: Vec<Vec<PlatformFacts>> =
+                    stream::iter(listed.into_iter().map(|one| self.entry(one)))
+                        .buffered(PARALLEL)
+                        .try_collect()
+                        .await?;
+                platforms.extend(found.into_iter().flatten());
+                if left_out > 0 {
+                    remarks.push(format!("{left_out} of its entries are for unknown platforms and left out"));
+                }
+            }
+            Manifest::Other(kind) => return Err(self.no_image(&kind)),
+        }
+        platforms.sort_by(|a, b| (&a.platform, a.manifest).cmp(&(&b.platform, b.manifest)));
+        platforms.dedup_by(|a, b| (&a.platform, a.manifest) == (&b.platform, b.manifest));
         if platforms.is_empty() {
             return Err(self.invalid("has an index without any image".to_owned()));
         }
-        Ok(ImageFacts { digest, platforms })
+        remarks.extend(doubles(&platforms));
+        Ok(ImageFacts { digest, platforms, remarks })
     }
 
-    /// Follows an index to its images, and through indexes inside it.
-    async fn platforms(&self, mut entries: Vec<Entry>) -> Result<Vec<PlatformFacts>, RegistryError> {
-        let mut found = Vec::with_capacity(entries.len());
-        for _ in 0..MAX_DEPTH {
-            let (indexes, images): (Vec<Entry>, Vec<Entry>) =
-                entries.into_iter().partition(|entry| entry.is_index);
-            let answers: Vec<PlatformFacts> = stream::iter(images.into_iter().map(|entry| self.entry(entry)))
-                .buffered(PARALLEL)
-                .try_collect()
-                .await?;
-            found.extend(answers);
-            entries = Vec::new();
-            for index in indexes {
-                match self.part(index.digest, None).await?.1 {
-                    Manifest::Index(inner) => entries.extend(inner),
-                    Manifest::Image { .. } => {
-                        return Err(
-                            self.invalid(format!("lists {} as an index, which it is not", index.digest))
-                        );
-                    }
+    /// The images that an index lists, by itself and through indexes inside it, each once; and how many entries are left
+    /// out. How much is asked for is bounded here: who pushes an index decides what it lists, and how often.
+    async fn listed(&self, index: Index) -> Result<(Vec<Listed>, usize), RegistryError> {
+        let mut left_out = index.left_out;
+        let (indexes, mut entries): (Vec<_>, Vec<_>) =
+            index.entries.into_iter().partition(|entry| entry.is_index);
+        let indexes: BTreeSet<(Digest, u64)> =
+            indexes.into_iter().map(|entry| (entry.digest, entry.bytes)).collect();
+        if indexes.len() > MAX_INDEXES {
+            return Err(self.invalid(format!("has more than {MAX_INDEXES} indexes inside its index")));
+        }
+        for (digest, bytes) in indexes {
+            match self.part(digest, bytes, None).await? {
+                Manifest::Index(inner) if inner.entries.iter().any(|entry| entry.is_index) => {
+                    return Err(self.invalid("has indexes inside indexes inside an index".to_owned()));
                 }
-            }
-            if entries.is_empty() {
-                return Ok(found);
+                Manifest::Index(inner) => {
+                    left_out += inner.left_out;
+                    entries.extend(inner.entries);
+                }
+                _ => return Err(self.invalid(format!("lists {digest} as an index, which it is not"))),
             }
         }
-        Err(self.invalid("has indexes inside indexes inside an index".to_owned()))
+        let (mut listed, mut count): (Vec<Listed>, usize) = (Vec::new(), 0);
+        for entry in entries {
+            let at = listed.iter().position(|one| one.digest == entry.digest && one.bytes == entry.bytes);
+            let at = at.unwrap_or_else(|| {
+                listed.push(Listed { digest: entry.digest, bytes: entry.bytes, platforms: BTreeSet::new() });
+                listed.len() - 1
+            });
+            count += usize::from(listed[at].platforms.insert(entry.platform));
+            if count > MAX_IMAGES {
+                return Err(self.invalid(format!("lists more than {MAX_IMAGES} images")));
+            }
+        }
+        Ok((listed, left_out))
     }
 
-    async fn entry(&self, entry: Entry) -> Result<PlatformFacts, RegistryError> {
-        let manifest = entry.digest;
+    /// What one image of an index is, for each platform that it is listed for; nothing where it is listed for none and is
+    /// no image.
+    async fn entry(&self, listed: Listed) -> Result<Vec<PlatformFacts>, RegistryError> {
+        let Listed { digest: manifest, bytes, platforms } = listed;
         let now = self.asking.clock.now();
         let lately =
             Timestamp::from_millis(now.millis() - i64::try_from(SEEN_LATELY.as_millis()).unwrap_or(i64::MAX));
         let seen = if self.asking.lately { self.recall(manifest, lately).await } else { None };
+        let platform = platforms.iter().flatten().next();
         let (config, bytes, layers) = match seen {
             Some(Part::Manifest { config, bytes, layers }) => (config, bytes, layers),
-            _ => match self.part(manifest, entry.platform.as_ref()).await?.1 {
+            _ => match self.part(manifest, bytes, platform).await? {
                 Manifest::Image { config, bytes, layers } => {
                     self.learn(manifest, &Part::Manifest { config, bytes, layers });
                     (config, bytes, layers)
@@ -171,37 +217,52 @@ impl<'a> Session<'a> {
                 Manifest::Index(_) => {
                     return Err(self.invalid(format!("lists {manifest} as an image, which it is not")));
                 }
+                Manifest::Other(_) if platform.is_none() => return Ok(Vec::new()),
+                Manifest::Other(kind) => return Err(self.no_image(&kind)),
             },
         };
         let (own, image) = self.config(config).await?;
-        let platform = entry.platform.unwrap_or_else(|| own.clone());
-        // Hosts choose by the index, and would get something else.
-        if !platform.is_like(&own) {
-            return Err(
-                self.invalid(format!("lists {manifest} for {platform}, and its configuration is for {own}"))
-            );
+        let mut found = Vec::with_capacity(platforms.len());
+        for platform in platforms {
+            let platform = platform.unwrap_or_else(|| own.clone());
+            // Hosts choose by the index, and would get something else.
+            if !platform.is_like(&own) {
+                return Err(self.invalid(format!(
+                    "lists {manifest} for {platform}, and its configuration is for {own}"
+                )));
+            }
+            let image = image.clone();
+            found.push(PlatformFacts { platform, manifest, config, bytes, layers, image });
         }
-        Ok(PlatformFacts { platform, manifest, config, bytes, layers, image })
+        Ok(found)
     }
 
-    /// Fetches a manifest that an index lists.
+    /// Fetches a manifest that an index lists, with the size that it has by the index.
     async fn part(
         &self,
         digest: Digest,
+        bytes: u64,
         platform: Option<&Platform>,
-    ) -> Result<(Digest, Manifest), RegistryError> {
-        self.manifest(&digest.to_string()).await.map_err(|error| match error {
+    ) -> Result<Manifest, RegistryError> {
+        let fetched = self.manifest(&digest.to_string()).await.map_err(|error| match error {
             // The image itself is there: its index has been read.
             RegistryError::NotFound { registry, .. } => {
                 let whose = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
-                self.invalid(format!("lists the manifest {digest}{whose}, which {registry} does not have"))
+                self.incomplete(format!("lists the manifest {digest}{whose}, which {registry} does not have"))
             }
             error => error,
-        })
+        })?;
+        if fetched.bytes as u64 != bytes {
+            let found = fetched.bytes;
+            return Err(self.invalid(format!(
+                "lists the manifest {digest} with {bytes} bytes, and it has {found}: engines do not take it"
+            )));
+        }
+        Ok(fetched.manifest)
     }
 
     /// Fetches a manifest by tag or digest, and holds it to every digest it is called by.
-    async fn manifest(&self, reference: &str) -> Result<(Digest, Manifest), RegistryError> {
+    async fn manifest(&self, reference: &str) -> Result<Fetched, RegistryError> {
         let answer =
             self.ask(&format!("manifests/{reference}"), manifest::ACCEPT, MAX_MANIFEST_BYTES).await?;
         let digest = Digest::of(&answer.body);
@@ -224,7 +285,11 @@ impl<'a> Session<'a> {
             );
         }
         let manifest = manifest::read(&answer.body).map_err(|reason| self.invalid(reason))?;
-        Ok((digest, manifest))
+        let kind = content_type(&answer);
+        if !manifest.goes_by(kind) {
+            return Err(self.invalid(format!("is served as {kind}, which it is not")));
+        }
+        Ok(Fetched { digest, bytes: answer.body.len(), manifest })
     }
 
     /// Fetches an image's configuration.
@@ -235,7 +300,7 @@ impl<'a> Session<'a> {
         let answer = self.ask(&format!("blobs/{digest}"), "*/*", MAX_CONFIG_BYTES).await;
         let answer = answer.map_err(|error| match error {
             RegistryError::NotFound { registry, .. } => {
-                self.invalid(format!("names the configuration {digest}, which {registry} does not have"))
+                self.incomplete(format!("names the configuration {digest}, which {registry} does not have"))
             }
             error => error,
         })?;
@@ -265,7 +330,16 @@ impl<'a> Session<'a> {
             *self.login.lock().expect("no holder of the lock can panic") = Some(login.clone());
             answer = self.send(&from, accept, Some(&login), max_bytes).await?;
         }
-        if answer.status == StatusCode::OK { Ok(answer) } else { Err(self.refusal(&answer)) }
+        if answer.status != StatusCode::OK {
+            return Err(self.refusal(&answer));
+        }
+        match answer.headers.get(CONTENT_ENCODING) {
+            Some(encoding) if encoding != "identity" => {
+                let reason = "it answers in an encoding that it was not asked for".to_owned();
+                Err(no_answer(&answer, reason))
+            }
+            _ => Ok(answer),
+        }
     }
 
     async fn send(
@@ -342,6 +416,8 @@ impl<'a> Session<'a> {
             status @ (400 | 404) => {
                 return Err(no_answer(&answer, format!("it was asked for a token and answers {status}")));
             }
+            // Whoever refuses a token does not say it in a registry's words.
+            401 | 403 => return Err(self.denied()),
             _ => return Err(self.refusal(&answer)),
         }
         let token = serde_json::from_slice::<Token>(&answer.body).ok();
@@ -367,9 +443,7 @@ impl<'a> Session<'a> {
             || answer.headers.contains_key(WWW_AUTHENTICATE);
         match answer.status.as_u16() {
             404 if speaks => RegistryError::NotFound { image, registry },
-            401 | 403 if speaks || answer.url.origin() != self.base.origin() => {
-                RegistryError::Denied { image, reason: self.what_to_do(), registry }
-            }
+            401 | 403 if speaks => self.denied(),
             400 if speaks => {
                 let code = code.filter(|code| is_code(code)).unwrap_or("a malformed request");
                 let reason = format!("is refused by {registry}: {code}");
@@ -384,6 +458,11 @@ impl<'a> Session<'a> {
                 no_answer(answer, reason)
             }
         }
+    }
+
+    fn denied(&self) -> RegistryError {
+        let registry = self.place.registry.clone();
+        RegistryError::Denied { image: self.image.clone(), reason: self.what_to_do(), registry }
     }
 
     fn what_to_do(&self) -> String {
@@ -401,6 +480,30 @@ impl<'a> Session<'a> {
     fn invalid(&self, reason: String) -> RegistryError {
         RegistryError::Invalid { image: self.image.clone(), reason: presentable(reason) }
     }
+
+    fn incomplete(&self, reason: String) -> RegistryError {
+        RegistryError::Incomplete { image: self.image.clone(), reason: presentable(reason) }
+    }
+
+    fn no_image(&self, kind: &str) -> RegistryError {
+        self.invalid(format!("is no container image: its configuration is of type {kind:?}"))
+    }
+}
+
+/// What is odd about a platform's being there more than once; sorted by platform.
+fn doubles(platforms: &[PlatformFacts]) -> Option<String> {
+    let mut doubled: Vec<String> = platforms
+        .windows(2)
+        .filter(|pair| pair[0].platform == pair[1].platform)
+        .map(|pair| pair[0].platform.to_string())
+        .collect();
+    doubled.dedup();
+    let more = doubled.len().saturating_sub(MAX_NAMED);
+    doubled.truncate(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = doubled.join(", ");
+    (!doubled.is_empty())
+        .then(|| format!("it has more than one image for {names}{more}, of which an engine takes one"))
 }
 
 /// An answer that tells nothing about the image.

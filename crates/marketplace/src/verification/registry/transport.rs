@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, StatusCode};
-use url::Url;
+use url::{Host, Url};
 
 use super::guard::{Forbidden, Guard, Kind};
 
@@ -49,9 +49,24 @@ pub(super) struct Answer {
 /// Why nothing came back that could be used. It does not know about which image it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    /// Our own rules do not let us ask, or go on: the whole sentence.
-    #[error("{0}")]
-    Refused(String),
+    /// Our own rules do not let us ask.
+    #[error("{host} is not asked: {rule}{advice}")]
+    Refused {
+        /// Who would have been asked.
+        host: String,
+        /// Which rule is against it.
+        rule: String,
+        /// What to change, with the punctuation before it; may be empty.
+        advice: String,
+    },
+    /// There is more of it than is read.
+    #[error("{host} answers with more than {limit} bytes")]
+    TooMuch {
+        /// Who was asked.
+        host: String,
+        /// How much is read.
+        limit: usize,
+    },
     /// Down, slow, or broken off.
     #[error("{host} gives no answer: {reason}")]
     NoAnswer {
@@ -73,6 +88,9 @@ pub(super) struct Transport {
     named_hosts: BTreeSet<String>,
     insecure_hosts: BTreeSet<String>,
     named_guard: Guard,
+    /// Names are resolved by a proxy as well, so that the addresses judged here are not those that are connected to.
+    proxied: bool,
+    connect: Duration,
 }
 
 impl Transport {
@@ -89,10 +107,12 @@ impl Transport {
         let public = client(public_guard, deadlines, proxy)?;
         let named =
             if named_hosts.is_empty() { None } else { Some(client(named_guard.clone(), deadlines, proxy)?) };
-        Ok(Self { public, named, named_hosts, insecure_hosts, named_guard })
+        let (proxied, connect) = (proxy.is_some(), deadlines.connect);
+        Ok(Self { public, named, named_hosts, insecure_hosts, named_guard, proxied, connect })
     }
 
-    /// GETs `url`, following redirects; `authorization` goes to the host of `url` alone.
+    /// GETs `url`, following redirects; `authorization` goes to the host of `url` alone. A redirect that is not followed is
+    /// no answer: gateways send everybody elsewhere while their registry is away.
     pub(super) async fn get(
         &self,
         url: &Url,
@@ -100,37 +120,39 @@ impl Transport {
         authorization: Option<&HeaderValue>,
         max_bytes: usize,
     ) -> Result<Answer, Fault> {
+        let not_followed = |reason: String| Fault::NoAnswer { host: host_of(url), reason };
+        let sent_on = |fault| match fault {
+            Fault::Refused { host, rule, .. } => {
+                not_followed(format!("it sends on to {host}, which is not followed: {rule}"))
+            }
+            fault => fault,
+        };
         let mut at = url.clone();
-        for _ in 0..=MAX_REDIRECTS {
-            let authorization = authorization.filter(|_| at.origin() == url.origin());
-            let answer = self.get_once(&at, accept, authorization, max_bytes).await?;
+        let mut answer = self.get_once(url, accept, authorization, max_bytes).await?;
+        for _ in 0..MAX_REDIRECTS {
             if !is_redirect(answer.status) {
                 return Ok(answer);
             }
             let target = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
             let target = target.and_then(|target| at.join(target).ok());
-            let from = host_of(&at);
-            let next =
-                target.ok_or_else(|| Fault::Refused(format!("{from} redirects without saying where")))?;
-            if !matches!(next.scheme(), "https" | "http") {
-                let scheme = next.scheme();
-                return Err(Fault::Refused(format!(
-                    "{from} redirects to an address of {scheme}:, which is no way to reach a registry"
-                )));
-            }
-            self.check_step(&at, &next)?;
+            let next = target.ok_or_else(|| not_followed("it redirects without saying where".to_owned()))?;
+            self.check_step(&at, &next).map_err(sent_on)?;
             at = next;
+            let authorization = authorization.filter(|_| at.origin() == url.origin());
+            answer = self.get_once(&at, accept, authorization, max_bytes).await.map_err(sent_on)?;
         }
-        Err(Fault::Refused(format!("{} redirects more than {MAX_REDIRECTS} times", host_of(url))))
+        if is_redirect(answer.status) {
+            return Err(not_followed(format!("it redirects more than {MAX_REDIRECTS} times")));
+        }
+        Ok(answer)
     }
 
     /// A host that the configuration does not name does not get to send us to one that it does.
     pub(super) fn check_step(&self, from: &Url, to: &Url) -> Result<(), Fault> {
         if self.names(to) && !self.names(from) {
-            let (from, to) = (host_of(from), host_of(to));
-            return Err(Fault::Refused(format!(
-                "{from} sends on to {to}, a registry of the configuration's own"
-            )));
+            let (host, from) = (host_of(to), host_of(from));
+            let rule = format!("{from} sends there, and it is a registry of the configuration's own");
+            return Err(Fault::Refused { host, rule, advice: String::new() });
         }
         Ok(())
     }
@@ -147,6 +169,9 @@ impl Transport {
         max_bytes: usize,
     ) -> Result<Answer, Fault> {
         let client = self.client_for(url)?;
+        if self.proxied && url.scheme() == "https" {
+            self.check_resolved(url).await?;
+        }
         let mut request = client.get(url.clone()).header(ACCEPT, accept);
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
@@ -160,8 +185,7 @@ impl Transport {
                 if !status.is_success() {
                     break;
                 }
-                let host = host_of(url);
-                return Err(Fault::Refused(format!("{host} answers with more than {limit} bytes")));
+                return Err(Fault::TooMuch { host: host_of(url), limit });
             }
             body.extend_from_slice(&piece);
         }
@@ -171,50 +195,79 @@ impl Transport {
     /// The client whose rules hold for this address, which is judged here if it needs no resolving.
     fn client_for(&self, url: &Url) -> Result<&Client, Fault> {
         let host = host_of(url);
-        let refused = |reason: String| Err(Fault::Refused(format!("{host} is not asked: {reason}")));
+        let refused = |rule: &str, advice: String| {
+            Err(Fault::Refused { host: host.clone(), rule: rule.to_owned(), advice })
+        };
         match url.scheme() {
             "https" => (),
             "http" if self.insecure_hosts.contains(&endpoint(url)) => (),
             "http" => {
-                return refused(format!(
-                    "plain http is for registries that the configuration names: [registries.\"{host}\"] with insecure = true"
-                ));
+                let advice = format!(": [registries.\"{host}\"] with insecure = true");
+                return refused("plain http is for registries that the configuration names", advice);
             }
-            other => return refused(format!("{other} is no way to reach a registry")),
+            other => return refused(&format!("{other}: is no way to reach a registry"), String::new()),
         }
         if !self.names(url) && url.port().is_some() {
-            return refused(format!(
-                "only port 443 is asked of registries that the configuration does not name: [registries.\"{host}\"]"
-            ));
+            return refused(
+                "only port 443 is asked of registries that the configuration does not name",
+                format!(": [registries.\"{host}\"]"),
+            );
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return refused("its address carries credentials".to_owned());
+            return refused("its address carries credentials", String::new());
         }
         let literal = url.host_str().unwrap_or_default();
         let (client, judged) = match &self.named {
             Some(named) if self.names(url) => (named, self.named_guard.check_literal(literal)),
             _ => (&self.public, Guard::default().check_literal(literal)),
         };
-        match judged {
-            Ok(()) => Ok(client),
-            Err(forbidden) => refused(self.explain(&forbidden, url)),
+        judged.map(|()| client).map_err(|forbidden| self.forbidden(&forbidden, url))
+    }
+
+    /// Judges the addresses that the host of `url` has here, before a proxy is told its name: the proxy stands in a
+    /// network of its own and would connect to whatever is there.
+    async fn check_resolved(&self, url: &Url) -> Result<(), Fault> {
+        let Some(Host::Domain(name)) = url.host() else { return Ok(()) };
+        let named = self.names(url);
+        let guard = if named { &self.named_guard } else { &Guard::default() };
+        let found = tokio::time::timeout(self.connect, tokio::net::lookup_host((name, 0))).await;
+        match found {
+            Ok(Ok(addresses)) => {
+                for address in addresses {
+                    guard.check(name, address.ip()).map_err(|forbidden| self.forbidden(&forbidden, url))?;
+                }
+            }
+            // Whoever names a registry may leave its name to the proxy.
+            _ if named => return Ok(()),
+            _ if !is_inner(name) => {
+                let reason = format!(
+                    "its name has no address here, and the proxy is asked only for what is known to be outside;                      if that is right, name it in the configuration: [registries.\"{name}\"]"
+                );
+                return Err(Fault::NoAnswer { host: host_of(url), reason });
+            }
+            _ => (),
         }
+        if !named && is_inner(name) {
+            return Err(Fault::Refused {
+                host: host_of(url),
+                rule: "it is a name of an inner network, which may be another one at the proxy".to_owned(),
+                advice: naming(url),
+            });
+        }
+        Ok(())
     }
 
     /// Why an address is not connected to, and what to change where anything can be changed.
-    fn explain(&self, forbidden: &Forbidden, url: &Url) -> String {
+    fn forbidden(&self, forbidden: &Forbidden, url: &Url) -> Fault {
         let advice = match forbidden.kind {
-            Kind::Never(_) => "no registry can be there, whatever the configuration says".to_owned(),
+            Kind::Never(_) => "; no registry can be there, whatever the configuration says".to_owned(),
             _ if self.names(url) => {
-                "registries on this machine are asked only while server.address is a loopback address"
+                "; registries on this machine are asked only while server.address is a loopback address"
                     .to_owned()
             }
-            _ => format!(
-                "if that is your registry, name it in the configuration: [registries.\"{}\"]",
-                host_of(url)
-            ),
+            _ => naming(url),
         };
-        format!("{forbidden}; {advice}")
+        Fault::Refused { host: host_of(url), rule: forbidden.to_string(), advice }
     }
 
     /// Why there is no answer; or that our own rules do not let us ask.
@@ -224,8 +277,7 @@ impl Transport {
         let mut last = None;
         while let Some(error) = cause {
             if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
-                let reason = self.explain(forbidden, url);
-                return Fault::Refused(format!("{host} is not asked: {reason}"));
+                return self.forbidden(forbidden, url);
             }
             last = Some(error.to_string());
             cause = error.source();
@@ -233,7 +285,7 @@ impl Transport {
         let reason = if error.is_timeout() {
             "it did not answer in time".to_owned()
         } else if error.is_connect() {
-            format!("it cannot be reached ({})", last.unwrap_or_else(|| "no connection".to_owned()))
+            unreachable(&last.unwrap_or_else(|| "no connection".to_owned()))
         } else {
             format!("its answer broke off ({})", last.unwrap_or_else(|| "no more data".to_owned()))
         };
@@ -252,6 +304,29 @@ pub(super) fn endpoint(url: &Url) -> String {
 pub(super) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Why there is no connection, and what to do about it where that is known.
+fn unreachable(why: &str) -> String {
+    let advice = if why.contains("invalid peer certificate") {
+        "; for an authority of your own, let SSL_CERT_FILE name a file with its certificate and those of the public ones"
+    } else {
+        ""
+    };
+    format!("it cannot be reached ({why}){advice}")
+}
+
+fn naming(url: &Url) -> String {
+    format!("; if that is your registry, name it in the configuration: [registries.\"{}\"]", host_of(url))
+}
+
+/// Names that every network has its own of (RFC 6761, 6762, 8375, 9476, and those without a dot).
+fn is_inner(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last == name
+        || matches!(last, "localhost" | "local" | "internal" | "intranet" | "lan" | "corp" | "home")
+        || name.ends_with(".home.arpa")
 }
 
 fn client(
@@ -280,13 +355,21 @@ fn is_redirect(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
     use super::*;
 
     fn transport(named: &[&str], insecure: &[&str]) -> Transport {
+        behind(None, named, insecure)
+    }
+
+    fn behind(proxy: Option<&ProxySettings>, named: &[&str], insecure: &[&str]) -> Transport {
         let set = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
-        let second = Duration::from_secs(1);
+        let second = Duration::from_secs(5);
         let deadlines = Deadlines { connect: second, idle: second, total: second };
-        Transport::new(set(named), set(insecure), true, deadlines, None).unwrap()
+        Transport::new(set(named), set(insecure), true, deadlines, proxy).unwrap()
     }
 
     fn allowed(transport: &Transport, url: &str) -> Result<(), String> {
@@ -351,5 +434,63 @@ mod tests {
         elsewhere.named_guard.loopback = false;
         let refusal = allowed(&elsewhere, "https://127.0.0.1/").unwrap_err();
         assert!(refusal.contains("server.address") && !refusal.contains("[registries."), "{refusal}");
+    }
+
+    #[test]
+    fn an_authority_of_ones_own_is_thought_of() {
+        let said = unreachable("invalid peer certificate: UnknownIssuer");
+        assert!(said.contains("UnknownIssuer") && said.contains("SSL_CERT_FILE"), "{said}");
+        assert!(!unreachable("Connection refused").contains("SSL_CERT_FILE"));
+    }
+
+    /// A proxy that lets nobody through, and for whom it was asked.
+    async fn proxy() -> (ProxySettings, Arc<Mutex<Vec<String>>>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = BufReader::new(stream);
+                let mut line = String::new();
+                stream.read_line(&mut line).await.unwrap();
+                kept.lock().unwrap().push(line.split(' ').nth(1).unwrap_or_default().to_owned());
+                _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        });
+        (ProxySettings { url, no_proxy: String::new() }, asked)
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_not_told_what_is_or_may_be_inside() {
+        let (proxy, asked) = proxy().await;
+        let transport = behind(Some(&proxy), &["registry.named.test:443"], &[]);
+        let get = async |host: &str| {
+            let url: Url = format!("https://{host}/v2/").parse().unwrap();
+            transport.get(&url, "*/*", None, 100).await.unwrap_err()
+        };
+        // What has an inner address here, what may have one at the proxy, what is nowhere.
+        for (host, refused) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("169.254.169.254", true),
+            ("metadata.google.internal", true),
+            ("internal.corp", true),
+            ("proxy", true),
+            ("printer.local", true),
+            ("nowhere.invalid", false),
+        ] {
+            let fault = get(host).await;
+            assert_eq!(matches!(fault, Fault::Refused { .. }), refused, "{host}: {fault}");
+            assert!(fault.to_string().contains(host), "{fault}");
+        }
+        let fault = get("localhost").await.to_string();
+        assert!(fault.contains("a loopback address"), "what it resolves to is judged: {fault}");
+        let fault = get("nowhere.invalid").await.to_string();
+        assert!(fault.contains("[registries.\"nowhere.invalid\"]"), "{fault}");
+        assert_eq!(asked.lock().unwrap().as_slice(), [""; 0]);
+        // A name of the configuration's own may be known to the proxy alone.
+        assert!(matches!(get("registry.named.test").await, Fault::NoAnswer { .. }));
+        assert_eq!(asked.lock().unwrap().as_slice(), ["registry.named.test:443"]);
     }
 }
