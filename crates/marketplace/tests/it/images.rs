@@ -80,7 +80,8 @@ async fn what_is_called_an_attestation_and_would_be_run_is_looked_at() {
     let manifests = release["pins"][0]["manifests"].as_array().unwrap();
     let mut pinned: Vec<&Value> = manifests.iter().map(|manifest| &manifest["digest"]).collect();
     let mut expected: Vec<&Value> = digests.iter().collect();
-    (pinned.sort_by_key(ToString::to_string), expected.sort_by_key(ToString::to_string));
+    pinned.sort_by_key(ToString::to_string);
+    expected.sort_by_key(ToString::to_string);
     assert_eq!(pinned, expected);
     let said = said(&market, &release).await;
     assert!(said.ends_with("more than one image for linux/amd64, of which an engine takes one"), "{said}");

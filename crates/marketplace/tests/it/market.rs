@@ -189,12 +189,12 @@ impl Market {
     }
 
     /// Writes a backup, while it runs.
-    pub(crate) async fn back_up(&self, file: &std::path::Path) {
+    pub(crate) async fn back_up(&self, file: &Path) {
         marketplace::backup::backup(&self.config, file).await.unwrap();
     }
 
     /// Stops, puts a backup in the place of the database, and starts.
-    pub(crate) async fn restore(&mut self, file: &std::path::Path) {
+    pub(crate) async fn restore(&mut self, file: &Path) {
         self.app.take().unwrap().stop().await;
         for end in ["", "-wal", "-shm"] {
             let path = self.config.state_dir().join(format!("marketplace.db{end}"));
