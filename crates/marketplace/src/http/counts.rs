@@ -111,6 +111,10 @@ pub(super) async fn report(
         let detail = "\"report\" is 32 lower-case hex digits, drawn for this report alone";
         return Err(Problem::unprocessable("invalid-body", detail));
     }
+    // Not every database can be asked for a text with NUL.
+    if addon.contains('\0') {
+        return Err(not_listed(&addon));
+    }
     let now = services.clock.now();
     let known = services.storage.knows_report(&addon, &report.report, now).await;
     if known.map_err(error::storage)? {
