@@ -13,9 +13,8 @@ use addons_manager::runtime::{
     ChangeNeeded, ContainerMeant, ContainerRuntime, ContainerState, OwnContainerId, OwnNetworkId,
     OwnVolumeName, RuntimeError,
 };
-use anyhow::Context as _;
 use bollard::models::NetworkDisconnectRequest;
-use bollard::query_parameters::{InspectContainerOptions, KillContainerOptions};
+use bollard::query_parameters::KillContainerOptions;
 use service_kit::clock::SystemClock;
 use system_tests::World;
 
@@ -312,14 +311,6 @@ async fn compare(world: &World, steps: &[Step]) -> anyhow::Result<()> {
             }
             step => equal("outcome", taken, &model.take(step).await, &real.take(step).await)?,
         }
-        if let Step::Start(number) = *step {
-            // A signal that comes earlier than its handler is not heard: the process would end by force.
-            let listens = super::eventually("it listens for signals", super::SOON, async || {
-                anyhow::ensure!(!is_running(&real, number).await? || serves(world, &real, number).await?);
-                Ok(())
-            });
-            listens.await?;
-        }
         let (modelled, shown) = (model.shown().await?, real.shown().await?);
         equal("containers", taken, &modelled.0, &shown.0)?;
         equal("networks", taken, &modelled.1, &shown.1)?;
@@ -335,16 +326,6 @@ async fn compare(world: &World, steps: &[Step]) -> anyhow::Result<()> {
         engine.remove_volume(&OwnVolumeName::proved(volume)).await?;
     }
     Ok(())
-}
-
-/// Whether a container's process catches SIGTERM by now.
-async fn serves(world: &World, side: &Side<'_, DockerRuntime>, number: usize) -> anyhow::Result<bool> {
-    let inspected =
-        world.docker.inspect_container(&side.containers[&number], None::<InspectContainerOptions>).await?;
-    let pid = inspected.state.and_then(|state| state.pid).context("it runs")?;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).context("it is there")?;
-    Ok(u64::from_str_radix(caught.trim(), 16)? & (1 << 14) != 0)
 }
 
 async fn is_running<R: ContainerRuntime>(side: &Side<'_, R>, number: usize) -> anyhow::Result<bool> {
