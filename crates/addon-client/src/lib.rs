@@ -41,8 +41,8 @@ pub use installation::{
 pub use owners::{InvitationView, InviteRequest, OwnerView, OwnersView};
 pub use problem::{Finding, Problem};
 pub use release::{
-    FacetCount, FacetsAnswer, ListReleases, Pin, PlatformManifest, Release, ReleaseStatus, ReviewRequest,
-    RightLevel, RightView, ValidationAnswer,
+    Because, FacetCount, FacetsAnswer, ListReleases, Pin, PlatformManifest, Release, ReleaseStatus,
+    ReviewRequest, RightLevel, RightView, ValidationAnswer,
 };
 pub use stats::{AddonStats, InstallReport, MarketStats};
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -166,7 +166,7 @@ async fn what_is_not_there_is_none() {
     assert_eq!(client.verification(id()).await.unwrap(), None);
     assert_eq!(client.versions("x").await.unwrap(), None);
     assert_eq!(client.resolve("x", None).await.unwrap(), None);
-    assert!(!client.delete(id()).await.unwrap());
+    assert!(!client.delete(id(), None).await.unwrap());
     assert!(!client.revoke_token("x").await.unwrap());
     let client = manager(&server);
     assert_eq!(client.get(installation_id()).await.unwrap(), None);
@@ -359,7 +359,7 @@ async fn the_marketplaces_calls_go_where_they_belong() {
 
     let at = format!("/api/v1/marketplace/addons/{ID}");
     answer(&server, "DELETE", &at, ResponseTemplate::new(204)).await;
-    assert!(client.delete(id()).await.unwrap());
+    assert!(client.delete(id(), None).await.unwrap());
 }
 
 #[tokio::test]

@@ -179,11 +179,16 @@ impl Reviewer<'_> {
         self.finish(&release, Action::Reverify, word, done).await
     }
 
-    /// Deletes a release, or yanks it where others may rely on it.
+    /// Deletes a release, or yanks it where others may rely on it; who has it then reads why.
     ///
     /// # Errors
     /// See [`ReviewError`].
-    pub async fn delete(&self, release: &Release, by: &Actor) -> Result<Deletion, ReviewError> {
+    pub async fn delete(
+        &self,
+        release: &Release,
+        by: &Actor,
+        reason: Option<&str>,
+    ) -> Result<Deletion, ReviewError> {
         let now = self.clock.now();
         let what = deletion(release.status, release.approved_at.map(|at| at.millis()), now.millis())?;
         if what != Deletion::Keep {
@@ -192,10 +197,11 @@ impl Reviewer<'_> {
         }
         let done = match what {
             Deletion::Keep => true,
-            Deletion::Remove => self.storage.delete(release, by, now).await?,
+            Deletion::Remove => self.storage.delete(release, by, reason, now).await?,
             Deletion::Yank => {
-                let reason = format!("withdrawn by {}", by.account());
-                self.decide(release, Status::Yanked, Action::Yank, by, Some(&reason)).await?
+                let unsaid = format!("withdrawn by {}", by.account());
+                self.decide(release, Status::Yanked, Action::Yank, by, Some(reason.unwrap_or(&unsaid)))
+                    .await?
             }
         };
         if !done {

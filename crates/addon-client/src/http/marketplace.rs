@@ -9,8 +9,8 @@ use url::Url;
 use super::transport::{Transport, found, with_query};
 use super::{ClientError, ClientOptions, Page};
 use crate::{
-    AddonStats, CreatedToken, FacetsAnswer, InstallReport, ListReleases, MarketStats, Release, ReleaseDiff,
-    ReleaseId, ReviewRequest, TokenRequest, TokenView, ValidationAnswer, VerificationReport,
+    AddonStats, Because, CreatedToken, FacetsAnswer, InstallReport, ListReleases, MarketStats, Release,
+    ReleaseDiff, ReleaseId, ReviewRequest, TokenRequest, TokenView, ValidationAnswer, VerificationReport,
 };
 
 const ADDONS: [&str; 4] = ["api", "v1", "marketplace", "addons"];
@@ -122,8 +122,10 @@ impl MarketplaceClient {
     }
 
     /// Deletes or yanks a release; `false` when there is none.
-    pub async fn delete(&self, id: ReleaseId) -> Result<bool, ClientError> {
-        self.transport.remove(self.addon(id, &[])).await
+    pub async fn delete(&self, id: ReleaseId, reason: Option<&str>) -> Result<bool, ClientError> {
+        self.transport
+            .remove(with_query(self.addon(id, &[]), &Because { reason: reason.map(str::to_owned) }))
+            .await
     }
 
     /// Every visible release of an addon, newest first, however many parts the marketplace answers them in. `None` when

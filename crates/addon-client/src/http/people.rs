@@ -4,7 +4,7 @@ use reqwest::{Method, header};
 
 use super::transport::{found, with_query};
 use super::{ClientError, MarketplaceClient, Page};
-use crate::{AuditEntry, AuditReport, InvitationView, InviteRequest, ListAudit, OwnersView};
+use crate::{AuditEntry, AuditReport, Because, InvitationView, InviteRequest, ListAudit, OwnersView};
 
 const BY_NAME: [&str; 4] = ["api", "v1", "marketplace", "by-name"];
 const INVITATIONS: [&str; 4] = ["api", "v1", "marketplace", "invitations"];
@@ -23,8 +23,14 @@ impl MarketplaceClient {
     }
 
     /// Takes a name, or an invitation to it, away from an account; `false` when it had neither.
-    pub async fn remove_owner(&self, name: &str, account: &str) -> Result<bool, ClientError> {
-        self.transport.remove(self.transport.url_of(&BY_NAME, name, &["owners", account])).await
+    pub async fn remove_owner(
+        &self,
+        name: &str,
+        account: &str,
+        reason: Option<&str>,
+    ) -> Result<bool, ClientError> {
+        let url = self.transport.url_of(&BY_NAME, name, &["owners", account]);
+        self.transport.remove(with_query(url, &Because { reason: reason.map(str::to_owned) })).await
     }
 
     /// The names that the token's account is invited to own.

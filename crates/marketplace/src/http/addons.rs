@@ -4,18 +4,19 @@ use actix_web::http::header;
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use addon_client::{
-    FacetsAnswer, Finding, ListReleases, Problem as ProblemBody, Release as WireRelease, ReleaseStatus,
-    RightView, ValidationAnswer,
+    Because, FacetsAnswer, Finding, ListReleases, Problem as ProblemBody, Release as WireRelease,
+    ReleaseStatus, RightView, ValidationAnswer,
 };
 use addon_descriptor::{Reading, Right, Version, VersionReq, rights, risk};
 use service_kit::audit::Actor;
 use service_kit::auth::{Principal, Scope};
-use service_kit::body::{JsonBytes, NoQuery};
+use service_kit::body::{JsonBytes, NoQuery, Query};
 use service_kit::problem::Problem;
 
 use super::cache::Rendered;
 use super::error;
 use super::query::{ListQuery, MAX_LIMIT, NameQuery, Wanted, fold, next_query};
+use super::review::because_of;
 use super::{ADDONS, Services, parse_id};
 use crate::domain::addon::{identity, rank_key, resolve};
 use crate::domain::release::Release;
@@ -180,8 +181,9 @@ pub(super) async fn read(
 
 /// Deletes a release; one that was approved more than 72 hours ago is yanked instead.
 #[utoipa::path(delete, path = "/api/v1/marketplace/addons/{id}", tag = "addons",
-    params(("id" = String, Path, description = "The release's id")), responses(
+    params(("id" = String, Path, description = "The release's id"), Because), responses(
     (status = 204, description = "Deleted, or yanked"),
+    (status = 400, description = "The reason is none that can be shown", body = ProblemBody),
     (status = 403, description = "The addon is somebody else's", body = ProblemBody),
     (status = 404, description = "There is none", body = ProblemBody),
     (status = 409, description = "It is revoked", body = ProblemBody),
@@ -191,11 +193,12 @@ pub(super) async fn delete(
     principal: Principal,
     actor: Actor,
     id: web::Path<String>,
-    _: NoQuery,
+    Query(because): Query<Because>,
 ) -> Result<HttpResponse, Problem> {
+    let reason = because_of(because)?;
     let release = services.release(&id).await?;
     services.require_owner(&principal, &release.addon).await?;
-    services.reviewer().delete(&release, &actor).await.map_err(error::review)?;
+    services.reviewer().delete(&release, &actor, reason.as_deref()).await.map_err(error::review)?;
     Ok(HttpResponse::NoContent().insert_header((header::CONTENT_TYPE, "application/json")).finish())
 }
 

@@ -1,13 +1,14 @@
 //! Who owns a name: owners, and invitations, which the invited account accepts.
 
 use actix_web::{HttpResponse, web};
-use addon_client::{InvitationView, InviteRequest, OwnersView, Problem as ProblemBody};
+use addon_client::{Because, InvitationView, InviteRequest, OwnersView, Problem as ProblemBody};
 use service_kit::audit::Actor;
 use service_kit::auth::{Principal, Scope, is_account};
-use service_kit::body::{Json, NoQuery};
+use service_kit::body::{Json, NoQuery, Query};
 use service_kit::problem::Problem;
 
 use super::query::fold;
+use super::review::because_of;
 use super::{Services, error};
 use crate::domain::limits::Kind;
 use crate::storage::{Invited, Removal};
@@ -82,8 +83,9 @@ pub(super) async fn invite(
 /// Takes a name, or an invitation to it, away from an account. The last owner stays, but for administrators.
 #[utoipa::path(delete, operation_id = "remove_owner", path = "/api/v1/marketplace/by-name/{name}/owners/{account}", tag = "owners",
     params(("name" = String, Path, description = "The addon's name"),
-           ("account" = String, Path, description = "The owner, or who is invited")), responses(
+           ("account" = String, Path, description = "The owner, or who is invited"), Because), responses(
     (status = 204, description = "It is an owner no more, or not invited any more"),
+    (status = 400, description = "The reason is none that can be shown", body = ProblemBody),
     (status = 403, description = "The addon is somebody else's", body = ProblemBody),
     (status = 404, description = "There is no such addon, or that is no owner of it", body = ProblemBody),
     (status = 409, description = "It is the last owner", body = ProblemBody)))]
@@ -92,13 +94,15 @@ pub(super) async fn remove(
     principal: Principal,
     actor: Actor,
     path: web::Path<(String, String)>,
-    _: NoQuery,
+    Query(because): Query<Because>,
 ) -> Result<HttpResponse, Problem> {
+    let reason = because_of(because)?;
     let (name, account) = path.into_inner();
     let addon = fold(&name);
     let name = owned(&services, &principal, &addon).await?;
     let now = services.clock.now();
-    match services.storage.remove_owner(&addon, &account, &actor, now).await.map_err(error::storage)? {
+    let removed = services.storage.remove_owner(&addon, &account, &actor, reason.as_deref(), now).await;
+    match removed.map_err(error::storage)? {
         Removal::Removed | Removal::Withdrawn => {
             tracing::info!(addon.name = addon, owner = account, by = actor.account(), "an owner was removed");
             Ok(HttpResponse::NoContent().finish())

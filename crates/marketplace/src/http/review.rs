@@ -4,8 +4,8 @@
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use addon_client::{
-    Check, Problem as ProblemBody, Release as WireRelease, ReleaseDiff, ReleaseId, ReviewRequest, Verdict,
-    VerificationReport,
+    Because, Check, Problem as ProblemBody, Release as WireRelease, ReleaseDiff, ReleaseId, ReviewRequest,
+    Verdict, VerificationReport,
 };
 use futures_util::future::LocalBoxFuture;
 use service_kit::audit::Actor;
@@ -214,19 +214,27 @@ pub(super) fn answer(decided: Result<Release, ReviewError>) -> Result<HttpRespon
     Ok(HttpResponse::Ok().json(decided.map_err(error::review)?.into_wire()))
 }
 
-/// Holds what a reviewer says to its rules; a blank reason is none.
-fn checked(mut said: ReviewRequest) -> Result<ReviewRequest, Problem> {
-    said.reason = said.reason.filter(|reason| !reason.trim().is_empty());
-    let reason = said.reason.as_deref().unwrap_or_default();
+/// What is said of a change by a call that has no body.
+pub(super) fn because_of(said: Because) -> Result<Option<String>, Problem> {
+    reason(said.reason).map_err(|fault| Problem::bad_request("bad-query", fault))
+}
+
+fn checked(said: ReviewRequest) -> Result<ReviewRequest, Problem> {
+    let reason = reason(said.reason).map_err(|fault| Problem::unprocessable("invalid-body", fault))?;
+    Ok(ReviewRequest { reason, ..said })
+}
+
+/// Holds a reason to its rules; a blank one is none.
+fn reason(said: Option<String>) -> Result<Option<String>, String> {
+    let Some(reason) = said.filter(|reason| !reason.trim().is_empty()) else { return Ok(None) };
     let length = reason.chars().count();
     if length > MAX_REASON {
-        let detail = format!("\"reason\" has {length} characters; {MAX_REASON} are the most");
-        return Err(Problem::unprocessable("invalid-body", detail));
+        return Err(format!("\"reason\" has {length} characters; {MAX_REASON} are the most"));
     }
     if reason.chars().any(is_hidden) {
-        return Err(Problem::unprocessable("invalid-body", "\"reason\" is text without control characters"));
+        return Err("\"reason\" is text without control characters".to_owned());
     }
-    Ok(said)
+    Ok(Some(reason))
 }
 
 /// Control characters other than tab and line feed, and those that turn the direction of text.
@@ -277,17 +285,18 @@ fn pending(release: &Release, next_attempt_at: Option<addon_client::Timestamp>) 
 mod tests {
     use super::*;
 
-    fn reason(text: &str) -> ReviewRequest {
-        ReviewRequest { reason: Some(text.to_owned()), digest: None }
-    }
-
     #[test]
     fn reasons_are_text_of_a_bounded_length() {
-        assert_eq!(checked(reason(" \n")).unwrap().reason, None);
-        assert_eq!(checked(reason("two\nlines")).unwrap().reason.as_deref(), Some("two\nlines"));
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!(reason(None).unwrap(), None);
+        assert_eq!(reason(said(" \n")).unwrap(), None);
+        assert_eq!(reason(said("two\nlines")).unwrap(), said("two\nlines"));
         for text in ["\0", "\u{1b}[2J", "a\u{202e}b", &"x".repeat(1001)] {
-            assert_eq!(checked(reason(text)).unwrap_err().status().as_u16(), 422, "{text:?}");
+            let body = ReviewRequest { reason: said(text), digest: None };
+            assert_eq!(checked(body).unwrap_err().status().as_u16(), 422, "{text:?}");
+            let query = Because { reason: said(text) };
+            assert_eq!(because_of(query).unwrap_err().status().as_u16(), 400, "{text:?}");
         }
-        assert!(checked(reason(&"ñ".repeat(1000))).is_ok());
+        assert!(reason(said(&"ñ".repeat(1000))).is_ok());
     }
 }

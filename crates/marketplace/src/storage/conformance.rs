@@ -264,7 +264,7 @@ async fn what_was_yanked_by_others_meanwhile_is_not_decided(storage: &Storage) {
     assert!(decide(&read, Action::Unyank, &paul, false).await);
     assert!(decide(&approved, Action::Yank, &ada, true).await);
     assert!(!decide(&read, Action::Unyank, &paul, false).await);
-    assert!(!storage.delete(&read, &paul, at(3)).await.unwrap());
+    assert!(!storage.delete(&read, &paul, None, at(3)).await.unwrap());
     let yanked = now().await;
     assert_eq!((yanked.status, yanked.yanked_by_admin), (Status::Yanked, true));
     assert!(decide(&yanked, Action::Unyank, &ada, false).await);
@@ -332,8 +332,8 @@ async fn one_name_has_one_spelling(storage: &Storage) {
 
 async fn a_deleted_version_keeps_its_document(storage: &Storage) {
     let first = publish(storage, "probe", "x", Some("1.0.0")).await;
-    assert!(storage.delete(&first, &by("paul"), at(1)).await.unwrap());
-    assert!(!storage.delete(&first, &by("paul"), at(1)).await.unwrap(), "it is gone");
+    assert!(storage.delete(&first, &by("paul"), None, at(1)).await.unwrap());
+    assert!(!storage.delete(&first, &by("paul"), None, at(1)).await.unwrap(), "it is gone");
     assert_eq!(storage.release(first.id).await.unwrap(), None);
     assert_eq!(storage.queue_depth().await.unwrap(), 0);
     let other = post("probe", "y", Some("1.0.0")).send(storage).await.unwrap_err();
@@ -342,7 +342,7 @@ async fn a_deleted_version_keeps_its_document(storage: &Storage) {
     let again = publish(storage, "probe", "x", Some("1.0.0")).await;
     assert_eq!(again.digest, first.digest);
     assert_ne!(again.id, first.id);
-    assert!(storage.delete(&again, &by("paul"), at(2)).await.unwrap(), "and goes once more");
+    assert!(storage.delete(&again, &by("paul"), None, at(2)).await.unwrap(), "and goes once more");
 }
 
 async fn a_failed_release_posted_again_is_under_review(storage: &Storage) {
@@ -441,7 +441,10 @@ async fn a_cursor_goes_on_where_it_ended(storage: &Storage) {
     let first = page(0, 2).await;
     assert_eq!(first.iter().map(|release| release.addon.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let second = &first[1];
-    assert!(storage.delete(second, &by("paul"), at(2)).await.unwrap(), "what the cursor points at may go");
+    assert!(
+        storage.delete(second, &by("paul"), None, at(2)).await.unwrap(),
+        "what the cursor points at may go"
+    );
     let rest = page(second.seq, 2).await;
     assert_eq!(rest.iter().map(|release| release.addon.as_str()).collect::<Vec<_>>(), ["c", "d"]);
 }
@@ -479,7 +482,7 @@ async fn a_decision_hits_only_where_it_must(storage: &Storage) {
     assert!(storage.decide(&release, reject).await.unwrap());
     assert!(!storage.decide(&release, reject).await.unwrap());
     assert!(
-        !storage.delete(&release, &by("paul"), at(2)).await.unwrap(),
+        !storage.delete(&release, &by("paul"), None, at(2)).await.unwrap(),
         "it has another status than was decided on"
     );
     assert_eq!(storage.release(release.id).await.unwrap().unwrap().status, Status::Rejected);
@@ -604,7 +607,7 @@ async fn a_lost_lease_records_nothing(storage: &Storage) {
 async fn a_verdict_counts_only_under_review(storage: &Storage) {
     let release = publish(storage, "probe", "x", None).await;
     let job = storage.claim("worker", at(0), LEASE, None).await.unwrap().unwrap();
-    assert!(storage.delete(&release, &by("rita"), at(1)).await.unwrap());
+    assert!(storage.delete(&release, &by("rita"), None, at(1)).await.unwrap());
     assert!(!storage.record_verdict(&job, &verdicted(Status::Approved), at(2)).await.unwrap());
     assert_eq!(storage.release(release.id).await.unwrap(), None, "it was deleted meanwhile");
 }
@@ -671,7 +674,7 @@ async fn look_alikes_are_what_strangers_had_approved_before(storage: &Storage) {
     assert!(near("mosquitto").await.is_empty(), "what was approved was decided about");
     // A name that is deleted was seen all the same.
     let release = storage.release(approved.id).await.unwrap().unwrap();
-    assert!(storage.delete(&release, &by("paul"), at(10)).await.unwrap());
+    assert!(storage.delete(&release, &by("paul"), None, at(10)).await.unwrap());
     assert_eq!(near("mosquito").await, ["mosquitto", "m0squitto"]);
 }
 
@@ -695,7 +698,7 @@ async fn rights_are_those_of_the_last_approved(storage: &Storage) {
     assert!(storage.decide(&release, yank).await.unwrap());
     assert_eq!(storage.approved_rights("probe").await.unwrap(), rights);
     let release = storage.release(release.id).await.unwrap().unwrap();
-    assert!(storage.delete(&release, &by("paul"), at(3)).await.unwrap());
+    assert!(storage.delete(&release, &by("paul"), None, at(3)).await.unwrap());
     assert_eq!(storage.approved_rights("probe").await.unwrap(), rights);
     // What was withdrawn over its owners' heads is no precedent.
     publish(storage, "probe", "y", None).await;
@@ -713,7 +716,7 @@ async fn writes_end_the_epochs_of_what_they_change(storage: &Storage) {
     let approved = epochs();
     assert!(approved.0 != before.0 && approved.1 != before.1);
     let now = storage.release(release.id).await.unwrap().unwrap();
-    assert!(storage.delete(&now, &by("paul"), at(2)).await.unwrap());
+    assert!(storage.delete(&now, &by("paul"), None, at(2)).await.unwrap());
     let deleted = epochs();
     assert!(deleted.0 != approved.0 && deleted.1 != approved.1);
 }

@@ -227,6 +227,7 @@ impl Storage {
         addon: &str,
         account: &str,
         by: &Actor,
+        reason: Option<&str>,
         now: Timestamp,
     ) -> Result<Removal, StorageError> {
         Ok(write_tx!(&self.db, |tx| {
@@ -250,16 +251,16 @@ impl Storage {
                     if !withdrawn.is_empty() {
                         detail["invitations_withdrawn"] = withdrawn.into_iter().map(|(to,)| to).collect();
                     }
-                    let entry = Entry::new(now, by, "owner.remove", "addon", addon).with(detail);
-                    audit::record(&mut *tx, &entry).await?;
+                    let entry = Entry::new(now, by, "owner.remove", "addon", addon);
+                    audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
                     Removal::Removed
                 }
             } else {
                 let sql = "DELETE FROM invitations WHERE addon = $1 AND LOWER(account) = LOWER($2)";
                 let done = sqlx::query(sql).bind(addon).bind(account).execute(&mut *tx).await?;
                 if done.rows_affected() >= 1 {
-                    let entry = Entry::new(now, by, "owner.withdraw", "addon", addon).with(detail);
-                    audit::record(&mut *tx, &entry).await?;
+                    let entry = Entry::new(now, by, "owner.withdraw", "addon", addon);
+                    audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
                     Removal::Withdrawn
                 } else {
                     Removal::Neither

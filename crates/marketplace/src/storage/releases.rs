@@ -388,7 +388,13 @@ impl Storage {
     ///
     /// # Errors
     /// The database.
-    pub async fn delete(&self, release: &Release, by: &Actor, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn delete(
+        &self,
+        release: &Release,
+        by: &Actor,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
         let done = write_tx!(&self.db, |tx| {
             if let Some(lock) = dialect::lock_addon(&self.db) {
                 sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
@@ -416,8 +422,13 @@ impl Storage {
                 .await?;
             if done.rows_affected() == 1 {
                 let (id, detail) = (release.id.to_string(), detail(release, None));
-                let entry = Entry::new(now, by, "release.delete", "release", &id).with(detail);
-                audit::record(&mut *tx, &entry).await?;
+                let entry = Entry::new(now, by, "release.delete", "release", &id);
+                audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
+                if reason.is_some() {
+                    // The trigger that told of it knows the row, and not why it went.
+                    let sql = "UPDATE event_inbox SET reason = $2 WHERE release_id = $1 AND kind = 'deleted'";
+                    sqlx::query(sql).bind(&id).bind(reason).execute(&mut *tx).await?;
+                }
                 sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
                 sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
             }

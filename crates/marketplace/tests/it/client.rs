@@ -43,10 +43,16 @@ async fn owners_come_and_go() {
         owners.owners.iter().map(|owner| owner.account.as_str()).collect::<Vec<_>>(),
         ["olga", "ivan"]
     );
-    assert!(ivan.remove_owner("my-probe", "olga").await.unwrap());
-    assert!(!ivan.remove_owner("my-probe", "olga").await.unwrap());
-    assert_eq!(ivan.remove_owner("my-probe", "ivan").await.unwrap_err().status(), Some(409));
+    let reason = "left the team; ask Ivan & co";
+    assert!(ivan.remove_owner("my-probe", "olga", Some(reason)).await.unwrap());
+    assert!(!ivan.remove_owner("my-probe", "olga", None).await.unwrap());
+    assert_eq!(ivan.remove_owner("my-probe", "ivan", None).await.unwrap_err().status(), Some(409));
     assert_eq!(ivan.owners("my-probe").await.unwrap().unwrap().owners.len(), 1);
+    assert!(ivan.delete(release.id, Some("moved")).await.unwrap());
+    assert!(!ivan.delete(release.id, None).await.unwrap());
+    let log = client(&market, market.admin()).audit(&ListAudit::default()).await.unwrap().items;
+    let why = |action: &str| log.iter().find(|row| row.action == action).unwrap().reason.as_deref();
+    assert_eq!((why("owner.remove"), why("release.delete")), (Some(reason), Some("moved")));
     market.stop().await;
 }
 

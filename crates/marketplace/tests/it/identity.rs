@@ -155,6 +155,65 @@ async fn owners_see_what_is_not_listed_and_a_deleted_name_stays_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_away_may_say_why() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let (market, clock) = Market::start_with_clock(|config| registry.allow(config)).await;
+    let (paul, mary) =
+        (market.token("paul", &["publish"], None).await, market.token("mary", &["publish"], None).await);
+    let version = |version: &str| {
+        let mut document = document("probe", &image);
+        document["version"] = version.into();
+        document
+    };
+    let mut ids = Vec::new();
+    for number in ["1.0.0", "2.0.0", "3.0.0", "4.0.0"] {
+        let id = published(&market, &paul, &version(number)).await;
+        market.until(&id, "approved").await;
+        ids.push(format!("{ADDONS}/{id}"));
+    }
+    let delete = async |path: String| send(&market, Method::DELETE, &path, &paul, None).await;
+    delete(format!("{}?reason=leaks+%C3%B1", ids[0])).await.expect(204);
+    delete(ids[1].clone()).await.expect(204);
+    // Who relies on a release reads why it is gone.
+    clock.advance(Duration::from_secs(72 * 60 * 60 + 1));
+    delete(format!("{}?reason={}", ids[2], "x".repeat(1001))).await.problem(400, "bad-query");
+    delete(format!("{}?reason=%00", ids[2])).await.problem(400, "bad-query");
+    delete(format!("{}?raeson=old", ids[2])).await.problem(400, "bad-query");
+    assert_eq!(market.get(&ids[2]).await.json()["status"], "approved");
+    delete(format!("{}?reason=superseded", ids[2])).await.expect(204);
+    delete(format!("{}?reason=++", ids[3])).await.expect(204);
+    for (id, reason) in [(&ids[2], "superseded"), (&ids[3], "withdrawn by paul")] {
+        let yanked = market.get(id).await.json();
+        assert_eq!((&yanked["status"], &yanked["reason"]), (&json!("yanked"), &json!(reason)));
+    }
+    for account in ["mary", "zoe"] {
+        post(&market, OWNERS, &paul, &json!({"account": account})).await.expect(201);
+    }
+    let accept = "/api/v1/marketplace/invitations/probe/accept";
+    send(&market, Method::POST, accept, &mary, None).await.expect(200);
+    delete(format!("{OWNERS}/mary?reason=%1B")).await.problem(400, "bad-query");
+    delete(format!("{OWNERS}/mary?reason=left")).await.expect(204);
+    delete(format!("{OWNERS}/zoe?reason=wrong+one")).await.expect(204);
+
+    let rows = log(&market, "?account=paul").await;
+    let reasons: Vec<_> = rows
+        .iter()
+        .filter(|row| !matches!(row.action.as_str(), "owner.invite" | "release.publish"))
+        .map(|row| (row.action.as_str(), row.reason.as_deref()))
+        .collect();
+    let expected = [
+        ("owner.withdraw", Some("wrong one")),
+        ("owner.remove", Some("left")),
+        ("release.yank", Some("withdrawn by paul")),
+        ("release.yank", Some("superseded")),
+        ("release.delete", None),
+        ("release.delete", Some("leaks \u{f1}")),
+    ];
+    assert_eq!(reasons, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_yanked_release_is_in_no_list_until_it_is_unyanked() {
     let registry = Registry::start().await;
     let market = Market::beside(&registry).await;

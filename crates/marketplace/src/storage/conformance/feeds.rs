@@ -63,7 +63,7 @@ pub(super) async fn what_everybody_may_see_is_told_in_its_order(storage: &Storag
     let revoked = storage.revoke(&again(storage, &release).await, revoking).await.unwrap();
     assert_eq!(revoked, Revoked::Done);
     let deleted = approved(storage, "other", "1.0.0", 7).await;
-    assert!(storage.delete(&deleted, &by("paul"), at(8)).await.unwrap());
+    assert!(storage.delete(&deleted, &by("paul"), Some("by mistake"), at(8)).await.unwrap());
     let held = publish(storage, "rejected", "x", None).await;
     let held = {
         verify(storage, Status::UnderReview, 9).await;
@@ -85,6 +85,7 @@ pub(super) async fn what_everybody_may_see_is_told_in_its_order(storage: &Storag
         ]
     );
     assert_eq!(events[1].reason.as_deref(), Some("because"));
+    assert_eq!(events[5].reason.as_deref(), Some("by mistake"));
     assert_eq!((events[0].version.as_str(), events[0].digest), ("1.0.0", release.digest));
     assert_eq!((events[0].release_id, events[0].at), (release.id, at(90)));
     assert_eq!(

@@ -76,7 +76,7 @@ pub(super) async fn every_decision_writes_its_row(storage: &Storage) {
     assert!(storage.decide(&approved, yank).await.unwrap());
     assert!(!storage.decide(&approved, yank).await.unwrap(), "what hits nothing is no change");
     let yanked = storage.release(release.id).await.unwrap().unwrap();
-    assert!(storage.delete(&yanked, &by("paul"), at(7)).await.unwrap());
+    assert!(storage.delete(&yanked, &by("paul"), None, at(7)).await.unwrap());
     assert_eq!(
         rows(storage, all()).await,
         [
@@ -253,7 +253,7 @@ pub(super) async fn the_first_publisher_owns_a_name(storage: &Storage) {
     });
     assert!(release.await.unwrap().is_empty(), "nor does she see it");
     let release = storage.release_of_version("probe", "0.1.0").await.unwrap().unwrap();
-    assert!(storage.delete(&release, &by("paul"), at(1)).await.unwrap());
+    assert!(storage.delete(&release, &by("paul"), None, at(1)).await.unwrap());
     assert!(
         matches!(mary.send(storage).await, Err(InsertError::NotOwner)),
         "a deleted name stays whose it was"
@@ -293,8 +293,9 @@ pub(super) async fn owners_are_invited_accept_and_go(storage: &Storage) {
     assert!(storage.owns("probe", "mary").await.unwrap());
     assert!(!storage.accept_invitation("probe", &mary, at(month)).await.unwrap(), "once");
 
-    let remove =
-        async |account: &str, by: &Actor| storage.remove_owner("probe", account, by, at(9)).await.unwrap();
+    let remove = async |account: &str, by: &Actor| {
+        storage.remove_owner("probe", account, by, None, at(9)).await.unwrap()
+    };
     assert_eq!(remove("zoe", &mary).await, Removal::Neither);
     assert_eq!(storage.invite("probe", "zoe", &mary, at(1)).await.unwrap(), Invited::Invited);
     assert_eq!(remove("zoe", &mary).await, Removal::Withdrawn);
@@ -342,9 +343,9 @@ pub(super) async fn of_two_last_owners_who_go_at_once_one_stays(storage: &Storag
     assert!(storage.accept_invitation("probe", &by("mary"), at(2)).await.unwrap());
     let leave = |account: &'static str| {
         let storage = storage.clone();
-        tokio::spawn(
-            async move { storage.remove_owner("probe", account, &by(account), at(3)).await.unwrap() },
-        )
+        tokio::spawn(async move {
+            storage.remove_owner("probe", account, &by(account), None, at(3)).await.unwrap()
+        })
     };
     let (paul, mary) = (leave("paul"), leave("mary"));
     let mut both = [paul.await.unwrap(), mary.await.unwrap()];

@@ -126,7 +126,7 @@ pub(super) async fn only_what_is_listed_is_found(storage: &Storage) {
     assert_eq!(by_words(storage, "old words").await, ["probe"]);
     assert!(by_words(storage, "new").await.is_empty());
     let older = storage.release(older.id).await.unwrap().unwrap();
-    assert!(storage.delete(&older, &by("paul"), at(4)).await.unwrap());
+    assert!(storage.delete(&older, &by("paul"), None, at(4)).await.unwrap());
     assert!(by_words(storage, "words").await.is_empty());
     assert_eq!(
         storage.facets(&Search { words: &Words::default(), facets: &[], addon: None }).await.unwrap().counted,
@@ -222,7 +222,7 @@ pub(super) async fn a_cursor_holds_while_listings_come_and_go(storage: &Storage)
     // The entries that every first part ended at go, others come.
     for at_end in [1, 2] {
         let release = storage.release(releases[at_end].id).await.unwrap().unwrap();
-        assert!(storage.delete(&release, &by("paul"), at(20)).await.unwrap());
+        assert!(storage.delete(&release, &by("paul"), None, at(20)).await.unwrap());
     }
     simple(storage, "a", "word", 30).await;
     simple(storage, "z", "word", 31).await;

@@ -132,7 +132,7 @@ pub(super) async fn the_index_follows_every_change_of_a_release(storage: &Storag
     let other = approved(storage, "zulu", "1.0.0").await;
     build(storage).await;
     assert_eq!(words(storage).await.len(), 4);
-    assert!(storage.delete(&other, &by("paul"), at(3)).await.unwrap());
+    assert!(storage.delete(&other, &by("paul"), None, at(3)).await.unwrap());
     build(storage).await;
     assert_eq!(words(storage).await.len(), 3, "a part without releases is none");
     let (shards, covers) = storage.shards().await.unwrap();
