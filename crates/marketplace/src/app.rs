@@ -147,13 +147,14 @@ impl App {
         let state_dir = config.state_dir();
         let lock = lock(&state_dir)?;
         let storage = open(config).await?;
-        let tokens = TokenStore::audited(storage.db().clone());
-        let address = config.server.address;
-        let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;
+        // Before the first token, which would be written over that of a database that is lost.
         let configured = config.signing.key_file.clone();
         let signer =
             Signer::prepare(storage.clone(), clock.clone(), configured, state_dir.join(key_file::NAME))
                 .await?;
+        let tokens = TokenStore::audited(storage.db().clone());
+        let address = config.server.address;
+        let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;
 
         let client = client.await.expect("making a client does not panic").map_err(BuildError::Registry)?;
 

@@ -133,10 +133,22 @@ pub fn replace(path: &Path, new: &Path, old: &Path) -> Result<(), KeyFileError> 
             Err(error) if error.kind() == ErrorKind::NotFound => (),
             done => done?,
         }
-        std::fs::rename(new, path)?;
-        sync_folder(path)
+        rename(new, path)
     };
     swap().map_err(|source| KeyFileError::Write { path: path.to_owned(), source })
+}
+
+/// Puts the key in `new` where there is none yet.
+///
+/// # Errors
+/// [`KeyFileError::Write`].
+pub fn place(path: &Path, new: &Path) -> Result<(), KeyFileError> {
+    rename(new, path).map_err(|source| KeyFileError::Write { path: path.to_owned(), source })
+}
+
+fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::rename(from, to)?;
+    sync_folder(to)
 }
 
 /// The names in a folder are as durable as the folder is written.

@@ -3,7 +3,7 @@
 //! A change of a release is in the index within about a second. Everything is signed anew once a day, so that it never
 //! expires while a marketplace runs. Versions rise in the database; the clock can only make them rise more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use addon_client::Timestamp;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::key_file::{self, KeyFileError};
+use crate::app::DATABASE;
 use crate::storage::{IndexState, KeyChange, Signed, SignedDocument, Storage, StorageError};
 
 /// How often is looked for changes.
@@ -56,6 +57,20 @@ pub enum SigningError {
     /// What the database has as a key set is none.
     #[error("the key set in the database makes no sense")]
     KeySet(#[from] TrustError),
+    /// The database is empty, and a marketplace has signed from here.
+    #[error(
+        "{} says that a marketplace has signed from this state folder, and the database has no signing key: it is a new one, and \
+         that marketplace's is lost or elsewhere. Hosts that know the key {} would be told of a marketplace without releases. Bring \
+         the database back (of SQLite: move {DATABASE} away, with {DATABASE}-wal and {DATABASE}-shm beside it where they are there, \
+         and run: marketplace restore FILE), or correct state_dir or database.url. If a new marketplace is meant, {}",
+        witness.display(), path.display(), anew(witness, path)
+    )]
+    Forgotten {
+        /// What says so: the key, or the mark that stands for one which is elsewhere.
+        witness: PathBuf,
+        /// The key.
+        path: PathBuf,
+    },
     /// The key is not one that clients know.
     #[error(
         "the key {key} in {} is not in the marketplace's key set {version}, whose keys are {}: give this replica one of those \
@@ -85,6 +100,15 @@ pub enum SigningError {
         /// The keys that sign.
         living: Vec<KeyId>,
     },
+}
+
+/// How a new marketplace begins where another one was.
+fn anew(witness: &Path, path: &Path) -> String {
+    if witness == path {
+        format!("move {} away: another key is made", path.display())
+    } else {
+        format!("move {} away and name another key in signing.key_file", witness.display())
+    }
 }
 
 fn list(keys: &[KeyId]) -> String {
@@ -124,8 +148,13 @@ impl Signer {
     /// Finds the key: in the configured file, else in the one of the state folder, which is made with the first key of a
     /// marketplace that has none. A key that clients do not know is no reason not to start: it is said, and nothing is signed.
     ///
+    /// A database without keys is a new one, and what has signed must not sign for it: so the state folder says that a
+    /// marketplace has signed from it. A key that is made here gets its name only when the database has it; a configured
+    /// one, which may be new, has a mark in the folder from then on.
+    ///
     /// # Errors
-    /// A key file that is configured and not there, that others can read, or that is none; the database.
+    /// A key file that is configured and not there, that others can read, or that is none; a new database where a
+    /// marketplace has signed; the database.
     pub async fn prepare(
         storage: Storage,
         clock: SharedClock,
@@ -138,19 +167,40 @@ impl Signer {
             index: version(storage.signed(Signed::Index).await?),
             feed: version(storage.signed(Signed::Revocations).await?),
         };
+        let (made, mark) = (in_state.with_extension("pem.new"), in_state.with_extension("id"));
         let signer = Self { storage, clock, path: configured.unwrap_or(in_state), found };
+        let path = &signer.path;
         if signer.newest().await?.is_none() {
-            let key = match key_file::load(&signer.path) {
-                Err(KeyFileError::Missing { .. }) if !is_configured => {
-                    let key = key_file::generate();
-                    key_file::create(&signer.path, &key, None)?;
-                    key
-                }
-                found => found?,
-            };
-            signer.first(&key).await?;
+            let witness = if is_configured { &mark } else { path };
+            if witness.exists() {
+                return Err(SigningError::Forgotten { witness: witness.clone(), path: path.clone() });
+            }
+            if is_configured {
+                signer.first(&key_file::load(path)?).await?;
+            } else {
+                // One that a start left which was cut off before anybody could know it.
+                _ = std::fs::remove_file(&made);
+                let key = key_file::generate();
+                key_file::create(&made, &key, None)?;
+                signer.first(&key).await?;
+            }
+        }
+        if !is_configured && !path.exists() && made.exists() {
+            let key = PublicKey::of(&key_file::load(&made)?).id();
+            if signer.newest().await?.is_some_and(|set| set.living(&key).is_some()) {
+                key_file::place(path, &made)?;
+            } else {
+                // Another replica's is the first one.
+                _ = std::fs::remove_file(&made);
+            }
         }
         match signer.usable().await {
+            Ok((key, _)) if is_configured && !mark.exists() => {
+                if let Err(error) = std::fs::write(&mark, format!("{}\n", PublicKey::of(&key).id())) {
+                    let mark = mark.display();
+                    tracing::warn!(%error, "{mark} cannot be written: a lost database would not be noticed");
+                }
+            }
             Err(SigningError::Absent { path, .. }) if is_configured => {
                 return Err(KeyFileError::Missing { path }.into());
             }
@@ -436,6 +486,39 @@ mod tests {
         assert_eq!(next(Some(&ahead), at), clock + 6);
         assert!(due(SignedDocument { covers: 6, ..document }, at));
         assert!(due(SignedDocument { keys: 1, ..document }, at));
+    }
+
+    #[tokio::test]
+    async fn a_first_start_that_is_cut_off_anywhere_locks_nobody_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open_sqlite(&folder.path().join("a.db")).await.unwrap();
+        let clock = service_kit::clock::SystemClock::shared();
+        let [key, made] = ["key.pem", "key.pem.new"].map(|name| folder.path().join(name));
+        let prepare = async || Signer::prepare(storage.clone(), clock.clone(), None, key.clone()).await;
+        let run = async |sql: &'static str| -> Result<(), sqlx::Error> {
+            service_kit::write_tx!(storage.db(), |tx| _ = sqlx::query(sql).execute(&mut *tx).await?);
+            Ok(())
+        };
+        // Before the key was written as a whole, and before the database had it.
+        std::fs::write(&made, "-----BEGIN").unwrap();
+        run("CREATE TRIGGER cut BEFORE INSERT ON key_sets BEGIN SELECT RAISE(ABORT, 'cut'); END")
+            .await
+            .unwrap();
+        assert!(matches!(prepare().await, Err(SigningError::Storage(_))));
+        assert!(made.exists() && !key.exists(), "what the database does not know has not its name yet");
+        run("DROP TRIGGER cut").await.unwrap();
+        prepare().await.unwrap().step().await.unwrap();
+        assert!(key.exists() && !made.exists());
+        // Before the key that the database has got its name.
+        let bytes = std::fs::read(&key).unwrap();
+        std::fs::rename(&key, &made).unwrap();
+        assert_eq!(prepare().await.unwrap().step().await.unwrap(), Step::Signed);
+        assert_eq!(std::fs::read(&key).unwrap(), bytes);
+        // Another replica's key was the first one.
+        std::fs::remove_file(&key).unwrap();
+        key_file::create(&made, &key_file::generate(), None).unwrap();
+        assert!(matches!(prepare().await.unwrap().step().await, Err(SigningError::Absent { .. })));
+        assert!(!made.exists() && !key.exists());
     }
 
     #[tokio::test]

@@ -490,6 +490,87 @@ async fn a_key_that_cannot_be_used_is_said_at_the_start() {
     assert!(!made.exists());
 }
 
+/// A marketplace on a state folder, which is started and stopped; or why it does not start.
+async fn started(config: &Config) -> Result<String, String> {
+    match App::build(config, SystemClock::shared()).await {
+        Ok(app) => {
+            let set = app.storage().key_set(None).await.unwrap().unwrap();
+            app.stop().await;
+            Ok(set)
+        }
+        Err(BuildError::Signing(error @ SigningError::Forgotten { .. })) => Err(error.to_string()),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_database_where_a_marketplace_has_signed_begins_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let mut config = Config { state_dir: Some(state.clone()), ..Config::default() };
+    config.server.port = 0;
+    let set = started(&config).await.unwrap();
+    assert_eq!(started(&config).await.unwrap(), set);
+    let backup = folder.path().join("backup.db");
+    marketplace::backup::backup(&config, &backup).await.unwrap();
+    let lose = || {
+        for end in ["", "-wal", "-shm"] {
+            _ = std::fs::remove_file(state.join(format!("marketplace.db{end}")));
+        }
+    };
+    let (key, token) = (state.join(key_file::NAME), state.join("admin-token"));
+    let before = [&key, &token].map(|path| std::fs::read(path).unwrap());
+    lose();
+    for _ in 0..2 {
+        let words = started(&config).await.unwrap_err();
+        for said in ["signing-key.pem", "marketplace restore FILE", "state_dir", "signing-key.pem away"] {
+            assert!(words.contains(said), "{said}: {words}");
+        }
+    }
+    assert_eq!([&key, &token].map(|path| std::fs::read(path).unwrap()), before, "nothing is written over");
+    lose();
+    marketplace::backup::restore(&config, &backup).await.unwrap();
+    assert_eq!(started(&config).await.unwrap(), set);
+    // A new one is meant.
+    lose();
+    std::fs::rename(&key, folder.path().join("old.pem")).unwrap();
+    assert_ne!(started(&config).await.unwrap(), set);
+    assert_ne!(std::fs::read(&key).unwrap(), before[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_an_empty_one_of_a_server_also_with_a_key_of_the_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    let databases = [postgres().await, postgres().await];
+    let at = |config: &mut Config, number: usize| {
+        config.database.url = Some(Secret::new(databases[number].url()));
+    };
+    let mut made = Config { state_dir: Some(folder.path().join("made")), ..Config::default() };
+    made.server.port = 0;
+    let mut given = Config { state_dir: Some(folder.path().join("given")), ..made.clone() };
+    configured(folder.path())(&mut given);
+    for config in [&mut made, &mut given] {
+        at(config, 0);
+    }
+    let set = started(&made).await.unwrap();
+    // The key of a replica that the database does not know has signed nothing.
+    assert_eq!(started(&given).await.unwrap(), set);
+    assert!(!folder.path().join("given/signing-key.id").exists());
+    at(&mut made, 1);
+    let words = started(&made).await.unwrap_err();
+    assert!(words.contains("database.url") && words.contains("made/signing-key.pem away"), "{words}");
+
+    at(&mut given, 1);
+    let set = started(&given).await.unwrap();
+    assert_eq!(started(&given).await.unwrap(), set);
+    let empty = postgres().await;
+    given.database.url = Some(Secret::new(empty.url()));
+    let words = started(&given).await.unwrap_err();
+    assert!(words.contains("given/signing-key.id away and name another key"), "{words}");
+    at(&mut given, 1);
+    assert_eq!(started(&given).await.unwrap(), set);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replica_signs_for_all_and_another_takes_over() {
     let (registry, database, folder) =
