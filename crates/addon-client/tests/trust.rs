@@ -58,6 +58,7 @@ fn root(version: u64, keys: u64, line: &str, by: u8) -> Envelope {
         keys,
         revocations: 0,
         shards: vec![summary],
+        audit: None,
     };
     sign(&root, &[&key(by)])
 }

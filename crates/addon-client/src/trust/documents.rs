@@ -96,6 +96,21 @@ pub struct IndexRoot {
     pub revocations: u64,
     /// The parts in order; those without releases are left out.
     pub shards: Vec<ShardSummary>,
+    /// How far the audit log went then; absent before its first row, and in what was signed before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditHead>,
+}
+
+/// How far a marketplace's audit log goes. Whoever has kept it from a signed index can tell a log that was cut off or written
+/// anew since: `marketplace audit verify --index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AuditHead {
+    /// The place of its last row in the chain: 1, 2, 3, …
+    pub position: u64,
+    /// The hash there, over that row and all before it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub hash: Digest,
 }
 
 /// One part of the index.

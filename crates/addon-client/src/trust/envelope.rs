@@ -66,6 +66,17 @@ impl Envelope {
     pub fn unverified<P: Payload>(bytes: &[u8]) -> Result<P, TrustError> {
         Sealed::read(bytes).map(|sealed| sealed.document)
     }
+
+    /// The document, signed by keys of this set alone, retired ones too: for whoever kept it from when they counted.
+    ///
+    /// # Errors
+    /// [`TrustError::Malformed`], [`TrustError::WrongType`], [`TrustError::UnknownKey`], [`TrustError::BadSignature`].
+    pub fn verified<P: Payload>(bytes: &[u8], keys: &KeySet) -> Result<P, TrustError> {
+        let sealed = Sealed::read(bytes)?;
+        let known = |keyid: &KeyId| keys.entry(keyid).map(|entry| entry.key);
+        sealed.verify(|keyid| known(keyid).ok_or(TrustError::UnknownKey { keyid: *keyid }))?;
+        Ok(sealed.document)
+    }
 }
 
 /// Puts a document into an envelope that these keys sign.

@@ -46,8 +46,8 @@ mod store;
 mod tests;
 
 pub use self::documents::{
-    IndexRoot, ListedRelease, ListedStatus, Revocation, Revocations, RevokeRequest, Severity, ShardId,
-    ShardSummary, UnknownShard,
+    AuditHead, IndexRoot, ListedRelease, ListedStatus, Revocation, Revocations, RevokeRequest, Severity,
+    ShardId, ShardSummary, UnknownShard,
 };
 pub use self::envelope::{Envelope, EnvelopeSignature, Payload, sign};
 pub use self::judge::{Difference, Judgement, Missing};

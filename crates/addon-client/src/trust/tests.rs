@@ -91,6 +91,7 @@ fn root(number: u64, releases: &[ListedRelease]) -> IndexRoot {
         keys: 1,
         revocations: 0,
         shards: releases.first().map(summary).into_iter().collect(),
+        audit: None,
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! A row's hash is `SHA-256(hash of the row before || "\n" || the row as a JSON array)`, in the order of their numbers. The hashes stand
 //! in a table of their own, `audit_chain`, with a place each (1, 2, 3, …); `audit_head` says how far it goes. So an altered
-//! row is told by its hash, a removed one by its place, one that was put in between by having none, a cut end by the head.
+//! row is told by its hash, a removed one by its place, one that was put in between by having none, a cut end by the head; and where
+//! that was made to fit, by the signed index, which says how far the log went.
 
 use std::collections::BTreeSet;
 
+use addon_client::trust::AuditHead;
 use addon_client::{AuditEntry, AuditReport, AuditSubject, Timestamp};
 use addon_descriptor::Digest;
 use serde_json::json;
@@ -271,6 +273,25 @@ impl Storage {
             inserted,
             not_chained: numbers(open),
         })
+    }
+
+    /// How far the log is chained; `None` before its first row is.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn audit_head(&self) -> Result<Option<AuditHead>, StorageError> {
+        let sql = "SELECT position, hash FROM audit_head WHERE id = 1 AND position > 0";
+        let found: Option<(i64, String)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).fetch_optional(pool).await)?;
+        let head = |(position, hash): (i64, String)| {
+            let corrupt = |_| StorageError::Corrupt {
+                table: "audit_head",
+                id: "1".to_owned(),
+                what: "hash".to_owned(),
+            };
+            Ok(AuditHead { position: position.unsigned_abs(), hash: hash.parse().map_err(corrupt)? })
+        };
+        found.map(head).transpose()
     }
 
     /// The hash at a place of the chain: what was noted of it earlier can be compared with that.

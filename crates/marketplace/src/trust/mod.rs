@@ -11,4 +11,5 @@ mod signer;
 
 pub use self::keys::KeysCommand;
 pub use self::revoke::{Revocation, revoke};
+pub(crate) use self::signer::newest;
 pub use self::signer::{Signer, SigningError, Step};

@@ -323,7 +323,8 @@ impl Signer {
             let revocations = self.storage.signed(Signed::Revocations).await?;
             let revocations = revocations.map_or(0, |feed| feed.covers.unsigned_abs());
             let (version, expires_at) = (next(index.as_ref(), now), now + LIFE);
-            let root = IndexRoot { version, created_at: now, expires_at, keys, revocations, shards };
+            let audit = self.storage.audit_head().await?;
+            let root = IndexRoot { version, created_at: now, expires_at, keys, revocations, shards, audit };
             signed |= self.put(Signed::Index, index, &root, &key, built).await?;
         }
         Ok(if signed { Step::Signed } else { Step::Elsewhere })
@@ -409,7 +410,7 @@ impl Signer {
 }
 
 /// The newest key set of a marketplace.
-pub(super) async fn newest(storage: &Storage) -> Result<Option<KeySet>, SigningError> {
+pub(crate) async fn newest(storage: &Storage) -> Result<Option<KeySet>, SigningError> {
     let Some(envelope) = storage.key_set(None).await? else { return Ok(None) };
     Ok(Some(Envelope::unverified(envelope.as_bytes())?))
 }

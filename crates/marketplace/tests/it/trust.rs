@@ -273,6 +273,10 @@ async fn keys_are_rotated_beside_a_marketplace_that_runs_and_hosts_follow() {
     assert_ne!(old, new);
     assert!(said.contains(&new.id().to_string()) && said.contains(&old.id().to_string()), "{said}");
     let kept = folder.path().join(format!("key.pem.{}", &old.id().to_string()[..8]));
+    let head = host.store.index().unwrap().audit.expect("the log has rows by now");
+    let place = i64::try_from(head.position).unwrap();
+    let there = market.app().storage().audit_hash_at(place).await.unwrap();
+    assert_eq!(there, Some(head.hash.to_string()));
     assert_eq!(
         PublicKey::of(&key_file::load(&kept).unwrap()),
         old,

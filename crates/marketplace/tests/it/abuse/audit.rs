@@ -2,6 +2,7 @@
 //! what is written where everybody is an administrator. That every call that changes something leaves its row is told in
 //! `matrix.rs`, call by call.
 
+use addon_client::trust::{Envelope, IndexRoot};
 use marketplace::app::DATABASE;
 use serde_json::{Value, json};
 use service_kit::auth::AuthMode;
@@ -123,8 +124,53 @@ async fn whatever_is_changed_of_the_log_the_command_line_finds_it() {
         assert!(said.contains("the audit log was changed"), "{what}: {said}");
     }
 
-    // Whoever makes the whole chain anew is found by what was noted.
+    // Whoever cuts the end off, and makes the head fit, is found by what was signed.
     std::fs::write(&database, &original).unwrap();
+    let mut process = Process::start(folder.path(), &registry).await;
+    let kept = folder.path().join("index.json");
+    let speaks = eventually("the index speaks of every row", || async {
+        let index = process.get("/api/v1/marketplace/index").await.text;
+        let root: IndexRoot = Envelope::unverified(index.as_bytes()).ok()?;
+        std::fs::write(&kept, index).unwrap();
+        root.audit.filter(|head| head.position >= rows.unsigned_abs())
+    })
+    .await;
+    process.stop();
+    let by_index = || {
+        let mut command = verify();
+        command.arg("--index").arg(&kept);
+        command
+    };
+    assert!(run(&mut verify()).status.success() && run(&mut by_index()).status.success());
+    let signed = std::fs::read(&database).unwrap();
+    let mut connection = SqliteConnectOptions::new().filename(&database).connect().await.unwrap();
+    for sql in [
+        "DROP TRIGGER audit_no_delete",
+        "DROP TRIGGER audit_chain_no_delete",
+        "DELETE FROM audit WHERE seq > 3",
+        "DELETE FROM audit_chain WHERE seq > 3",
+        "UPDATE audit_head SET (position, seq, hash) = (SELECT position, seq, hash FROM audit_chain WHERE seq = 3)",
+    ] {
+        execute(&mut connection, sql).await;
+    }
+    let place = format!("it had {} at {}, and it ends before", speaks.hash, speaks.position);
+    for said in [refusal(&mut verify()), refusal(&mut by_index())] {
+        assert!(said.contains(&place), "{said}");
+    }
+    execute(&mut connection, "DELETE FROM signed_documents").await;
+    connection.close().await.unwrap();
+    assert!(run(&mut verify()).status.success(), "nothing in the database tells of it");
+    assert!(refusal(&mut by_index()).contains("index.json, of "));
+    let of_another = kept.with_file_name("other.json");
+    let text = std::fs::read_to_string(&kept).unwrap().replace("\"sig\":\"", "\"sig\":\"A");
+    std::fs::write(&of_another, text).unwrap();
+    assert!(
+        refusal(verify().arg("--index").arg(&of_another))
+            .contains("other.json is not one of this marketplace")
+    );
+
+    // Whoever makes the whole chain anew is found by that, and by what was noted.
+    std::fs::write(&database, &signed).unwrap();
     let mut connection = SqliteConnectOptions::new().filename(&database).connect().await.unwrap();
     for sql in [
         "DROP TRIGGER audit_no_update",
@@ -132,6 +178,7 @@ async fn whatever_is_changed_of_the_log_the_command_line_finds_it() {
         "UPDATE audit SET account = 'mallory' WHERE seq = 2",
         "DELETE FROM audit_chain",
         "UPDATE audit_head SET position = 0, seq = 0, hash = ''",
+        "DELETE FROM signed_documents",
     ] {
         execute(&mut connection, sql).await;
     }
@@ -142,6 +189,8 @@ async fn whatever_is_changed_of_the_log_the_command_line_finds_it() {
     assert!(run(&mut verify()).status.success(), "the chain is one");
     let said = refusal(verify().args(noted));
     assert!(said.contains("another one than was noted"), "{said}");
+    let said = refusal(&mut by_index());
+    assert!(said.contains(&format!("at {}, where it has sha256:", speaks.position)), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
