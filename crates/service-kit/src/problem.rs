@@ -11,6 +11,17 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 pub use addon_client::Finding;
 
+use crate::db::{is_full, is_unavailable};
+
+/// When to come back to a database that gave no answer.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// And to one that is full: room is made by people.
+const ROOM_RETRY: Duration = Duration::from_secs(60);
+
+/// All that a client is told of a failure that waiting does not mend.
+const INTERNAL: &str = "the service failed at this; its log has the request id and the cause";
+
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -70,8 +81,20 @@ impl Problem {
 
     /// 500. The client sees nothing of `source`; the log has its whole chain.
     pub fn internal(source: impl Into<anyhow::Error>) -> Self {
-        let detail = "the service failed at this; its log has the request id and the cause";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).with_source(source)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL).with_source(source)
+    }
+
+    /// A database failed so: 503 `no-space` where it is full, 503 `database-away` where waiting helps, else 500.
+    pub fn database(cause: &sqlx::Error) -> Self {
+        if is_full(cause) {
+            let detail = "the database has no room left: nothing can be stored until its operator makes some";
+            return Self::unavailable("no-space", detail, ROOM_RETRY);
+        }
+        if is_unavailable(cause) {
+            let detail = "the database gives no answer at the moment; try again";
+            return Self::unavailable("database-away", detail, DATABASE_RETRY);
+        }
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
     }
 
     /// The same with these findings beside those that it has.

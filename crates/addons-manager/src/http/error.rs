@@ -26,18 +26,9 @@ pub(super) fn no_installation() -> Problem {
 }
 
 pub(super) fn storage(error: StorageError) -> Problem {
-    match error {
-        StorageError::Query { what, source } if service_kit::db::is_unavailable(&source) => {
-            Problem::unavailable(
-                "database-away",
-                "the state of this manager does not answer now",
-                REMOVAL_RETRY,
-            )
-            .with_source(StorageError::Query { what, source })
-        }
-        StorageError::Query { .. } | StorageError::Open(_) | StorageError::Corrupt { .. } => {
-            Problem::internal(error)
-        }
+    match &error {
+        StorageError::Query { source, .. } => Problem::database(source).with_source(error),
+        StorageError::Open(_) | StorageError::Corrupt { .. } => Problem::internal(error),
     }
 }
 

@@ -12,23 +12,12 @@ use crate::publish::PublishError;
 use crate::review::ReviewError;
 use crate::storage::StorageError;
 
-/// How long to wait before a database that gave no answer is asked again.
-const DATABASE_RETRY: Duration = Duration::from_secs(1);
-
-/// And one that is full: room is made by people.
-const ROOM_RETRY: Duration = Duration::from_secs(60);
-
 /// The database failed.
 pub(super) fn storage(error: StorageError) -> Problem {
-    if error.is_full() {
-        let detail = "the database has no room left: nothing can be stored until its operator makes some";
-        return Problem::unavailable("no-space", detail, ROOM_RETRY).with_source(error);
+    match &error {
+        StorageError::Database(cause) => Problem::database(cause).with_source(error),
+        StorageError::Corrupt { .. } => Problem::internal(error),
     }
-    if error.is_unavailable() {
-        let detail = "the database gives no answer at the moment; try again";
-        return Problem::unavailable("database-away", detail, DATABASE_RETRY).with_source(error);
-    }
-    Problem::internal(error)
 }
 
 /// The text is no document at all.
@@ -106,7 +95,7 @@ pub(super) fn review(error: ReviewError) -> Problem {
         ReviewError::Undeletable(_) => Problem::conflict("wrong-status", detail),
         ReviewError::Changed(_) => Problem::conflict("changed-meanwhile", detail),
         ReviewError::Storage(error) => storage(error),
-        ReviewError::Tokens(error) => Problem::internal(error),
+        ReviewError::Tokens(error) => error.into(),
     }
 }
 

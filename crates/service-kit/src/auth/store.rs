@@ -19,8 +19,6 @@
 //! ```
 //! `hash` is the SHA-256 of the token's text in hex, `scopes` a space-separated list.
 
-use std::time::Duration;
-
 use serde_json::json;
 use sqlx::FromRow;
 
@@ -28,7 +26,7 @@ use super::scope::{NamePattern, Scopes};
 use super::token::TokenHash;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
-use crate::db::{Db, is_unavailable};
+use crate::db::Db;
 use crate::problem::{Finding, Problem};
 use crate::{read, write_tx};
 
@@ -93,10 +91,7 @@ pub enum TokenStoreError {
 impl From<TokenStoreError> for Problem {
     fn from(fault: TokenStoreError) -> Self {
         match &fault {
-            TokenStoreError::Database(cause) if is_unavailable(cause) => {
-                let detail = "the database does not answer at the moment; try again";
-                Self::unavailable("database-away", detail, Duration::from_secs(1)).with_source(fault)
-            }
+            TokenStoreError::Database(cause) => Self::database(cause).with_source(fault),
             TokenStoreError::OtherCase { existing } => {
                 let finding = Finding {
                     path: "/account".to_owned(),
@@ -108,7 +103,7 @@ impl From<TokenStoreError> for Problem {
                 };
                 Self::conflict("account-case", fault.to_string()).with_errors([finding])
             }
-            TokenStoreError::Database(_) | TokenStoreError::Corrupt { .. } => Self::internal(fault),
+            TokenStoreError::Corrupt { .. } => Self::internal(fault),
         }
     }
 }
