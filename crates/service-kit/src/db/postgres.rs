@@ -31,8 +31,9 @@ const TRUSTED: Duration = Duration::from_secs(1);
 /// How long a connection has to say that it still stands.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// How long a connection is used.
-const LIFETIME: Duration = Duration::from_secs(60);
+/// How long a session that takes no writes is used, where nobody knows whether a new one would: for reads, the next one will
+/// do as well.
+const READ_ONLY: Duration = Duration::from_secs(1);
 
 /// How a server is used.
 #[derive(Debug, Clone)]
@@ -96,16 +97,14 @@ fn pool(settings: &PostgresSettings, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(settings.connections)
         .acquire_timeout(ACQUIRE)
-        // A session keeps what it began with, also that the server took no writes then.
-        .max_lifetime(LIFETIME)
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
-            Box::pin(
-                async move { if meta.idle_for > TRUSTED { answers(connection).await } else { Ok(true) } },
-            )
+            Box::pin(async move {
+                if meta.idle_for > TRUSTED { is_well(connection, meta.age).await } else { Ok(true) }
+            })
         })
         // What was given up in the midst of a question stands in the way of others until it is known to be well.
-        .after_release(|connection, _| Box::pin(answers(connection)))
+        .after_release(|connection, meta| Box::pin(is_well(connection, meta.age)))
         .after_connect(|connection, _| {
             Box::pin(async move {
                 // A replica that is cut off must not hold a row for ever, nor a statement run on for nobody. Statements here
@@ -119,12 +118,12 @@ fn pool(settings: &PostgresSettings, options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// Whether a connection answers; one that does not within [`ANSWER`] is closed.
-async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    match super::in_time(ANSWER, connection.ping()).await {
-        Some(answered) => answered.map(|()| true),
-        None => Err(super::away()),
-    }
+/// Whether a connection of this age is used on; one that does not answer within [`ANSWER`] is not. A session keeps what it
+/// began with, also that the server took no writes then (`default_transaction_read_only`).
+async fn is_well(connection: &mut PgConnection, age: Duration) -> Result<bool, sqlx::Error> {
+    let read_only = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection);
+    let read_only: String = super::in_time(ANSWER, read_only).await.ok_or_else(super::away)??;
+    Ok(read_only == "off" || age < READ_ONLY)
 }
 
 /// Connects, waiting for a server that gives no answer.

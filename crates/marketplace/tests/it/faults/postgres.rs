@@ -155,12 +155,13 @@ async fn a_server_that_takes_no_writes_serves_reads() {
     let market = beside(&registry, &server.url("market")).await;
     let kept = market.approved(&document("kept", &image)).await;
     let id = kept["_id"].as_str().unwrap();
+    // For sessions that begin from now on.
     let read_only = |on: bool| {
         server.sql("postgres", &format!("ALTER DATABASE market SET default_transaction_read_only = {on}"));
-        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'market'";
-        server.sql("postgres", cut);
     };
     read_only(true);
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'market'";
+    server.sql("postgres", cut);
     reads_are_back(&market, &format!("{ADDONS}/{id}")).await;
     for (path, body) in [
         (ADDONS.to_owned(), document("later", &image)),
@@ -172,13 +173,21 @@ async fn a_server_that_takes_no_writes_serves_reads() {
         answer.problem(503, "database-away");
     }
     reads_are_back(&market, &format!("{ADDONS}?q=kept&limit=1")).await;
+    // The sessions of now would take no writes as long as they stand.
     read_only(false);
+    let writable = Instant::now();
     let later = eventually("it takes writes again", || async {
         let answer = market.publish(&document("later", &image)).await;
         [200, 201].contains(&answer.status).then(|| answer.json())
     })
     .await;
+    assert!(writable.elapsed() < BACK, "{:?}", writable.elapsed());
     is_approved(&market, later["_id"].as_str().unwrap()).await;
+    let all = (0..32).map(|n| {
+        let (market, image) = (&market, &image);
+        async move { market.publish(&document(&format!("last-{n}"), image)).await.expect(201) }
+    });
+    futures_util::future::join_all(all).await;
     reads_are_back(&market, &format!("{ADDONS}/{id}")).await;
     market.stop().await;
 }
