@@ -21,6 +21,8 @@ use utoipa::OpenApi as _;
 
 use crate::chain;
 use crate::config::{Config, SettingsError};
+use crate::domain::release::Status;
+use crate::http::counts::KeptStats;
 use crate::http::{self, Services};
 use crate::news::News;
 use crate::storage::{Storage, StorageError};
@@ -166,7 +168,7 @@ impl App {
             ..Services::new(config, storage.clone(), auth.clone(), clock.clone(), news.clone())
         };
         let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi())
-            .with_about(about(&storage))
+            .with_about(about(services.stats.clone()))
             .with_shutdown(shutdown.clone())
             .with_data(web::Data::new(services))
             .with_check(database_check(&storage))
@@ -252,26 +254,26 @@ pub async fn open(config: &Config) -> Result<Storage, BuildError> {
 }
 
 /// What the marketplace says of itself.
-fn about(storage: &Storage) -> About {
-    let storage = storage.clone();
+fn about(stats: KeptStats) -> About {
     About::new(
         "Takes descriptors of addons, verifies every image in its registry and pins its digest, and serves approved releases, which \
          never change.",
     )
     .beside("Addons are installed by the addons manager of each host, usually at port 11101 there.", None)
     .counting(move || {
-        let storage = storage.clone();
+        let stats = stats.clone();
         async move {
-            let counts = storage.statuses().await.ok()?;
-            let of = |wanted: &str| {
-                counts.iter().filter(|(status, _)| status == wanted).map(|(_, number)| *number).sum()
-            };
+            let counts = &stats.stats().await.ok()?.releases;
             let shown = [
-                ("approved", "releases are approved"),
-                ("under_review", "under review"),
-                ("verification_failed", "failed verification"),
+                (Status::Approved, "releases are approved"),
+                (Status::UnderReview, "under review"),
+                (Status::VerificationFailed, "failed verification"),
             ];
-            Some(shown.map(|(status, what)| Count { number: of(status), what: what.to_owned() }).into())
+            let count = |(status, what): (Status, &str)| Count {
+                number: counts.get(status.as_str()).copied().unwrap_or(0),
+                what: what.to_owned(),
+            };
+            Some(shown.map(count).into())
         }
     })
 }

@@ -1,12 +1,14 @@
 //! Facts: how much there is of everything, how an addon does, and the reports of installations that are counted.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use addon_client::{AddonStats, InstallReport, MarketStats, Problem as ProblemBody};
 use service_kit::body::{Json, NoQuery};
+use service_kit::clock::SharedClock;
 use service_kit::limit::{Buckets, Rate, network};
 use service_kit::problem::Problem;
 use tokio::sync::Mutex;
@@ -16,7 +18,7 @@ use super::cache::Rendered;
 use super::query::fold;
 use super::{Services, error};
 use crate::domain::limits::seconds;
-use crate::storage::Counted;
+use crate::storage::{Counted, Storage, StorageError};
 
 /// Shortest time that counts are shown.
 const SHOWN: Duration = Duration::from_secs(1);
@@ -25,9 +27,46 @@ const SHOWN: Duration = Duration::from_secs(1);
 /// large the tables are.
 const SHARE: u32 = 100;
 
-/// What was counted last. One count is under way at a time; who asks meanwhile waits for it.
-#[derive(Debug, Default)]
-pub struct KeptStats(Mutex<Option<(Rendered, Instant)>>);
+/// What was counted last. One count is under way at a time; who asks meanwhile waits for it. Cheap to clone.
+#[derive(Clone)]
+pub struct KeptStats {
+    storage: Storage,
+    clock: SharedClock,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    stats: Arc<MarketStats>,
+    rendered: Rendered,
+    until: Instant,
+}
+
+impl KeptStats {
+    /// Nothing is counted yet.
+    pub fn new(storage: Storage, clock: SharedClock) -> Self {
+        Self { storage, clock, kept: Arc::default() }
+    }
+
+    /// How much there is of everything, as it was counted lately.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn stats(&self) -> Result<Arc<MarketStats>, StorageError> {
+        Ok(self.kept().await?.stats)
+    }
+
+    async fn kept(&self) -> Result<Kept, StorageError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() < kept.until) {
+            return Ok(kept.clone());
+        }
+        let begun = Instant::now();
+        let stats = Arc::new(self.storage.market_stats(self.clock.now()).await?);
+        let (rendered, until) = (Rendered::json(&*stats, None), Instant::now() + shown_for(begun.elapsed()));
+        Ok(kept.insert(Kept { stats, rendered, until }).clone())
+    }
+}
 
 /// How often an address may report installations, in all and of one addon.
 #[derive(Debug)]
@@ -58,16 +97,8 @@ pub(super) async fn stats(
     services: web::Data<Services>,
     _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
-    let known = request.headers().get(header::IF_NONE_MATCH);
-    let mut kept = services.stats.0.lock().await;
-    if let Some((rendered, _)) = kept.as_ref().filter(|(_, until)| Instant::now() < *until) {
-        return Ok(rendered.clone().respond(known));
-    }
-    let begun = Instant::now();
-    let counted = services.storage.market_stats(services.clock.now()).await.map_err(error::storage)?;
-    let rendered = Rendered::json(&counted, None);
-    *kept = Some((rendered.clone(), Instant::now() + shown_for(begun.elapsed())));
-    Ok(rendered.respond(known))
+    let kept = services.stats.kept().await.map_err(error::storage)?;
+    Ok(kept.rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
 }
 
 /// How long counts are shown that took so long.
@@ -144,6 +175,8 @@ fn not_listed(addon: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use service_kit::clock::SystemClock;
+
     use super::*;
 
     #[test]
@@ -151,6 +184,17 @@ mod tests {
         for (counting, shown) in [(0, 1_000), (5, 1_000), (300, 30_000), (5_000, 500_000)] {
             assert_eq!(shown_for(Duration::from_millis(counting)), Duration::from_millis(shown));
         }
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_soon_is_shown_what_was_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open_sqlite(&folder.path().join("test.db")).await.unwrap();
+        let kept = KeptStats::new(storage.clone(), SystemClock::shared());
+        let first = kept.kept().await.unwrap();
+        let again = kept.stats().await.unwrap();
+        assert!(Arc::ptr_eq(&first.stats, &again) || Instant::now() >= first.until);
+        storage.db().close().await;
     }
 
     #[test]

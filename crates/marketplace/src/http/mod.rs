@@ -164,6 +164,7 @@ impl Services {
     /// With these settings; with a bell that wakes nobody and a shutdown that nobody begins, where they are not set.
     pub fn new(config: &Config, storage: Storage, auth: Auth, clock: SharedClock, news: News) -> Self {
         Self {
+            stats: KeptStats::new(storage.clone(), clock.clone()),
             storage,
             answers: Answers::new(config.cache.max_bytes),
             clock,
@@ -171,7 +172,6 @@ impl Services {
             auth,
             news,
             seats: Seats::new(config.events.listeners, config.events.per_address),
-            stats: KeptStats::default(),
             reports: ReportLimits::new(config.installs.per_address, config.installs.per_addon),
             shutdown: CancellationToken::new(),
         }

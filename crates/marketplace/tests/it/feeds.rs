@@ -144,6 +144,9 @@ async fn facts_are_counted_now_and_then() {
         (&json!(1), &json!(1), &json!(0))
     );
     assert_ne!(stats["counted_at"], empty.json()["counted_at"]);
+    let page = market.request(Method::GET, "/").header("accept", "text/html");
+    let page = market.finish(page).await.expect(200).text;
+    assert!(page.contains("<b>1</b> <span>releases are approved</span>"), "{page}");
     market.get(&format!("{STATS}?name=probe")).await.expect(400);
     let own = "/api/v1/marketplace/by-name/Probe/stats";
     let answer = market.get(own).await.expect(200);
