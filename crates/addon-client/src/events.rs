@@ -91,6 +91,40 @@ pub struct EventReset {
     pub because: ResetCause,
 }
 
+/// One event of the stream as it is written: the lines `id: …`, `event: …` and `data: …`, then an empty line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum StreamedEvent {
+    /// What happened to a release.
+    Release {
+        /// What to send as `Last-Event-ID` to be told what came after it.
+        id: String,
+        /// What happened.
+        event: ReleaseEventKind,
+        /// JSON on one line.
+        data: ReleaseEvent,
+    },
+    /// What is followed begins here.
+    Reset {
+        /// What to send as `Last-Event-ID` to be told what came after it.
+        id: String,
+        /// Always `reset`.
+        event: ResetWord,
+        /// JSON on one line.
+        data: EventReset,
+    },
+}
+
+/// What the event that begins anew is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ResetWord {
+    /// `reset`.
+    Reset,
+}
+
 /// Why events begin anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -29,7 +29,7 @@ pub mod trust;
 
 pub use audit::{AuditEntry, AuditReport, AuditSubject, ListAudit};
 pub use diff::{DiffBase, FieldChange, ImageChange, ImageState, ReleaseDiff};
-pub use events::{EventReset, ReleaseEvent, ReleaseEventKind, ResetCause};
+pub use events::{EventReset, ReleaseEvent, ReleaseEventKind, ResetCause, ResetWord, StreamedEvent};
 pub use history::{RevisionView, WhyEntry};
 pub use host::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
 pub use ids::{InstallationId, InvalidId, ReleaseId};

@@ -124,7 +124,6 @@ pub fn routes() -> RouteTable {
         counts::of_addon,
         counts::report,
     ),
-    components(schemas(addon_client::EventReset)),
     tags(
         (name = "addons", description = "Releases of addons"),
         (name = "trust", description = "What is signed: keys, the index of releases, revocations"),

@@ -90,11 +90,13 @@ fn show(listeners: u32) {
 /// from its registry and there again. Each event's data is a `ReleaseEvent`; its name is the kind.
 ///
 /// A client that comes back with `Last-Event-ID` is told what it missed. Where that cannot be (no id, one that is too old, one
-/// of another marketplace) the first event is `reset`: list what is needed anew, then go on with the events that follow.
+/// of another marketplace) the first event is `reset`, whose data is an `EventReset`: list what is needed anew, then go on with
+/// the events that follow. It comes later as well, to a client that reads too slowly for what is kept.
 #[utoipa::path(get, path = "/api/v1/marketplace/events", tag = "feeds", operation_id = "events", params(
     ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client was told")), responses(
-    (status = 200, description = "Server-Sent Events, until the client or the service ends", body = addon_client::ReleaseEvent,
-        content_type = "text/event-stream"),
+    (status = 200, description = "Server-Sent Events, until the client or the service ends: each is a `StreamedEvent`, its \
+        fields on lines of their own (`data` as JSON). Lines that begin with a colon keep the connection alive; `retry` says \
+        after how many milliseconds to come back", body = addon_client::StreamedEvent, content_type = "text/event-stream"),
     (status = 429, description = "This address listens often enough; `Retry-After`", body = ProblemBody),
     (status = 503, description = "As many listen as may; `Retry-After`", body = ProblemBody)))]
 pub(super) async fn events(

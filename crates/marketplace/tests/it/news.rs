@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use addon_client::{
     ClientOptions, MarketNews, MarketplaceClient, NewsStream, ReleaseEvent, ReleaseEventKind as Kind,
-    ResetCause,
+    ResetCause, StreamedEvent,
 };
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use service_kit::write_tx;
 
 use crate::market::{ADDONS, Market, document, eventually, postgres};
@@ -43,6 +43,66 @@ async fn following(market: &Market) -> NewsStream {
     let mut news = client(market).news(None);
     assert_eq!(next(&mut news).await, MarketNews::Anew(ResetCause::Start));
     news
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_is_written_as_the_document_says() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let openapi = market.get("/docs/openapi.json").await.expect(200).json();
+    let told = &openapi["paths"][EVENTS]["get"]["responses"]["200"]["content"]["text/event-stream"];
+    assert_eq!(told["schema"]["$ref"], "#/components/schemas/StreamedEvent");
+    let schemas = &openapi["components"]["schemas"];
+    let forms = schemas["StreamedEvent"]["oneOf"].as_array().unwrap();
+    let data: Vec<&Value> = forms.iter().map(|form| &form["properties"]["data"]).collect();
+    for (at, name) in ["ReleaseEvent", "EventReset"].into_iter().enumerate() {
+        assert!(data[at].to_string().contains(&format!("schemas/{name}\"")), "{data:?}");
+        assert!(schemas[name].is_object());
+    }
+    assert_eq!(schemas["ResetWord"]["enum"], json!(["reset"]));
+
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut stream = http.get(format!("{}{EVENTS}", market.url())).send().await.unwrap();
+    let mut text = String::new();
+    let mut frames = async |count: usize| {
+        loop {
+            let frames: Vec<StreamedEvent> = text.split_inclusive("\n\n").filter_map(streamed).collect();
+            if frames.len() == count {
+                return frames;
+            }
+            let chunk = tokio::time::timeout(LIMIT, stream.chunk()).await.expect("something comes");
+            text += std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap();
+        }
+    };
+    let reset = frames(1).await.remove(0);
+    assert!(matches!(reset, StreamedEvent::Reset { data, .. } if data.because == ResetCause::Start));
+    market.approved(&document("probe", &image)).await;
+    match frames(2).await.remove(1) {
+        StreamedEvent::Release { event, data, .. } => {
+            assert_eq!((event, data.kind), (Kind::Approved, Kind::Approved));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An event of the stream from its lines; comments and what is not whole yet are none.
+fn streamed(frame: &str) -> Option<StreamedEvent> {
+    let lines = frame.strip_suffix("\n\n")?.lines();
+    let fields: serde_json::Map<String, Value> = lines
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(name, _)| ["id", "event", "data"].contains(name))
+        .map(|(name, text)| {
+            let plain = Value::from(text);
+            (name.to_owned(), if name == "data" { serde_json::from_str(text).unwrap() } else { plain })
+        })
+        .collect();
+    if fields.is_empty() {
+        return None;
+    }
+    let event: StreamedEvent = serde_json::from_value(Value::Object(fields.clone())).unwrap();
+    assert_eq!(serde_json::to_value(&event).unwrap(), Value::Object(fields), "it has no other fields");
+    Some(event)
 }
 
 #[tokio::test(flavor = "multi_thread")]
