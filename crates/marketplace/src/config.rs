@@ -159,7 +159,8 @@ pub struct VerificationConfig {
     /// How often the images of approved releases are looked for again, in hours, give or take a tenth; 0: only when
     /// somebody asks for it. At most 8,760.
     pub recheck_hours: u32,
-    /// Manifests and image configurations that are remembered, so that registries need not be asked for them again.
+    /// Manifests, image configurations and answers about whole images that are remembered, so that registries need not be
+    /// asked for them again: some three of each image are worth their room.
     pub kept_parts: u32,
     /// Longest time to connect to a registry, in milliseconds.
     pub connect_timeout_ms: u64,
@@ -177,7 +178,7 @@ impl Default for VerificationConfig {
             retry_cap_ms: 300_000,
             lease_ms: 120_000,
             recheck_hours: 24,
-            kept_parts: 20_000,
+            kept_parts: 200_000,
             connect_timeout_ms: 5_000,
             idle_timeout_ms: 10_000,
             request_timeout_ms: 30_000,

@@ -49,6 +49,7 @@ use self::registries::{
     approved_releases_are_looked_at_once_an_interval, parts_are_remembered_by_repository_and_digest,
     so_many_rechecks_wait_and_no_more, the_longest_pause_of_a_registry_counts,
     the_oldest_parts_are_forgotten_first, what_is_not_approved_is_not_looked_at,
+    what_the_schedule_asks_for_comes_last,
 };
 use self::search::{
     a_cursor_holds_while_listings_come_and_go, every_word_has_to_be_there_and_the_last_may_be_a_beginning,
@@ -106,6 +107,7 @@ macro_rules! suite {
                 approved_releases_are_looked_at_once_an_interval,
                 what_is_not_approved_is_not_looked_at,
                 so_many_rechecks_wait_and_no_more,
+                what_the_schedule_asks_for_comes_last,
                 every_decision_writes_its_row,
                 rows_of_the_log_are_found_and_come_in_parts,
                 the_log_refuses_to_be_changed,
@@ -637,7 +639,7 @@ async fn a_recheck_leaves_the_status(storage: &Storage) {
     assert!(storage.reverify(&release, Status::Approved, None, &by("paul"), at(2)).await.unwrap());
     let job = storage.claim("worker", at(2), LEASE, None).await.unwrap().unwrap();
     assert_eq!(job.purpose, Purpose::Recheck);
-    assert!(storage.record_recheck(&job, &[], Some(at(3)), at(3)).await.unwrap());
+    assert!(storage.record_recheck(&job, &[], Some(at(3)), None, at(3)).await.unwrap());
     let now = storage.release(release.id).await.unwrap().unwrap();
     assert_eq!((now.status, now.image_missing_since), (Status::Approved, Some(at(3))));
     assert_eq!(now.verdict, Verdict::Pass, "what it was approved by");

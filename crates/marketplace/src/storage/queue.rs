@@ -1,7 +1,7 @@
 //! The queue of releases whose checks are to be made, and what the checks found.
 //!
 //! Jobs have turns: of one publisher one after the other, beginning where the queue stands. So everybody's next release is
-//! looked at in between, however many somebody else has published.
+//! looked at in between, however many somebody else has published. What the schedule asks for has the last turn of all.
 //!
 //! A job is taken with a lease. Whoever records must still hold it: holder and number of attempts are the fence, so that
 //! a worker that was away for too long changes nothing. A job goes in the transaction that records its result.
@@ -34,6 +34,14 @@ macro_rules! enqueue {
 }
 pub(super) use enqueue;
 
+/// The turn of what nobody waits for, behind everybody's. No account has the name of its publisher.
+macro_rules! last_turn {
+    () => {
+        "4611686018427387904"
+    };
+}
+pub(super) const NOBODY: &str = "*";
+
 /// The turn of a job: what stands before and after `= publisher`.
 macro_rules! turn_of {
     () => {
@@ -42,10 +50,14 @@ macro_rules! turn_of {
 }
 macro_rules! turn_end {
     () => {
-        " UNION ALL SELECT MIN(turn) FROM verification_jobs) AS turns), 1)"
+        concat!(
+            " UNION ALL SELECT MIN(turn) FROM verification_jobs WHERE turn < ",
+            $crate::storage::queue::last_turn!(),
+            ") AS turns), 1)"
+        )
     };
 }
-pub(super) use {turn_end, turn_of};
+pub(super) use {last_turn, turn_end, turn_of};
 
 /// What a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +88,17 @@ pub struct Job {
     pub purpose: Purpose,
     /// How often it was taken, this time included.
     pub attempts: u32,
+    /// Whose turn it was; that of what the schedule asks for is nobody's.
+    pub publisher: String,
     /// Who took it.
     owner: String,
+}
+
+impl Job {
+    /// Whether nobody asked for it: its time had come.
+    pub fn is_scheduled(&self) -> bool {
+        self.publisher == NOBODY
+    }
 }
 
 /// What becomes of a release whose checks were made.
@@ -124,7 +145,7 @@ impl Storage {
         except: Option<&str>,
     ) -> Result<Option<Job>, StorageError> {
         let sql = dialect::claim(&self.db);
-        let taken: Option<(String, String, i64)> = write_tx!(&self.db, |tx| {
+        let taken: Option<(String, String, i64, String)> = write_tx!(&self.db, |tx| {
             sqlx::query_as(sql)
                 .bind(owner)
                 .bind(now.millis())
@@ -133,7 +154,7 @@ impl Storage {
                 .fetch_optional(&mut *tx)
                 .await?
         });
-        let Some((id, purpose, attempts)) = taken else { return Ok(None) };
+        let Some((id, purpose, attempts, publisher)) = taken else { return Ok(None) };
         let corrupt = |what: &str| StorageError::Corrupt {
             table: "verification_jobs",
             id: id.clone(),
@@ -151,7 +172,7 @@ impl Storage {
             _ => return Err(corrupt("purpose")),
         };
         let attempts = u32::try_from(attempts).map_err(|_| corrupt("attempts"))?;
-        Ok(Some(Job { release, canonical, purpose, attempts, owner: owner.to_owned() }))
+        Ok(Some(Job { release, canonical, purpose, attempts, publisher, owner: owner.to_owned() }))
     }
 
     /// When the next job that nobody holds is due, or a lease ends, those of one publisher left out where that is asked
@@ -246,7 +267,8 @@ impl Storage {
                 audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
                 sqlx::query(concat!(
                     enqueue!(),
-                    " ON CONFLICT (release_id) DO UPDATE SET due_at_ms = excluded.due_at_ms"
+                    " ON CONFLICT (release_id) DO UPDATE SET due_at_ms = excluded.due_at_ms,
+                          publisher = excluded.publisher, turn = excluded.turn"
                 ))
                 .bind(release.id.to_string())
                 .bind(purpose.as_str())
@@ -327,8 +349,8 @@ impl Storage {
         Ok(done)
     }
 
-    /// Records that an approved release's images were looked for: since when one is missing, or that none is. `false`
-    /// when the lease was lost.
+    /// Records that an approved release's images were looked for: since when one is missing, or that none is; and when they
+    /// are looked for again. `false` when the lease was lost.
     ///
     /// # Errors
     /// The database.
@@ -337,6 +359,7 @@ impl Storage {
         job: &Job,
         checks: &[Check],
         missing_since: Option<Timestamp>,
+        again: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let id = job.release.id.to_string();
@@ -365,6 +388,10 @@ impl Storage {
                     .bind(None::<i64>)
                     .execute(&mut *tx)
                     .await?;
+                if let Some(again) = again {
+                    let sql = "UPDATE verification_reports SET recheck_at_ms = $2 WHERE release_id = $1";
+                    sqlx::query(sql).bind(&id).bind(again.millis()).execute(&mut *tx).await?;
+                }
             }
             (held, differs)
         });
@@ -387,10 +414,13 @@ impl Storage {
     ) -> Result<bool, StorageError> {
         let id = job.release.id.to_string();
         // Its turn follows those who wait now: new jobs begin at the lowest turn there is, which must not stay behind.
-        let sql = "UPDATE verification_jobs SET due_at_ms = $4, lease_owner = NULL, lease_until_ms = NULL,
-                       turn = COALESCE((SELECT MIN(waiting.turn) FROM verification_jobs AS waiting
-                           WHERE waiting.due_at_ms <= $5 AND waiting.turn > verification_jobs.turn), turn)
-                   WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3";
+        let sql = concat!(
+            "UPDATE verification_jobs SET due_at_ms = $4, lease_owner = NULL, lease_until_ms = NULL,
+                 turn = COALESCE((SELECT MIN(waiting.turn) FROM verification_jobs AS waiting WHERE waiting.due_at_ms <= $5
+                     AND waiting.turn > verification_jobs.turn AND waiting.turn < ",
+            last_turn!(),
+            "), turn) WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3"
+        );
         let done = write_tx!(&self.db, |tx| {
             if let Some(lock) = dialect::lock_addon(&self.db) {
                 sqlx::query(lock).bind(&job.release.addon).execute(&mut *tx).await?;

@@ -7,11 +7,8 @@ use addon_client::Timestamp;
 use addon_descriptor::Digest;
 use service_kit::{read, write_tx};
 
-use super::queue::{Purpose, enqueue};
+use super::queue::{NOBODY, Purpose, last_turn};
 use super::{Storage, StorageError};
-
-/// Whose the turns of these jobs are: no account has this name.
-const NOBODY: &str = "*";
 
 impl Storage {
     /// What this repository (`registry/path`) serves under a digest, if it is remembered from `since` or later.
@@ -108,7 +105,7 @@ impl Storage {
 
     /// Puts approved releases into the queue whose images were last looked for about an interval ago, while fewer than
     /// `most` of that sort wait there. `jitter` gives numbers from 0 to 1 and spreads them over a fifth of the interval.
-    /// They share their turns, so that a publisher's new releases do not wait behind them. Answers how many.
+    /// Their turn is after everybody's. Answers how many, and whether more may be due.
     ///
     /// # Errors
     /// The database.
@@ -118,33 +115,43 @@ impl Storage {
         most: i64,
         now: Timestamp,
         jitter: impl Fn() -> f64,
-    ) -> Result<usize, StorageError> {
-        let waiting = "SELECT COUNT(*) FROM verification_jobs WHERE purpose = 'recheck'";
-        let (waiting,): (i64,) = read!(&self.db, |pool| sqlx::query_as(waiting).fetch_one(pool).await)?;
-        let sql = "SELECT report.release_id, release.status, report.checked_at_ms
+    ) -> Result<(usize, bool), StorageError> {
+        let waiting = "SELECT COUNT(*) FROM verification_jobs WHERE publisher = $1";
+        let (waiting,): (i64,) =
+            read!(&self.db, |pool| sqlx::query_as(waiting).bind(NOBODY).fetch_one(pool).await)?;
+        let room = (most - waiting).max(0);
+        let sql = "SELECT report.release_id, release.status, report.checked_at_ms, report.recheck_at_ms
                    FROM verification_reports AS report JOIN releases AS release ON release.id = report.release_id
                    WHERE report.recheck_at_ms <= $1 ORDER BY report.recheck_at_ms LIMIT $2";
-        let due: Vec<(String, String, i64)> = read!(&self.db, |pool| {
-            sqlx::query_as(sql).bind(now.millis()).bind((most - waiting).max(0)).fetch_all(pool).await
-        })?;
-        if due.is_empty() {
-            return Ok(0);
+        let found: Vec<(String, String, i64, i64)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(now.millis()).bind(room).fetch_all(pool).await)?;
+        let more = i64::try_from(found.len()).is_ok_and(|found| found == room);
+        if found.is_empty() {
+            return Ok((0, more));
         }
-        let spread = || interval.mul_f64(0.9 + jitter().clamp(0.0, 1.0) / 5.0);
-        let least = interval.mul_f64(0.9);
+        let spread = |from: Timestamp| from + spread(interval, jitter());
         Ok(write_tx!(&self.db, |tx| {
             let mut count = 0;
-            for (id, status, checked_at) in &due {
-                let checked_at = Timestamp::from_millis(*checked_at);
-                let early = now.since(checked_at) < least;
-                let next = if early { checked_at + spread() } else { now + spread() };
+            for (id, status, checked_at, planned) in &found {
+                let (checked_at, planned) =
+                    (Timestamp::from_millis(*checked_at), Timestamp::from_millis(*planned));
+                // The first time is still to be decided.
+                let planned = if planned.millis() == 0 { spread(checked_at) } else { planned };
+                let due = planned <= now;
+                let next = if due { spread(now) } else { planned };
                 let sql = "UPDATE verification_reports SET recheck_at_ms = $2 WHERE release_id = $1";
                 let still =
                     sqlx::query(sql).bind(id).bind(next.millis()).execute(&mut *tx).await?.rows_affected()
                         == 1;
                 // What is not approved now may be later, and is looked at again then.
-                if still && !early && status == "approved" {
-                    let queued = sqlx::query(concat!(enqueue!(), " ON CONFLICT (release_id) DO NOTHING"))
+                if still && due && status == "approved" {
+                    let sql = concat!(
+                        "INSERT INTO verification_jobs (release_id, purpose, due_at_ms, attempts, publisher, turn)
+                         VALUES ($1, $2, $3, 0, $4, ",
+                        last_turn!(),
+                        ") ON CONFLICT (release_id) DO NOTHING"
+                    );
+                    let queued = sqlx::query(sql)
                         .bind(id)
                         .bind(Purpose::Recheck.as_str())
                         .bind(now.millis())
@@ -154,7 +161,22 @@ impl Storage {
                     count += usize::from(queued.rows_affected() == 1);
                 }
             }
-            count
+            (count, more)
         }))
     }
+
+    /// How many releases are looked at again some time: one walk over an index, and not for every pass.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn rechecked(&self) -> Result<u32, StorageError> {
+        let sql = "SELECT COUNT(*) FROM verification_reports WHERE recheck_at_ms >= 0";
+        let (count,): (i64,) = read!(&self.db, |pool| sqlx::query_as(sql).fetch_one(pool).await)?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+}
+
+/// The interval, give or take a tenth of it; `jitter` is from 0 to 1.
+pub fn spread(interval: Duration, jitter: f64) -> Duration {
+    interval.mul_f64(0.9 + jitter.clamp(0.0, 1.0) / 5.0)
 }

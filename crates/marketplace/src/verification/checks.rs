@@ -335,6 +335,7 @@ mod tests {
     fn facts(answers: &[(&str, Result<ImageFacts, RegistryError>)]) -> Facts {
         Facts {
             images: answers.iter().map(|(image, answer)| ((*image).to_owned(), answer.clone())).collect(),
+            since: None,
         }
     }
 

@@ -22,20 +22,25 @@ use super::registry::{RegistryClient, RegistryError};
 use crate::domain::name;
 use crate::domain::release::Status;
 use crate::domain::verification::{Backoff, Decision, Mode, decide, held, why_open, why_waiting};
-use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted};
+use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted, spread};
 
 /// Longest sleep: work of other replicas and releases whose lease ran out are found by then, and readiness knows that
 /// the loop lives.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 /// How often the queue is counted, for its metric.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is looked what is due to be looked at again.
+/// Longest time until it is looked again what is due to be looked at again; where much is due, [`pace`] says how long.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long one replica does that for all of them.
 const SCHEDULE_LEASE: Duration = Duration::from_secs(180);
-/// Most releases that wait to be looked at again, so that new ones are not kept waiting.
-const MOST_RECHECKS: i64 = 256;
-/// Attempts of one such look; a registry that is away for longer is asked again the next time.
+/// Most releases that wait to be looked at again.
+const MOST_RECHECKS: u16 = 256;
+/// How old an answer about an image may be that serves for one more release, in parts of the interval. It is less than the
+/// shortest time between two looks at one release, so each look of a release that has its images alone asks for them.
+const HEARD_LATELY: f64 = 0.8;
+/// How soon a release is looked at again whose registry gives no answer, in parts of the interval.
+const SOON: f64 = 0.125;
+/// Attempts of a look that somebody asked for.
 const RECHECK_ATTEMPTS: u32 = 8;
 /// Attempts to record what was found out, before a release fails because the database does not take it.
 const RECORD_ATTEMPTS: u32 = 5;
@@ -115,7 +120,7 @@ impl Worker {
             }
         }
         let mut running = Running::default();
-        let (mut counted, mut scheduled) = (Timestamp::from_millis(0), Timestamp::from_millis(0));
+        let (mut counted, mut schedule_at) = (Timestamp::from_millis(0), Timestamp::from_millis(0));
         while !stop.is_cancelled() {
             let now = self.clock.now();
             self.pulse.0.store(now.millis(), Ordering::Relaxed);
@@ -123,12 +128,13 @@ impl Worker {
                 counted = now;
                 self.count().await;
             }
-            if now.since(scheduled) >= SCHEDULE_INTERVAL {
-                scheduled = now;
-                if let Err(error) = self.schedule(now).await {
+            if now >= schedule_at {
+                let wait = self.schedule(now).await.unwrap_or_else(|error| {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "what is due to be looked at again cannot be read");
-                }
+                    SCHEDULE_INTERVAL
+                });
+                schedule_at = now + wait;
             }
             let sleep = match self.fill(&owner, &mut running).await {
                 Ok(sleep) => sleep,
@@ -140,7 +146,7 @@ impl Worker {
             tokio::select! {
                 () = stop.cancelled() => (),
                 () = self.bell.0.notified() => (),
-                () = tokio::time::sleep(sleep) => (),
+                () = tokio::time::sleep(sleep.min(schedule_at.since(now))) => (),
                 Some(ended) = running.tasks.join_next_with_id() => running.reap(ended),
             }
         }
@@ -162,18 +168,19 @@ impl Worker {
     }
 
     /// Puts what is due to be looked at again into the queue, and keeps what is remembered of registries in its bounds.
-    async fn schedule(&self, now: Timestamp) -> Result<(), StorageError> {
+    /// Answers how long to wait until the next time.
+    async fn schedule(&self, now: Timestamp) -> Result<Duration, StorageError> {
         if !self.storage.lease("registries", self.storage.replica(), now, SCHEDULE_LEASE).await? {
-            return Ok(());
+            return Ok(SCHEDULE_INTERVAL);
         }
         self.storage.prune_registries(self.rules.kept_parts, now).await?;
-        if let Some(interval) = self.rules.recheck {
-            let count = self.storage.schedule_rechecks(interval, MOST_RECHECKS, now, jitter).await?;
-            if count > 0 {
-                tracing::info!(count, "images of approved releases are looked for again");
-            }
+        let Some(interval) = self.rules.recheck else { return Ok(SCHEDULE_INTERVAL) };
+        let most = i64::from(MOST_RECHECKS);
+        let (count, more) = self.storage.schedule_rechecks(interval, most, now, jitter).await?;
+        if count > 0 {
+            tracing::debug!(count, "images of approved releases are looked for again");
         }
-        Ok(())
+        Ok(if more { pace(interval, self.storage.rechecked().await?) } else { SCHEDULE_INTERVAL })
     }
 
     /// Takes jobs while there are any and room; then says how long there is nothing to do.
@@ -186,7 +193,7 @@ impl Worker {
                 break;
             };
             let worker = self.clone();
-            let of = (job.release.id, job.release.publisher.clone());
+            let of = (job.release.id, job.publisher.clone());
             let handle = running.tasks.spawn(async move { worker.work(job).await });
             running.of.insert(handle.id(), of);
         }
@@ -251,7 +258,8 @@ impl Worker {
         }];
         let shown = match (job.purpose, next) {
             (Purpose::Recheck, _) => {
-                self.storage.record_recheck(job, &checks, job.release.image_missing_since, now).await
+                let again = self.rules.recheck.map(|interval| now + spread(interval, jitter()));
+                self.storage.record_recheck(job, &checks, job.release.image_missing_since, again, now).await
             }
             (Purpose::Review, Some(next)) => self.storage.postpone(job, &checks, &reason, now, next).await,
             (Purpose::Review, None) => {
@@ -304,27 +312,33 @@ impl Worker {
     async fn recheck(&self, job: &Job) -> Result<bool, StorageError> {
         let release = &job.release;
         let (descriptor, _) = read(job)?;
-        let facts = self.in_time(gather_pinned(&self.client, &release.pins)).await;
+        // Who asks for it is told what is so now; else one answer serves all releases that have the image.
+        let lately = self.rules.recheck.filter(|_| job.is_scheduled()).unwrap_or_default();
+        let since = self.clock.now() - lately.mul_f64(HEARD_LATELY);
+        let facts = self.in_time(gather_pinned(&self.client, &release.pins, since)).await;
         let findings = judge(&descriptor, &facts, &self.context(job).await?);
         // No facts at all are those of a run that took too long.
         let known =
             if facts.images.is_empty() && !release.pins.is_empty() { None } else { missing_images(&facts) };
         let now = self.clock.now();
+        let after = |from: Timestamp, part: f64| {
+            self.rules.recheck.map(|interval| from + spread(interval.mul_f64(part), jitter()))
+        };
         let Some(missing) = known else {
-            if job.attempts < RECHECK_ATTEMPTS {
+            if !job.is_scheduled() && job.attempts < RECHECK_ATTEMPTS {
                 return self.postpone(job, findings.checks, &facts).await;
             }
             // Until the next time, what was known is what is known.
-            return self
-                .storage
-                .record_recheck(job, &findings.checks, release.image_missing_since, now)
-                .await;
+            let (since, again) = (release.image_missing_since, after(now, SOON));
+            return self.storage.record_recheck(job, &findings.checks, since, again, now).await;
         };
         let since = (!missing.is_empty()).then(|| release.image_missing_since.unwrap_or(now));
         if let Some(reason) = missing.values().next() {
             tracing::warn!(release.id = %release.id, addon.name = release.addon, reason, "an image is gone");
         }
-        self.storage.record_recheck(job, &findings.checks, since, now).await
+        // An interval after the oldest answer: so releases that share an image come to be looked at together.
+        let again = after(facts.since.unwrap_or(now), 1.0);
+        self.storage.record_recheck(job, &findings.checks, since, again, now).await
     }
 
     /// What the rules look at beside document and registries.
@@ -415,6 +429,11 @@ fn read(job: &Job) -> Result<(AddonDescriptor, Vec<Finding>), StorageError> {
     Ok((descriptor, written))
 }
 
+/// How long until the next [`MOST_RECHECKS`] of so many releases: what has piled up is gone after half an interval, evenly.
+fn pace(interval: Duration, releases: u32) -> Duration {
+    (interval / 2).mul_f64(f64::from(MOST_RECHECKS) / f64::from(releases.max(1))).min(SCHEDULE_INTERVAL)
+}
+
 /// When a registry wants to be asked again, from now.
 fn wish(error: &RegistryError, now: Timestamp) -> Option<Duration> {
     match error {
@@ -435,6 +454,17 @@ fn precise(count: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_piled_up_is_gone_after_half_an_interval() {
+        let day = Duration::from_secs(24 * 3600);
+        assert_eq!(pace(day, 1_000), SCHEDULE_INTERVAL, "few are no work");
+        for releases in [400_000, 1_000_000, 10_000_000] {
+            let passes = f64::from(releases) / f64::from(MOST_RECHECKS);
+            let took = pace(day, releases).mul_f64(passes);
+            assert!(took.abs_diff(day / 2) < Duration::from_secs(1), "{releases}: {took:?}");
+        }
+    }
 
     #[tokio::test]
     async fn one_publisher_never_takes_all_the_room() {

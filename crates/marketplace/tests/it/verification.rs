@@ -8,6 +8,7 @@ use marketplace::config::Config;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::json;
+use service_kit::clock::Clock as _;
 use service_kit::config::RegistrySettings;
 use service_kit::db::Db;
 use wiremock::ResponseTemplate;
@@ -339,6 +340,81 @@ async fn images_of_approved_releases_are_looked_for_again_by_themselves() {
     })
     .await;
     assert_eq!(market.release(&id).await["status"], "approved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_many_releases_is_looked_for_once() {
+    let registry = Registry::start().await;
+    let pushed = registry.push("a", "1").await;
+    let (market, clock) = Market::start_with_clock(|config| {
+        registry.allow(config);
+        config.verification.recheck_hours = 10;
+    })
+    .await;
+    let mut ids = Vec::new();
+    for n in 0..12 {
+        let release = market.approved(&document(&format!("probe-{n}"), &pushed.image)).await;
+        ids.push(release["_id"].as_str().unwrap().to_owned());
+    }
+    let by_digest = format!("/v2/a/manifests/{}", pushed.digest);
+    let asked =
+        async || registry.requests().await.iter().filter(|request| request.url.path() == by_digest).count();
+    let looked_at = async |n: u32, hours: u64, verdict: Verdict| {
+        clock.advance(Duration::from_secs(hours * 3600));
+        let begun = clock.now();
+        let other = market.published(&document(&format!("other-{n}"), &registry.image("missing:1"))).await;
+        market.until(&other, "verification_failed").await;
+        for id in &ids {
+            let done = |report: &VerificationReport| {
+                report.checked_at.is_some_and(|at| at >= begun) && image_check(report).verdict == verdict
+            };
+            market.until_report(id, "its images were looked for", done).await;
+        }
+    };
+    assert_eq!(asked().await, 0);
+    looked_at(0, 12, Verdict::Pass).await;
+    assert_eq!(asked().await, 1);
+    let gone = registry.switch(error(404, "MANIFEST_UNKNOWN")).await;
+    looked_at(1, 12, Verdict::Fail).await;
+    assert_eq!(asked().await, 2);
+    for id in &ids {
+        assert!(market.release(id).await.get("image_missing_since").is_some());
+    }
+    // Who asks is told what is so now.
+    gone.off();
+    clock.advance(Duration::from_secs(1));
+    market.act(&ids[0], "reverify", &json!({})).await.expect(200);
+    let back = |report: &VerificationReport| image_check(report).verdict == Verdict::Pass;
+    market.until_report(&ids[0], "it is back", back).await;
+    assert_eq!(asked().await, 3);
+    assert!(market.release(&ids[1]).await.get("image_missing_since").is_some(), "its time has not come");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_away_when_the_time_has_come_is_asked_again_soon() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let (market, clock) = Market::start_with_clock(|config| {
+        registry.allow(config);
+        config.verification.recheck_hours = 8;
+    })
+    .await;
+    let id = market.approved(&document("probe", &image)).await["_id"].as_str().unwrap().to_owned();
+    let before = market.release(&id).await;
+    let looked_at = async |n: u32, hours: u64, verdict: Verdict| {
+        clock.advance(Duration::from_secs(hours * 3600));
+        // Wakes the worker, which then sees what time it is.
+        market.published(&document(&format!("other-{n}"), "registry.invalid/none:1")).await;
+        let done = |report: &VerificationReport| image_check(report).verdict == verdict;
+        market.until_report(&id, "its images were looked for", done).await
+    };
+    let away = registry.switch(ResponseTemplate::new(500)).await;
+    let report = looked_at(0, 9, Verdict::NoAnswer).await;
+    assert_eq!((report.attempts, report.next_attempt_at), (1, None), "nothing piles up in the queue");
+    assert_eq!(market.release(&id).await, before);
+    away.off();
+    looked_at(1, 2, Verdict::Pass).await;
+    assert_eq!(market.release(&id).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

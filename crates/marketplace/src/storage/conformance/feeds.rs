@@ -102,7 +102,7 @@ pub(super) async fn an_image_that_goes_and_comes_back_is_told(storage: &Storage)
         let reverified = storage.reverify(&release, Status::Approved, None, &by("paul"), at(second)).await;
         assert!(reverified.unwrap());
         let job = storage.claim("worker", at(second), super::LEASE, None).await.unwrap().unwrap();
-        assert!(storage.record_recheck(&job, &[], missing, at(second)).await.unwrap());
+        assert!(storage.record_recheck(&job, &[], missing, None, at(second)).await.unwrap());
     }
     let kinds: Vec<Kind> = told(storage).await.into_iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [Kind::Approved, Kind::ImageMissing, Kind::ImageFound]);

@@ -61,7 +61,8 @@ pub(super) async fn the_longest_pause_of_a_registry_counts(storage: &Storage) {
 
 pub(super) async fn approved_releases_are_looked_at_once_an_interval(storage: &Storage) {
     let release = approved(storage, "probe").await.id;
-    let schedule = async |second: i64| storage.schedule_rechecks(DAY, 10, at(second), || 0.5).await.unwrap();
+    let schedule =
+        async |second: i64| storage.schedule_rechecks(DAY, 10, at(second), || 0.5).await.unwrap().0;
     assert_eq!(schedule(60).await, 0, "it was looked at just now");
     assert_eq!(schedule(DAY_SECONDS - 60).await, 0);
     assert_eq!(schedule(DAY_SECONDS + 60).await, 1);
@@ -69,9 +70,42 @@ pub(super) async fn approved_releases_are_looked_at_once_an_interval(storage: &S
     let now = at(DAY_SECONDS + 60);
     let job = storage.claim("w", now, LEASE, None).await.unwrap().unwrap();
     assert_eq!((job.release.id, job.purpose), (release, Purpose::Recheck));
-    assert!(storage.record_recheck(&job, &[], None, now).await.unwrap());
+    assert!(job.is_scheduled());
+    assert!(storage.record_recheck(&job, &[], None, None, now).await.unwrap());
     assert_eq!(schedule(DAY_SECONDS + 120).await, 0);
+    let later = at(2 * DAY_SECONDS + 120);
     assert_eq!(schedule(2 * DAY_SECONDS + 120).await, 1);
+    // Whoever records may say when.
+    let job = storage.claim("w", later, LEASE, None).await.unwrap().unwrap();
+    assert!(storage.record_recheck(&job, &[], None, Some(later + DAY / 2), later).await.unwrap());
+    assert_eq!(schedule(2 * DAY_SECONDS + 180).await, 0);
+    assert_eq!(schedule(3 * DAY_SECONDS).await, 1);
+}
+
+pub(super) async fn what_the_schedule_asks_for_comes_last(storage: &Storage) {
+    let asked = approved(storage, "asked").await;
+    approved(storage, "probe").await;
+    let now = at(10 * DAY_SECONDS);
+    assert_eq!(storage.schedule_rechecks(DAY, 10, now, || 0.0).await.unwrap(), (2, false));
+    for n in 0..3 {
+        publish(storage, &format!("new-{n}"), "x", None).await;
+    }
+    // Somebody asks for what the schedule had asked for.
+    assert!(storage.reverify(&asked, Status::Approved, None, &by("mary"), now).await.unwrap());
+    let mut taken = Vec::new();
+    while let Some(job) = storage.claim("w", now, LEASE, None).await.unwrap() {
+        // What is put off comes before it all the same.
+        if job.release.addon == "new-0" && job.attempts == 1 {
+            assert!(storage.postpone(&job, &[], "away", now, now).await.unwrap());
+        }
+        taken.push((job.release.addon.clone(), job.is_scheduled()));
+    }
+    assert_eq!(taken.pop(), Some(("probe".to_owned(), true)));
+    assert!(taken.iter().all(|(_, scheduled)| !scheduled) && taken.len() == 5, "{taken:?}");
+    // Nor does a publisher's next job stand behind it.
+    publish(storage, "newest", "x", None).await;
+    assert_eq!(storage.claim("w", now, LEASE, None).await.unwrap().unwrap().release.addon, "newest");
+    assert!(storage.claim("w", now, LEASE, None).await.unwrap().is_none());
 }
 
 pub(super) async fn what_is_not_approved_is_not_looked_at(storage: &Storage) {
@@ -82,7 +116,8 @@ pub(super) async fn what_is_not_approved_is_not_looked_at(storage: &Storage) {
     assert!(storage.reverify(&release, Status::Approved, None, &by("paul"), at(3)).await.unwrap());
     for n in 1..4 {
         let now = at(n * 10 * DAY_SECONDS);
-        assert_eq!(storage.schedule_rechecks(DAY, 10, now, || 0.0).await.unwrap(), 0, "one waits already");
+        let scheduled = storage.schedule_rechecks(DAY, 10, now, || 0.0).await.unwrap();
+        assert_eq!(scheduled, (0, false), "one waits already");
     }
     assert_eq!(storage.queue_depth().await.unwrap(), 2);
 }
@@ -93,11 +128,12 @@ pub(super) async fn so_many_rechecks_wait_and_no_more(storage: &Storage) {
     }
     let later = at(10 * DAY_SECONDS);
     let schedule = async || storage.schedule_rechecks(DAY, 3, later, || 0.0).await.unwrap();
-    assert_eq!(schedule().await, 3);
-    assert_eq!(schedule().await, 0, "while three wait");
+    assert_eq!(schedule().await, (3, true));
+    assert_eq!(schedule().await, (0, true), "while three wait");
+    assert_eq!(storage.rechecked().await.unwrap(), 5);
     for _ in 0..3 {
         let job = storage.claim("w", later, LEASE, None).await.unwrap().unwrap();
-        assert!(storage.record_recheck(&job, &[], None, later).await.unwrap());
+        assert!(storage.record_recheck(&job, &[], None, None, later).await.unwrap());
     }
-    assert_eq!(schedule().await, 2);
+    assert_eq!(schedule().await, (2, false));
 }

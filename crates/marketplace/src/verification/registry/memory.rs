@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::ImageConfig;
 use super::platform::Platform;
+use super::{ImageFacts, RegistryError};
 
 /// How long an image that an index lists is taken to be where it was seen. What it is cannot change; that it is still there
 /// can.
@@ -83,4 +84,15 @@ pub(super) enum Part {
         /// What it says of itself.
         image: Box<ImageConfig>,
     },
+    /// What was said of the whole image, every part of it asked for.
+    Image(Box<Heard>),
+}
+
+/// An answer, and when it was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub answer: Result<ImageFacts, RegistryError>,
 }

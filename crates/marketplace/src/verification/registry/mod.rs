@@ -21,22 +21,24 @@ mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use addon_client::Timestamp;
 use addon_descriptor::{Digest, ImageRef};
+use serde::{Deserialize, Serialize};
 use service_kit::clock::{SharedClock, SystemClock};
 use url::Url;
 
 pub use self::address::{find_key, is_loopback_host};
 pub use self::credentials::{Credentials, DockerConfigError, Logins, docker_config};
 pub use self::guard::never_asked;
-pub use self::memory::Memory;
+pub use self::memory::{Heard, Memory};
 pub use self::transport::{Deadlines, ProxySettings};
 
 use self::address::Place;
 use self::config::ImageConfig;
-use self::memory::Forgetful;
+use self::memory::{Forgetful, Part};
 use self::pace::Pace;
 use self::platform::Platform;
 use self::rest::Rests;
@@ -68,7 +70,7 @@ pub struct Settings {
 }
 
 /// What a registry knows about an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFacts {
     /// Of the index where there is one, else of the manifest: what the tag names today.
     pub digest: Digest,
@@ -79,7 +81,7 @@ pub struct ImageFacts {
 }
 
 /// One platform's part of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformFacts {
     /// What it runs on.
     pub platform: Platform,
@@ -96,7 +98,7 @@ pub struct PlatformFacts {
 }
 
 /// Why there are no facts. All but [`NoAnswer`](Self::NoAnswer) are answers: asking again gives the same.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RegistryError {
     /// The registry says that there is no such image.
     #[error("{image} does not exist: {registry} knows no such repository or tag")]
@@ -153,7 +155,7 @@ pub enum RegistryError {
 }
 
 /// When a registry wants to be asked again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wait {
     /// After this long.
     For(Duration),
@@ -165,12 +167,10 @@ pub enum Wait {
 
 impl Wait {
     /// How long that is from now, where it is said.
-    pub fn from(self, now: addon_client::Timestamp) -> Option<Duration> {
+    pub fn from(self, now: Timestamp) -> Option<Duration> {
         match self {
             Self::For(wait) => Some(wait),
-            Self::Until(second) => {
-                Some(addon_client::Timestamp::from_millis(second.saturating_mul(1000)).since(now))
-            }
+            Self::Until(second) => Some(Timestamp::from_millis(second.saturating_mul(1000)).since(now)),
             Self::AWhile => None,
         }
     }
@@ -225,6 +225,8 @@ pub struct RegistryClient {
     pace: Pace,
     memory: Arc<dyn Memory>,
     clock: SharedClock,
+    /// Images that are being asked for whole: who asks for the same waits, and hears the same.
+    anew: Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 impl fmt::Debug for RegistryClient {
@@ -259,7 +261,7 @@ impl RegistryClient {
             Transport::new(named, insecure, settings.loopback, settings.deadlines, settings.proxy.as_ref())?;
         let registries = settings.registries;
         let (memory, clock) = (Arc::new(Forgetful), SystemClock::shared());
-        Ok(Self { transport, registries, rests, pace, memory, clock })
+        Ok(Self { transport, registries, rests, pace, memory, clock, anew: Mutex::default() })
     }
 
     /// One that remembers what registries said, and goes by this clock.
@@ -277,12 +279,40 @@ impl RegistryClient {
         self.image_seen(image, true).await
     }
 
-    /// The same, and every part of an index is asked for, however lately it was seen: whether all of it is still there.
-    ///
-    /// # Errors
-    /// See [`RegistryError`].
-    pub async fn image_anew(&self, image: &ImageRef) -> Result<ImageFacts, RegistryError> {
-        self.image_seen(image, false).await
+    /// The same of an image that is named by its digest, and every part of an index is asked for: whether all of it is still
+    /// there. What was heard of it at `since` or later, for whichever release, is heard again.
+    pub async fn image_anew(&self, image: &ImageRef, digest: Digest, since: Timestamp) -> Heard {
+        let repository = Place::of(image).full_name();
+        let turn = self.turn(format!("{repository}@{digest}"));
+        let _turn = turn.lock().await;
+        if let Some(part) = self.memory.part(&repository, digest, since).await
+            && let Ok(Part::Image(heard)) = serde_json::from_str(&part)
+            && heard.at >= since
+        {
+            return *heard;
+        }
+        let at = self.clock.now();
+        let heard = Heard { at, answer: self.image_seen(image, false).await };
+        // What our own rules say may be otherwise after a restart.
+        if !matches!(heard.answer, Err(RegistryError::NoAnswer { .. } | RegistryError::Refused { .. })) {
+            let part = Part::Image(Box::new(heard.clone()));
+            let written =
+                serde_json::to_string(&part).expect("an answer has no map whose keys are not texts");
+            self.memory.keep(&repository, vec![(digest, written)], at).await;
+        }
+        heard
+    }
+
+    /// What is held by who asks for this image whole.
+    fn turn(&self, image: String) -> Arc<tokio::sync::Mutex<()>> {
+        let mut anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
+        anew.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = anew.get(&image).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        anew.insert(image, Arc::downgrade(&turn));
+        turn
     }
 
     async fn image_seen(&self, image: &ImageRef, lately: bool) -> Result<ImageFacts, RegistryError> {
