@@ -37,21 +37,16 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let text = request.query_string();
     let query = ListQuery::read(text)?;
-    let known = request.headers().get(header::IF_NONE_MATCH);
     if query.is_kept() {
         let url = format!("list?{text}");
         let render = || list_page(&services, text, &query, None);
-        return Ok(services
-            .answers
-            .get(&services.storage, Source::Approved, &url, render)
-            .await?
-            .respond(known));
+        return services.kept(&request, Source::Approved, &url, render).await;
     }
     if query.is_public() {
-        return Ok(list_page(&services, text, &query, None).await?.respond(known));
+        return Ok(list_page(&services, text, &query, None).await?.respond(&request));
     }
     let own = if principal.allows(Scope::Review) { None } else { Some(services.account(&principal)?) };
-    Ok(list_page(&services, text, &query, own).await?.respond(known))
+    Ok(list_page(&services, text, &query, own).await?.respond(&request))
 }
 
 async fn list_page(
@@ -119,8 +114,7 @@ pub(super) async fn facets(
         Ok(Rendered::json(&answer, None))
     };
     let url = format!("facets?{text}");
-    let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
-    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+    services.kept(&request, Source::Approved, &url, render).await
 }
 
 /// Publishes a document. The same document once more is the same release.
@@ -174,9 +168,7 @@ pub(super) async fn read(
         let release = services.storage.release(id).await.map_err(error::storage)?;
         Ok(Rendered::json(&release.ok_or_else(error::not_found)?.into_wire(), None))
     };
-    let rendered =
-        services.answers.get(&services.storage, Source::Release(id), &id.to_string(), render).await?;
-    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+    services.kept(&request, Source::Release(id), &id.to_string(), render).await
 }
 
 /// Deletes a release; one that was approved more than 72 hours ago is yanked instead.
@@ -215,7 +207,7 @@ pub(super) async fn descriptor(
 ) -> Result<HttpResponse, Problem> {
     let id = parse_id(&id)?;
     let bytes = services.storage.canonical(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
-    Ok(Rendered::text(bytes).respond(request.headers().get(header::IF_NONE_MATCH)))
+    Ok(Rendered::text(bytes).respond(&request))
 }
 
 /// The approved releases of an addon, newest first; with `version` the one that a range means.
@@ -244,8 +236,7 @@ pub(super) async fn by_name(
             Some(range) => resolved(&services, &addon, range).await,
         }
     };
-    let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
-    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+    services.kept(&request, Source::Approved, &url, render).await
 }
 
 async fn versions_page(
@@ -305,8 +296,7 @@ pub(super) async fn by_version(
             other => Err(with_standing(no_approved(&addon), other.as_ref())),
         }
     };
-    let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
-    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+    services.kept(&request, Source::Approved, &url, render).await
 }
 
 /// What would be said about a document. Stores nothing.
@@ -345,7 +335,7 @@ pub(super) async fn validate(_: NoQuery, JsonBytes(body): JsonBytes) -> Result<H
     (status = 304, description = "The client has it already")))]
 pub(super) async fn schema(request: HttpRequest) -> HttpResponse {
     let rendered = Rendered::text(addon_descriptor::SCHEMA_TEXT).of_type("application/schema+json");
-    rendered.respond(request.headers().get(header::IF_NONE_MATCH))
+    rendered.respond(&request)
 }
 
 /// Reads a document away from the threads that answer: a hostile one may take some tenths of a second.

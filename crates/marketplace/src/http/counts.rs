@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use addon_client::{AddonStats, InstallReport, MarketStats, Problem as ProblemBody};
 use service_kit::body::{Json, NoQuery};
@@ -98,7 +98,7 @@ pub(super) async fn stats(
     _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
     let kept = services.stats.kept().await.map_err(error::storage)?;
-    Ok(kept.rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+    Ok(kept.rendered.respond(&request))
 }
 
 /// How long counts are shown that took so long.
@@ -121,7 +121,7 @@ pub(super) async fn of_addon(
     let addon = fold(&name);
     let stats = services.storage.addon_stats(&addon).await.map_err(error::storage)?;
     let stats = stats.ok_or_else(|| not_listed(&addon))?;
-    Ok(Rendered::json(&stats, None).respond(request.headers().get(header::IF_NONE_MATCH)))
+    Ok(Rendered::json(&stats, None).respond(&request))
 }
 
 /// Counts an installation that a manager reports. A report that is sent again is counted once; of the sender nothing is stored.

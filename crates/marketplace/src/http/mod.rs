@@ -17,6 +17,7 @@ mod trust;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, WWW_AUTHENTICATE};
+use actix_web::{HttpRequest, HttpResponse};
 use addon_client::ReleaseId;
 use service_kit::auth::{Access, Auth, Principal, Scope};
 use service_kit::clock::SharedClock;
@@ -25,14 +26,14 @@ use service_kit::routes::RouteTable;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
-use self::cache::Answers;
+use self::cache::{Answers, Rendered};
 use self::counts::{KeptStats, ReportLimits};
 use self::news::Seats;
 use crate::config::Config;
 use crate::domain::release::Release;
 use crate::news::News;
 use crate::review::Reviewer;
-use crate::storage::Storage;
+use crate::storage::{Source, Storage};
 use crate::verification::worker::Bell;
 
 const ADDONS: &str = "/api/v1/marketplace/addons";
@@ -174,6 +175,17 @@ impl Services {
             reports: ReportLimits::new(config.installs.per_address, config.installs.per_addon),
             shutdown: CancellationToken::new(),
         }
+    }
+
+    /// The answer that is kept for this URL, or that `render` makes; 304 where the client has it already.
+    async fn kept<F: Future<Output = Result<Rendered, Problem>>>(
+        &self,
+        request: &HttpRequest,
+        source: Source,
+        url: &str,
+        render: impl FnOnce() -> F,
+    ) -> Result<HttpResponse, Problem> {
+        Ok(self.answers.get(&self.storage, source, url, render).await?.respond(request))
     }
 
     fn reviewer(&self) -> Reviewer<'_> {

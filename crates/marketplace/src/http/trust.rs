@@ -39,7 +39,7 @@ pub(super) async fn keys(
 ) -> Result<HttpResponse, Problem> {
     let set = services.storage.key_set(None).await.map_err(error::storage)?;
     let set = set.ok_or_else(|| not_signed("the marketplace has no signing key yet"))?;
-    Ok(respond(&request, key_set(set)))
+    Ok(key_set(set).respond(&request))
 }
 
 /// One key set of the chain: version *n*+1 is signed by a key of *n*.
@@ -57,7 +57,7 @@ pub(super) async fn keys_of_version(
     let none = || Problem::not_found(format!("there is no key set {version}"));
     let number: u64 = version.parse().map_err(|_| none())?;
     let set = services.storage.key_set(Some(number)).await.map_err(error::storage)?.ok_or_else(none)?;
-    Ok(respond(&request, key_set(set).for_ever()))
+    Ok(key_set(set).for_ever().respond(&request))
 }
 
 /// The signed root of the index of all approved, yanked and revoked releases: what each of its parts is.
@@ -105,7 +105,8 @@ pub(super) async fn shard(
         })
     })?;
     let lines = Rendered::tagged(&digest, content).of_type(LINES);
-    Ok(respond(&request, if lasts { lines.for_ever() } else { lines }))
+    let lines = if lasts { lines.for_ever() } else { lines };
+    Ok(lines.respond(&request))
 }
 
 /// The signed feed of revocations: every release that nobody should use any more, and what becomes of installed copies.
@@ -161,27 +162,21 @@ pub(super) async fn revoke(
 }
 
 async fn signed(request: &HttpRequest, services: &Services, kind: Signed) -> Result<HttpResponse, Problem> {
-    let known = request.headers().get(header::IF_NONE_MATCH);
-    if known.is_some() {
+    if request.headers().contains_key(header::IF_NONE_MATCH) {
         // Most who ask have it already: then the document is not even read.
         let digest = services.storage.envelope_digest(kind).await.map_err(error::storage)?;
-        if let Some(digest) = digest.filter(|digest| is_known(known, &etag(digest))) {
-            return Ok(respond(request, Rendered::tagged(&digest, String::new())));
+        if let Some(digest) = digest.filter(|digest| is_known(request, &etag(digest))) {
+            return Ok(Rendered::tagged(&digest, String::new()).respond(request));
         }
     }
     let found = services.storage.envelope(kind).await.map_err(error::storage)?;
     let (digest, envelope) =
         found.ok_or_else(|| not_signed("it is not signed yet; the first signature takes a moment"))?;
-    Ok(respond(request, Rendered::tagged(&digest, envelope)))
+    Ok(Rendered::tagged(&digest, envelope).respond(request))
 }
 
 fn key_set(set: String) -> Rendered {
     Rendered::tagged(&Digest::of(set.as_bytes()).to_string(), set)
-}
-
-/// The answer; 304 where the client has it already.
-fn respond(request: &HttpRequest, rendered: Rendered) -> HttpResponse {
-    rendered.respond(request.headers().get(header::IF_NONE_MATCH))
 }
 
 fn not_signed(detail: &str) -> Problem {

@@ -125,6 +125,15 @@ impl Market {
         Self::start(|config| registry.allow(config)).await
     }
 
+    /// The same for tests that do more at once than an account may.
+    pub(crate) async fn without_limits(registry: &Registry) -> Self {
+        Self::start(|config| {
+            registry.allow(config);
+            config.limits.enabled = false;
+        })
+        .await
+    }
+
     /// A marketplace with other settings than the defaults.
     pub(crate) async fn start(configure: impl FnOnce(&mut Config)) -> Self {
         Self::start_at(configure, SystemClock::shared()).await

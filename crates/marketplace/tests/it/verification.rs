@@ -8,7 +8,7 @@ use marketplace::config::Config;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::json;
-use service_kit::clock::Clock as _;
+use service_kit::clock::{Clock as _, TestClock};
 use service_kit::config::RegistrySettings;
 use service_kit::db::Db;
 use wiremock::ResponseTemplate;
@@ -305,15 +305,20 @@ async fn another_repository_is_asked_itself() {
     assert!(reason.contains(&blob.to_string()), "{reason}");
 }
 
+/// A marketplace that looks for the images of approved releases every ten hours of the test's clock.
+async fn looking_again(registry: &Registry) -> (Market, TestClock) {
+    Market::start_with_clock(|config| {
+        registry.allow(config);
+        config.verification.recheck_hours = 10;
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn images_of_approved_releases_are_looked_for_again_by_themselves() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
-    let (market, clock) = Market::start_with_clock(|config| {
-        registry.allow(config);
-        config.verification.recheck_hours = 10;
-    })
-    .await;
+    let (market, clock) = looking_again(&registry).await;
     let id = market.approved(&document("probe", &image)).await["_id"].as_str().unwrap().to_owned();
     let gone = registry.switch(error(404, "MANIFEST_UNKNOWN")).await;
     // What is published wakes the worker, which then sees what time it is.
@@ -346,11 +351,7 @@ async fn images_of_approved_releases_are_looked_for_again_by_themselves() {
 async fn an_image_of_many_releases_is_looked_for_once() {
     let registry = Registry::start().await;
     let pushed = registry.push("a", "1").await;
-    let (market, clock) = Market::start_with_clock(|config| {
-        registry.allow(config);
-        config.verification.recheck_hours = 10;
-    })
-    .await;
+    let (market, clock) = looking_again(&registry).await;
     let mut ids = Vec::new();
     for n in 0..12 {
         let release = market.approved(&document(&format!("probe-{n}"), &pushed.image)).await;
@@ -394,11 +395,7 @@ async fn an_image_of_many_releases_is_looked_for_once() {
 async fn a_registry_that_is_away_when_the_time_has_come_is_asked_again_soon() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
-    let (market, clock) = Market::start_with_clock(|config| {
-        registry.allow(config);
-        config.verification.recheck_hours = 8;
-    })
-    .await;
+    let (market, clock) = looking_again(&registry).await;
     let id = market.approved(&document("probe", &image)).await["_id"].as_str().unwrap().to_owned();
     let before = market.release(&id).await;
     let looked_at = async |n: u32, hours: u64, verdict: Verdict| {
@@ -409,7 +406,7 @@ async fn a_registry_that_is_away_when_the_time_has_come_is_asked_again_soon() {
         market.until_report(&id, "its images were looked for", done).await
     };
     let away = registry.switch(ResponseTemplate::new(500)).await;
-    let report = looked_at(0, 9, Verdict::NoAnswer).await;
+    let report = looked_at(0, 12, Verdict::NoAnswer).await;
     assert_eq!((report.attempts, report.next_attempt_at), (1, None), "nothing piles up in the queue");
     assert_eq!(market.release(&id).await, before);
     away.off();

@@ -3,7 +3,6 @@
 mod atom;
 mod badge;
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use addon_client::Problem as ProblemBody;
 use addon_descriptor::AddonName;
@@ -48,8 +47,7 @@ pub(super) async fn feed(
         Ok(Rendered::text(text).of_type("application/atom+xml"))
     };
     let url = format!("feed?{}", addon.unwrap_or_default());
-    let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
-    Ok(rendered.respond(request.headers().get(header::IF_NONE_MATCH)))
+    services.kept(&request, Source::Approved, &url, render).await
 }
 
 /// A badge of an addon, for its project's page. Of one that is not listed it says so.
@@ -85,12 +83,10 @@ pub(super) async fn badge_of(
         let svg = badge(&addon, shown, &standing, installs.map_or(0, |stats| stats.installs)).svg();
         Ok(Rendered::text(svg).of_type("image/svg+xml").lasting(BADGE_LASTS))
     };
-    let known = request.headers().get(header::IF_NONE_MATCH);
     if shown == Shown::Installs {
         // Installations are counted all the time.
-        return Ok(render().await?.respond(known));
+        return Ok(render().await?.respond(&request));
     }
     let url = format!("badge/{addon}?{}", shown.as_str());
-    let rendered = services.answers.get(&services.storage, Source::Approved, &url, render).await?;
-    Ok(rendered.respond(known))
+    services.kept(&request, Source::Approved, &url, render).await
 }

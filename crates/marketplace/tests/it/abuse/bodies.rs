@@ -130,11 +130,7 @@ fn twice(good: &Map<String, Value>, name: &str) -> String {
 async fn nobody_sets_what_is_not_theirs_and_no_body_is_read_in_two_ways() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
-    let market = Market::start(|config| {
-        registry.allow(config);
-        config.limits.enabled = false;
-    })
-    .await;
+    let market = Market::without_limits(&registry).await;
     let id = market.approved(&document("kept", &image)).await["_id"].as_str().unwrap().to_owned();
     let before = state(&market, &id).await;
     let (mut tried, calls) = (0, calls(&market, &id, &image).await);
@@ -213,11 +209,7 @@ fn with_nul(value: &Value, n: &mut usize) -> Value {
 async fn a_nul_is_a_fault_of_the_request_wherever_it_stands() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
-    let market = Market::start(|config| {
-        registry.allow(config);
-        config.limits.enabled = false;
-    })
-    .await;
+    let market = Market::without_limits(&registry).await;
     let id = market.approved(&document("kept", &image)).await["_id"].as_str().unwrap().to_owned();
     for call in &calls(&market, &id, &image).await {
         for n in 0.. {

@@ -58,11 +58,7 @@ fn squats(original: &str) -> Vec<String> {
 async fn every_name_that_reads_like_anothers_is_refused_or_not_approved() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
-    let market = Market::start(|config| {
-        registry.allow(config);
-        config.limits.enabled = false;
-    })
-    .await;
+    let market = Market::without_limits(&registry).await;
     let paul = market.token("paul", &["publish"], None).await;
     let mallory = market.token("mallory", &["publish"], None).await;
     let publish = async |token: &str, document: &Value| {
