@@ -219,7 +219,7 @@ impl Row {
             version_rank.clone(),
             digest.to_string(),
             canonical.clone(),
-            json!(wire).to_string(),
+            wire.text().to_owned(),
             json!(rights).to_string(),
             self.publisher.clone(),
             self.pins.clone(),

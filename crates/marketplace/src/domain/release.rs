@@ -2,6 +2,7 @@
 
 use addon_client::{Finding, Pin, ReleaseId, Timestamp, Verdict};
 use addon_descriptor::{AddonDescriptor, Digest, Right, Version, rights, risk};
+use serde::de::{self, IgnoredAny, Unexpected};
 use serde_json::{Map, Value};
 
 use super::addon::{identity, order_key, rank_key};
@@ -23,7 +24,7 @@ pub struct Release {
     /// SHA-256 of the canonical descriptor.
     pub digest: Digest,
     /// The descriptor's fields as clients get them.
-    pub wire: Map<String, Value>,
+    pub wire: Fields,
     /// What the addon may do to its host.
     pub rights: Vec<String>,
     /// Grade of the rights, 1 to 6.
@@ -54,12 +55,49 @@ pub struct Release {
     pub image_missing_since: Option<Timestamp>,
 }
 
+/// A descriptor's fields as clients get them, written down: they never change, and are handed on far more often than looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fields(String);
+
+impl Fields {
+    /// These fields, of which a descriptor always has some.
+    pub fn of(fields: &Map<String, Value>) -> Self {
+        Self(serde_json::to_string(fields).expect("a map of JSON is JSON"))
+    }
+
+    /// Fields that were written down before. The error says where the text is not what [`Fields::text`] gives.
+    pub fn read(text: String) -> Result<Self, serde_json::Error> {
+        serde_json::from_str::<IgnoredAny>(&text)?;
+        if text.starts_with("{\"") && text.ends_with('}') {
+            Ok(Self(text))
+        } else {
+            Err(de::Error::invalid_type(Unexpected::Other("other JSON"), &"an object with fields"))
+        }
+    }
+
+    /// The JSON object.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The fields.
+    pub fn object(&self) -> Map<String, Value> {
+        serde_json::from_str(&self.0).expect("it was JSON when it was made")
+    }
+
+    /// The fields as they stand between the braces.
+    fn inner(&self) -> &str {
+        &self.0[1..self.0.len() - 1]
+    }
+}
+
 impl Release {
-    /// The release as clients get it.
-    pub fn into_wire(self) -> addon_client::Release {
-        addon_client::Release {
+    /// Appends the release as clients get it, which is the JSON of an [`addon_client::Release`]: the descriptor's text goes on as
+    /// it was stored.
+    pub fn write(self, body: &mut Vec<u8>) {
+        let around = addon_client::Release {
             id: self.id,
-            descriptor: self.wire,
+            descriptor: Map::new(),
             status: self.status,
             digest: Some(self.digest),
             pins: self.pins,
@@ -73,7 +111,34 @@ impl Release {
             warnings: self.warnings,
             waiting_since: self.waiting_since,
             image_missing_since: self.image_missing_since,
+        };
+        let around = serde_json::to_string(&around).expect("what is around has text keys only");
+        let (id, rest) = around.split_once(',').expect("its id comes first, and there is more");
+        let fields = self.wire.inner();
+        body.reserve(around.len() + fields.len() + 2);
+        for part in [id, ",", fields, ",", rest] {
+            body.extend_from_slice(part.as_bytes());
         }
+    }
+
+    /// The same alone.
+    pub fn into_json(self) -> Vec<u8> {
+        let mut body = Vec::new();
+        self.write(&mut body);
+        body
+    }
+
+    /// The JSON array of these.
+    pub fn into_list(releases: Vec<Self>) -> Vec<u8> {
+        let mut body = vec![b'['];
+        for (number, release) in releases.into_iter().enumerate() {
+            if number > 0 {
+                body.push(b',');
+            }
+            release.write(&mut body);
+        }
+        body.push(b']');
+        body
     }
 }
 
@@ -115,7 +180,7 @@ pub struct Document {
     /// The canonical form.
     pub canonical: String,
     /// The descriptor's fields as clients get them.
-    pub wire: Map<String, Value>,
+    pub wire: Fields,
     /// What the addon may do to its host.
     pub rights: Vec<String>,
     /// Grade of the rights.
@@ -136,9 +201,80 @@ impl Document {
             version,
             digest: Digest::of(canonical.as_bytes()),
             canonical,
-            wire,
+            wire: Fields::of(&wire),
             risk: risk(&rights),
             rights: rights.iter().map(Right::to_string).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn release(document: &Value) -> Release {
+        let reading = addon_descriptor::read(document.to_string().as_bytes()).unwrap();
+        let descriptor = reading.descriptor.unwrap();
+        let document = Document::of(&descriptor, "1.2.3".parse().unwrap());
+        Release {
+            id: ReleaseId::new(1, [2; 8]),
+            seq: 1,
+            addon: descriptor.name.folded(),
+            version: document.version,
+            digest: document.digest,
+            wire: document.wire,
+            rights: vec!["host-pid".to_owned()],
+            risk: document.risk,
+            warnings: Vec::new(),
+            publisher: "p, \"q\"".to_owned(),
+            created_at: Timestamp::from_millis(1),
+            status: Status::Approved,
+            verdict: Verdict::Pass,
+            held: Vec::new(),
+            pins: Vec::new(),
+            reason: Some("a, {b}".to_owned()),
+            yanked_by_admin: false,
+            approved_at: Some(Timestamp::from_millis(2)),
+            waiting_since: None,
+            image_missing_since: None,
+        }
+    }
+
+    #[test]
+    fn a_release_is_written_as_clients_read_it() {
+        let document = json!({"name": "Web", "description": "{\"_id\": \"}\",", "services": [{"service_name": "s", "image": "x"}]});
+        let release = release(&document);
+        let fields = release.wire.object();
+        let body = release.clone().into_json();
+        assert!(body.starts_with(b"{\"_id\":\"000000010202020202020202\",\""));
+        let read: addon_client::Release = serde_json::from_slice(&body).unwrap();
+        assert_eq!(read.descriptor, fields);
+        assert_eq!((read.id, read.version()), (release.id, Some("1.2.3")));
+        assert_eq!(
+            (read.reason.as_ref(), read.publisher.as_ref()),
+            (release.reason.as_ref(), Some(&release.publisher))
+        );
+        // What serde makes of what it read is the same but for the order.
+        let again: Value = serde_json::to_value(&read).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), again);
+
+        for count in 0..3 {
+            let list = Release::into_list(vec![release.clone(); count]);
+            let read: Vec<Value> = serde_json::from_slice(&list).unwrap();
+            assert_eq!(read, vec![again.clone(); count]);
+        }
+    }
+
+    #[test]
+    fn only_an_object_with_fields_is_taken_from_a_row() {
+        let text = "{\"name\":\"web\"}";
+        assert_eq!(Fields::read(text.to_owned()).unwrap().text(), text);
+        for text in
+            ["", "{}", "[]", "\"name\"", "{\"name\":", "{\"a\":1}}", " {\"a\":1}", "{\"a\":1}{\"b\":1}"]
+        {
+            assert!(Fields::read(text.to_owned()).is_err(), "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Releases: listed, published, read, validated, deleted.
 
-use actix_web::http::header;
+use actix_web::http::header::{self, ContentType};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use addon_client::{
@@ -63,8 +63,7 @@ async fn list_page(
     releases.truncate(query.limit as usize);
     let next =
         releases.last().filter(|_| more).map(|last| format!("{ADDONS}?{}", next_query(text, last.seq)));
-    let releases: Vec<WireRelease> = releases.into_iter().map(Release::into_wire).collect();
-    Ok(Rendered::json(&releases, next))
+    Ok(Rendered::page(Release::into_list(releases), next))
 }
 
 async fn found_page(services: &Services, text: &str, query: &ListQuery) -> Result<Rendered, Problem> {
@@ -76,8 +75,7 @@ async fn found_page(services: &Services, text: &str, query: &ListQuery) -> Resul
     };
     let found = found.map_err(error::storage)?;
     let next = found.next.map(|cursor| format!("{ADDONS}?{}", next_query(text, cursor)));
-    let releases: Vec<WireRelease> = found.releases.into_iter().map(Release::into_wire).collect();
-    Ok(Rendered::json(&releases, next))
+    Ok(Rendered::page(Release::into_list(found.releases), next))
 }
 
 /// How many of the addons that answer a search have which category, keyword, platform and grade of rights.
@@ -111,7 +109,7 @@ pub(super) async fn facets(
             platform: of(Facet::Platform),
             risk: of(Facet::Risk),
         };
-        Ok(Rendered::json(&answer, None))
+        Ok(Rendered::json(&answer))
     };
     let url = format!("facets?{text}");
     services.kept(&request, Source::Approved, &url, render).await
@@ -149,7 +147,8 @@ pub(super) async fn publish(
         Published::Again(release) | Published::Existing(release) => (HttpResponse::Ok(), release),
     };
     let location = format!("/api/v1/marketplace/addons/{}", release.id);
-    Ok(response.insert_header((header::LOCATION, location)).json(release.into_wire()))
+    response.insert_header((header::LOCATION, location)).content_type(ContentType::json());
+    Ok(response.body(release.into_json()))
 }
 
 /// A release by its id, in any status.
@@ -166,7 +165,7 @@ pub(super) async fn read(
     let id = parse_id(&id)?;
     let render = || async {
         let release = services.storage.release(id).await.map_err(error::storage)?;
-        Ok(Rendered::json(&release.ok_or_else(error::not_found)?.into_wire(), None))
+        Ok(Rendered::text(release.ok_or_else(error::not_found)?.into_json()))
     };
     services.kept(&request, Source::Release(id), &id.to_string(), render).await
 }
@@ -256,8 +255,7 @@ async fn versions_page(
     let next = releases.last().filter(|_| more).map(|last| {
         format!("/api/v1/marketplace/by-name/{addon}?{}", next_query(text, identity(&last.version)))
     });
-    let releases: Vec<WireRelease> = releases.into_iter().map(Release::into_wire).collect();
-    Ok(Rendered::json(&releases, next))
+    Ok(Rendered::page(Release::into_list(releases), next))
 }
 
 async fn resolved(services: &Services, addon: &str, range: &VersionReq) -> Result<Rendered, Problem> {
@@ -267,7 +265,7 @@ async fn resolved(services: &Services, addon: &str, range: &VersionReq) -> Resul
         return Err(none_approved(services, addon, range).await);
     };
     let release = services.storage.release(id).await.map_err(error::storage)?;
-    Ok(Rendered::json(&release.ok_or_else(|| no_approved(addon))?.into_wire(), None))
+    Ok(Rendered::text(release.ok_or_else(|| no_approved(addon))?.into_json()))
 }
 
 /// One approved version of an addon.
@@ -291,7 +289,7 @@ pub(super) async fn by_version(
         let found = services.storage.release_of_version(&addon, &version).await.map_err(error::storage)?;
         match found {
             Some(release) if release.status == ReleaseStatus::Approved => {
-                Ok(Rendered::json(&release.into_wire(), None))
+                Ok(Rendered::text(release.into_json()))
             }
             other => Err(with_standing(no_approved(&addon), other.as_ref())),
         }

@@ -40,11 +40,16 @@ pub struct Answers {
 }
 
 impl Rendered {
-    /// An answer with this JSON body, and the address of the list's next part.
-    pub fn json<T: serde::Serialize>(value: &T, next: Option<String>) -> Self {
+    /// An answer with this JSON body.
+    pub fn json<T: serde::Serialize>(value: &T) -> Self {
+        Self::text(serde_json::to_vec(value).expect("answers have text keys only"))
+    }
+
+    /// A part of a list that is JSON text already, and the address of the next part.
+    pub fn page(text: impl Into<Bytes>, next: Option<String>) -> Self {
         let link = next.map(|url| format!("<{url}>; rel=\"next\""));
         let link = link.and_then(|link| HeaderValue::from_str(&link).ok());
-        Self { link, ..Self::text(serde_json::to_vec(value).expect("answers have text keys only")) }
+        Self { link, ..Self::text(text) }
     }
 
     /// An answer that is JSON text already.
@@ -157,12 +162,12 @@ mod tests {
         if let Some(known) = known {
             request = request.insert_header((header::IF_NONE_MATCH, known));
         }
-        Rendered::json(&["a"], None).respond(&request.to_http_request()).status().as_u16()
+        Rendered::json(&["a"]).respond(&request.to_http_request()).status().as_u16()
     }
 
     #[test]
     fn a_known_body_is_not_sent_again() {
-        let etag = Rendered::json(&["a"], None).etag;
+        let etag = Rendered::json(&["a"]).etag;
         let etag = etag.to_str().unwrap();
         assert_eq!(status(None), 200);
         assert_eq!(status(Some("\"other\"")), 200);
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_next_part_is_a_link() {
-        let rendered = Rendered::json(&["a"], Some("/x?cursor=1".to_owned()));
+        let rendered = Rendered::page("[]", Some("/x?cursor=1".to_owned()));
         assert_eq!(rendered.link.unwrap(), "</x?cursor=1>; rel=\"next\"");
     }
 }

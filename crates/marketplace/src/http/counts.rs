@@ -63,7 +63,7 @@ impl KeptStats {
         }
         let begun = Instant::now();
         let stats = Arc::new(self.storage.market_stats(self.clock.now()).await?);
-        let (rendered, until) = (Rendered::json(&*stats, None), Instant::now() + shown_for(begun.elapsed()));
+        let (rendered, until) = (Rendered::json(&*stats), Instant::now() + shown_for(begun.elapsed()));
         Ok(kept.insert(Kept { stats, rendered, until }).clone())
     }
 }
@@ -121,7 +121,7 @@ pub(super) async fn of_addon(
     let addon = fold(&name);
     let stats = services.storage.addon_stats(&addon).await.map_err(error::storage)?;
     let stats = stats.ok_or_else(|| not_listed(&addon))?;
-    Ok(Rendered::json(&stats, None).respond(&request))
+    Ok(Rendered::json(&stats).respond(&request))
 }
 
 /// Counts an installation that a manager reports. A report that is sent again is counted once; of the sender nothing is stored.

@@ -2,6 +2,7 @@
 //! yanking. Revoking is beside the feed that tells of it.
 
 use actix_web::dev::Payload;
+use actix_web::http::header::ContentType;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use addon_client::{
     Because, Check, Problem as ProblemBody, Release as WireRelease, ReleaseDiff, ReleaseId, ReviewRequest,
@@ -211,7 +212,8 @@ pub(super) async fn heard(
 
 /// And what it ends with.
 pub(super) fn answer(decided: Result<Release, ReviewError>) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(decided.map_err(error::review)?.into_wire()))
+    let body = decided.map_err(error::review)?.into_json();
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
 
 /// What is said of a change by a call that has no body.
@@ -265,7 +267,8 @@ fn compose(release: Release, report: Report) -> VerificationReport {
 }
 
 fn pending(release: &Release, next_attempt_at: Option<addon_client::Timestamp>) -> Vec<Check> {
-    let services = release.wire.get("services").and_then(|services| services.as_array());
+    let fields = release.wire.object();
+    let services = fields.get("services").and_then(|services| services.as_array());
     let names = services.into_iter().flatten().filter_map(|service| service.get("service_name")?.as_str());
     names
         .map(|name| Check {

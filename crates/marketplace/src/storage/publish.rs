@@ -393,7 +393,7 @@ macro_rules! publish_in {
                     row.push_bind(document.version.to_string()).push_bind(&document.version_id);
                     row.push_bind(&document.version_order).push_bind(&document.version_rank);
                     row.push_bind(document.digest.to_string()).push_bind(&document.canonical);
-                    row.push_bind(json(&document.wire)).push_bind(json(&document.rights));
+                    row.push_bind(document.wire.text()).push_bind(json(&document.rights));
                     row.push_bind(i64::from(document.risk)).push_bind(json(&new.warnings));
                     row.push_bind(new.actor.account());
                     row.push_bind(new.now.millis()).push_bind(new.now.millis());

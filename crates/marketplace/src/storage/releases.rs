@@ -11,7 +11,7 @@ use sqlx::FromRow;
 
 use super::{Storage, StorageError, dialect};
 use crate::domain::addon::rank_key;
-use crate::domain::release::{Release, Status};
+use crate::domain::release::{Fields, Release, Status};
 use crate::domain::transition::Action;
 
 /// Which releases a list is of.
@@ -473,7 +473,7 @@ impl Row {
             seq: self.seq,
             version: version_of(id, &self.version)?,
             digest: digest_of(id, &self.digest)?,
-            wire: parse("wire", id, &self.wire)?,
+            wire: Fields::read(self.wire).map_err(|error| corrupt(&format!("wire: {error}")))?,
             rights: parse("rights", id, &self.rights)?,
             risk: u8::try_from(self.risk).map_err(|_| corrupt("risk"))?,
             warnings: parse("warnings", id, &self.warnings)?,

@@ -44,7 +44,8 @@ pub(super) fn feed(identity: &Identity, addon: Option<&str>, releases: &[Release
 }
 
 fn entry(text: &mut String, release: &Release) {
-    let field = |name: &str| release.wire.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
+    let fields = release.wire.object();
+    let field = |name: &str| fields.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
     let name = field("name").unwrap_or(&release.addon);
     let at = approved_at(release).to_string();
     text.push_str("  <entry>\n");
@@ -59,7 +60,7 @@ fn entry(text: &mut String, release: &Release) {
         super::super::ADDONS,
         release.id
     );
-    let categories = release.wire.get("categories").and_then(Value::as_array);
+    let categories = fields.get("categories").and_then(Value::as_array);
     for category in categories.into_iter().flatten().filter_map(Value::as_str) {
         _ = writeln!(text, "    <category term=\"{}\"/>", escape(category));
     }
@@ -114,6 +115,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::release::Fields;
 
     fn identity() -> Identity {
         Identity { uid: "0123456789abcdef".repeat(2), made_at: Timestamp::from_millis(0) }
@@ -127,7 +129,7 @@ mod tests {
             addon: "my-probe".to_owned(),
             version: "1.2.3".parse().unwrap(),
             digest: Digest::of(b"x"),
-            wire: wire.as_object().unwrap().clone(),
+            wire: Fields::of(wire.as_object().unwrap()),
             rights: Vec::new(),
             risk: 1,
             warnings: Vec::new(),

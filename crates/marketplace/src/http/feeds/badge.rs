@@ -2,6 +2,7 @@
 //! SVG that loads nothing, needs no style sheet, and looks the same with whatever font it is shown in.
 
 use addon_descriptor::Version;
+use serde_json::Value;
 
 use super::atom::escape;
 use crate::domain::addon::identity;
@@ -76,7 +77,7 @@ pub(super) fn badge(addon: &str, shown: Shown, standing: &Standing, installs: u6
         Standing::None => (None, "not listed".to_owned(), Color::Unknown),
         Standing::Withdrawn => (None, "withdrawn".to_owned(), Color::Bad),
         Standing::Listed(release) => {
-            let name = release.wire.get("name").and_then(serde_json::Value::as_str);
+            let name = release.wire.object().get("name").and_then(Value::as_str).map(str::to_owned);
             let (message, color) = match shown {
                 Shown::Version => version(&release.version),
                 Shown::Status if release.image_missing_since.is_some() => {
@@ -88,10 +89,10 @@ pub(super) fn badge(addon: &str, shown: Shown, standing: &Standing, installs: u6
             (name, message, color)
         }
     };
-    let name = name.unwrap_or(addon);
+    let name = name.unwrap_or_else(|| addon.to_owned());
     let label = match shown {
         Shown::Installs => format!("{name} installs"),
-        Shown::Version | Shown::Status => name.to_owned(),
+        Shown::Version | Shown::Status => name,
     };
     Badge { label: short(&label), message: short(&message), color }
 }
