@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use bollard::Docker;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest,
@@ -14,8 +14,10 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, InspectNetworkOptions,
     RemoveContainerOptionsBuilder, StartContainerOptions, TagImageOptionsBuilder,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use system_tests::World;
+
+use crate::install::{LOOK_EVERY, SOON};
 
 /// A tag that keeps the image when its addon has gone.
 pub(crate) const KEPT_IMAGE: &str = "kept:1";
@@ -96,8 +98,23 @@ pub(crate) fn as_asked(name: &str, found: ContainerInspectResponse) -> anyhow::R
 
 /// Networks first, then all containers at once: create, connect, start.
 pub(crate) async fn make(docker: &Docker, made: &Made) -> anyhow::Result<Duration> {
-    let begun = Instant::now();
-    try_join_all(made.networks.iter().map(|network| docker.create_network(network.clone()))).await?;
+    let asked = Instant::now();
+    // An engine lists a network no more before it gives its addresses back: the clock starts when they are free.
+    let begun = loop {
+        let begun = Instant::now();
+        let created =
+            join_all(made.networks.iter().map(|network| docker.create_network(network.clone()))).await;
+        match created.iter().find_map(|network| network.as_ref().err()) {
+            None => break begun,
+            Some(error) if error.to_string().contains("Pool overlaps") => {
+                ensure!(asked.elapsed() < SOON, "{error}");
+                try_join_all(created.iter().flatten().map(|network| docker.remove_network(&network.id)))
+                    .await?;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Some(error) => bail!("{error}"),
+        }
+    };
     try_join_all(made.containers.iter().map(|(name, body, further)| run(docker, name, body, further)))
         .await?;
     Ok(begun.elapsed())

@@ -19,10 +19,10 @@ const INSTALLS: [(usize, f64); 3] = [(1, 1.2), (3, 1.15), (10, 1.1)];
 const BESIDE_COMPOSE: f64 = 1.03;
 /// Times that each is done, in turn.
 const ROUNDS: usize = 10;
-/// How often it is looked whether an installation is active.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often it is looked whether something has come about.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(2);
 const LIMIT: Duration = Duration::from_secs(900);
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
     let report = Mutex::new(report);
