@@ -239,7 +239,7 @@ impl App {
             async move { database.ping().await.map_err(|_| "the database does not answer".to_owned()) }
         });
         let shutdown = CancellationToken::new();
-        let started = Service::new("Addons Manager", auth, http::routes(), http::document())
+        let started = Service::new("Addons Manager", auth, http::routes(), http::document)
             .with_about(about)
             .with_shutdown(shutdown.clone())
             .with_data(web::Data::new(api))

@@ -167,7 +167,7 @@ impl App {
             shutdown: shutdown.clone(),
             ..Services::new(config, storage.clone(), auth.clone(), clock.clone(), news.clone())
         };
-        let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi())
+        let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi)
             .with_about(about(services.stats.clone()))
             .with_shutdown(shutdown.clone())
             .with_data(web::Data::new(services))

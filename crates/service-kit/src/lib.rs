@@ -6,7 +6,7 @@
 //!
 //! ```ignore
 //! let auth = Auth::start(PROFILE, &settings.auth, settings.server.address, &state_dir, TokenStore::new(db.clone()), clock).await?;
-//! let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi())
+//! let running = Service::new("Addon Marketplace", auth, http::routes(), http::ApiDoc::openapi)
 //!     .with_shutdown(shutdown)
 //!     .with_data(web::Data::new(app))
 //!     .with_check(ReadyCheck::new("database", move || { let db = db.clone(); async move { db.ping().await.map_err(|_| "no answer".to_owned()) } }))

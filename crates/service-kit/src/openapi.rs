@@ -1,5 +1,5 @@
 //! The OpenAPI document: what the handlers say of themselves, held to the route table, with what follows from the table
-//! (security, aliases, the answers that every call can give) added. Made once, at start.
+//! (security, aliases, the answers that every call can give) added. Made once, when it is asked for.
 
 use std::collections::BTreeSet;
 

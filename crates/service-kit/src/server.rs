@@ -41,7 +41,7 @@ pub struct Service {
     about: About,
     auth: Auth,
     table: RouteTable,
-    openapi: utoipa::openapi::OpenApi,
+    openapi: fn() -> utoipa::openapi::OpenApi,
     checks: Vec<ReadyCheck>,
     configure: Vec<Configure>,
     shutdown: CancellationToken,
@@ -67,13 +67,13 @@ pub enum StartError {
 }
 
 impl Service {
-    /// A service of this title (as `Addon Marketplace`) with its route table and the OpenAPI document of its handlers.
+    /// A service of this title (as `Addon Marketplace`) with its route table and what makes the OpenAPI document of its handlers.
     /// Tokens, health, metrics and documentation are added here.
     pub fn new(
         title: &'static str,
         auth: Auth,
         table: RouteTable,
-        openapi: utoipa::openapi::OpenApi,
+        openapi: fn() -> utoipa::openapi::OpenApi,
     ) -> Self {
         let kit = RouteTable::new()
             .get("/healthz", Access::Probe, health::healthz)
@@ -126,7 +126,7 @@ impl Service {
             purpose: self.about.purpose,
             scopes: self.auth.profile().scopes,
         };
-        openapi::document(&intro, self.openapi.clone(), &self.table)
+        openapi::document(&intro, (self.openapi)(), &self.table)
             .map_err(|faults| StartError::Table { faults })
     }
 
@@ -137,7 +137,15 @@ impl Service {
 
     /// Listens and answers, in threads of its own, until it is stopped. Needs a tokio runtime around it.
     pub fn start(self, settings: &ServerSettings) -> Result<Running, StartError> {
-        let document = self.openapi()?;
+        let faults = self.table.faults();
+        if !faults.is_empty() {
+            return Err(StartError::Table { faults });
+        }
+        // A mistake in the program, which every test that starts it finds. Users pay for the document when they ask for it: making
+        // it takes megabytes and as long as all else at a start.
+        if cfg!(debug_assertions) {
+            self.openapi()?;
+        }
         let gate = |guarded: &Arc<Guarded>, policy: &Arc<Policy>| Gate {
             policy: Arc::clone(policy),
             guarded: Arc::clone(guarded),
@@ -158,6 +166,8 @@ impl Service {
             paths.iter().map(|(_, guarded)| Arc::clone(guarded)).chain([Arc::clone(&unmatched)]).collect();
         let health =
             web::Data::new(Health { checks: self.checks.clone(), shutdown: self.shutdown.clone(), guarded });
+        let described = self.clone();
+        let document = move || described.openapi();
         let pages = web::Data::new(Pages::new(self.title, self.about.clone(), self.auth.clone(), document));
         let auth = web::Data::new(self.auth.clone());
         let limits = BodyLimits {

@@ -74,7 +74,7 @@ async fn measured(report: &mut Report) -> anyhow::Result<()> {
             ..Services::new(&Config::default(), storage.clone(), auth.clone(), clock, news)
         };
         let table = routes().get("/kept/{name}", Access::PublicRead, kept).hidden("/kept/{name}");
-        Service::new("Bench", auth.clone(), table, ApiDoc::openapi())
+        Service::new("Bench", auth.clone(), table, ApiDoc::openapi)
             .with_data(Data::new(services))
             .with_data(Data::new(answers))
             .start(&settings)

@@ -104,7 +104,7 @@ impl Bench {
             ..Services::new(&Config::default(), storage.clone(), auth.clone(), clock, news)
         };
         let table = routes().get("/kept/{name}", Access::PublicRead, kept).hidden("/kept/{name}");
-        let service = Service::new("Bench", auth, table, ApiDoc::openapi())
+        let service = Service::new("Bench", auth, table, ApiDoc::openapi)
             .with_data(Data::new(services))
             .with_data(Data::new(answers));
         Ok(Served { running: service.start(&settings)?, storage, own: self.url.is_some(), token })

@@ -6,12 +6,13 @@ mod home;
 
 use std::borrow::Cow;
 use std::io::Read as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, ContentType, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
+use anyhow::anyhow;
 
 pub use self::about::{About, Count};
 use self::home::Home;
@@ -19,6 +20,7 @@ use crate::auth::{Access, Auth};
 use crate::health::Health;
 use crate::problem::Problem;
 use crate::routes::RouteTable;
+use crate::server::StartError;
 
 /// What pages may load: our own style sheet and script, which asks for the page again; nothing from elsewhere.
 const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -35,15 +37,24 @@ pub(crate) struct Pages {
     title: &'static str,
     about: About,
     auth: Auth,
-    openapi: Bytes,
+    openapi: LazyLock<Document, Box<dyn FnOnce() -> Document + Send>>,
 }
+
+/// The API's description.
+type Document = Result<Bytes, StartError>;
 
 /// Longest time that counting may take; the page is shown without, then.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Pages {
-    pub(crate) fn new(title: &'static str, about: About, auth: Auth, openapi: String) -> Self {
-        Self { title, about, auth, openapi: openapi.into() }
+    /// `openapi` is asked once, when somebody wants to read it.
+    pub(crate) fn new(
+        title: &'static str,
+        about: About,
+        auth: Auth,
+        openapi: impl FnOnce() -> Result<String, StartError> + Send + 'static,
+    ) -> Self {
+        Self { title, about, auth, openapi: LazyLock::new(Box::new(|| openapi().map(Bytes::from))) }
     }
 
     /// The warning that each page carries in open mode.
@@ -125,8 +136,12 @@ fn file(media_type: &'static str, text: &'static str) -> HttpResponse {
         .body(text)
 }
 
-async fn openapi(pages: web::Data<Pages>) -> HttpResponse {
-    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(pages.openapi.clone())
+async fn openapi(pages: web::Data<Pages>) -> Result<HttpResponse, Problem> {
+    // The first time it is made, in some milliseconds.
+    let document = web::block(move || pages.openapi.as_ref().map(Bytes::clone).map_err(ToString::to_string));
+    let document =
+        document.await.map_err(Problem::internal)?.map_err(|fault| Problem::internal(anyhow!(fault)))?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(document))
 }
 
 async fn docs(pages: web::Data<Pages>) -> HttpResponse {

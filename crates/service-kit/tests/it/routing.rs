@@ -449,14 +449,14 @@ async fn a_table_that_does_not_fit_the_document_does_not_start() {
         Auth::start(profile, &AuthSettings::default(), loopback, &example.state, store, clock).await.unwrap()
     };
     let more = table().get("/api/v1/undescribed", service_kit::auth::Scope::Read, nothing);
-    let service = service_kit::server::Service::new("Things", auth.clone(), more, Doc::openapi());
+    let service = service_kit::server::Service::new("Things", auth.clone(), more, Doc::openapi);
     let Err(StartError::Table { faults }) = service.start(&Options::default().server) else {
         panic!("it started")
     };
     assert_eq!(faults, ["GET /api/v1/undescribed is answered and not described"]);
 
     let less = service_kit::routes::RouteTable::new();
-    let service = service_kit::server::Service::new("Things", auth, less, Doc::openapi());
+    let service = service_kit::server::Service::new("Things", auth, less, Doc::openapi);
     let Err(StartError::Table { faults }) = service.openapi() else { panic!("it fits") };
     assert!(
         faults.contains(&"DELETE /api/v1/things/{id} is described and not answered".to_owned()),
@@ -479,7 +479,7 @@ async fn an_address_that_is_taken_is_named() {
         example.store.clone(),
         clock,
     );
-    let service = service_kit::server::Service::new("Things", auth.await.unwrap(), table(), Doc::openapi());
+    let service = service_kit::server::Service::new("Things", auth.await.unwrap(), table(), Doc::openapi);
     let fault = service.start(&options.server).unwrap_err().to_string();
     assert!(fault.contains(&example.address.to_string()) && fault.contains("server.port"), "{fault}");
 }

@@ -244,7 +244,7 @@ impl Example {
         let (ready, aside) = (options.ready.clone(), options.aside.clone());
         let things = || vec![Count { number: 2, what: "things".to_owned() }];
         let about = About::new("Keeps things.").counting(move || std::future::ready(Some(things())));
-        let running = Service::new("Things", auth, table(), Doc::openapi())
+        let running = Service::new("Things", auth, table(), Doc::openapi)
             .with_shutdown(shutdown)
             .with_data(world.clone())
             .with_about(about)
