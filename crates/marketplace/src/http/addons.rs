@@ -58,15 +58,17 @@ async fn list_page(
     if query.is_search() {
         return found_page(services, text, query).await;
     }
+    let held = services.room.take(query.limit).await?;
     let mut releases = services.storage.list(query.filter(publisher)).await.map_err(error::storage)?;
     let more = releases.len() > query.limit as usize;
     releases.truncate(query.limit as usize);
     let next =
         releases.last().filter(|_| more).map(|last| format!("{ADDONS}?{}", next_query(text, last.seq)));
-    Ok(Rendered::page(Release::into_list(releases), next))
+    Ok(Rendered::page(Release::into_list(releases), next, held))
 }
 
 async fn found_page(services: &Services, text: &str, query: &ListQuery) -> Result<Rendered, Problem> {
+    let held = services.room.take(query.limit).await?;
     let (search, storage) = (query.wanted.search(), &services.storage);
     let found = if query.status.is_some() {
         storage.search_versions(&search, query.sort == Sort::Newest, query.after_seq(), query.limit).await
@@ -75,7 +77,7 @@ async fn found_page(services: &Services, text: &str, query: &ListQuery) -> Resul
     };
     let found = found.map_err(error::storage)?;
     let next = found.next.map(|cursor| format!("{ADDONS}?{}", next_query(text, cursor)));
-    Ok(Rendered::page(Release::into_list(found.releases), next))
+    Ok(Rendered::page(Release::into_list(found.releases), next, held))
 }
 
 /// How many of the addons that answer a search have which category, keyword, platform and grade of rights.
@@ -245,6 +247,7 @@ async fn versions_page(
     query: &NameQuery,
 ) -> Result<Rendered, Problem> {
     let limit = query.limit as usize;
+    let held = services.room.take(query.limit).await?;
     let releases = services.storage.approved_of(addon, query.after.as_ref(), query.limit + 1).await;
     let mut releases = releases.map_err(error::storage)?;
     if releases.is_empty() && query.after.is_none() {
@@ -255,7 +258,7 @@ async fn versions_page(
     let next = releases.last().filter(|_| more).map(|last| {
         format!("/api/v1/marketplace/by-name/{addon}?{}", next_query(text, identity(&last.version)))
     });
-    Ok(Rendered::page(Release::into_list(releases), next))
+    Ok(Rendered::page(Release::into_list(releases), next, held))
 }
 
 async fn resolved(services: &Services, addon: &str, range: &VersionReq) -> Result<Rendered, Problem> {

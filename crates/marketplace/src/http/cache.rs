@@ -9,6 +9,7 @@ use addon_descriptor::Digest;
 use moka::sync::Cache;
 use service_kit::problem::Problem;
 
+use super::large::{Body, Held};
 use crate::storage::{Source, Storage};
 
 /// A rendered answer. Cheap to clone.
@@ -19,6 +20,7 @@ pub struct Rendered {
     link: Option<HeaderValue>,
     content_type: &'static str,
     lasting: &'static str,
+    held: Held,
 }
 
 /// How long an answer lasts that can change any moment: asked for again each time, with the ETag.
@@ -45,11 +47,12 @@ impl Rendered {
         Self::text(serde_json::to_vec(value).expect("answers have text keys only"))
     }
 
-    /// A part of a list that is JSON text already, and the address of the next part.
-    pub fn page(text: impl Into<Bytes>, next: Option<String>) -> Self {
+    /// A part of a list that is JSON text already, the address of the next part, and the room that was taken for it.
+    pub(super) fn page(text: Vec<u8>, next: Option<String>, held: Held) -> Self {
+        let held = held.shrink(text.len());
         let link = next.map(|url| format!("<{url}>; rel=\"next\""));
         let link = link.and_then(|link| HeaderValue::from_str(&link).ok());
-        Self { link, ..Self::text(text) }
+        Self { link, held, ..Self::text(text) }
     }
 
     /// An answer that is JSON text already.
@@ -62,7 +65,8 @@ impl Rendered {
     /// An answer that is JSON text already and whose digest is known.
     pub(super) fn tagged(digest: &str, text: impl Into<Bytes>) -> Self {
         let etag = etag(digest);
-        Self { body: text.into(), etag, link: None, content_type: "application/json", lasting: EACH_TIME }
+        let (content_type, lasting) = ("application/json", EACH_TIME);
+        Self { body: text.into(), etag, link: None, content_type, lasting, held: Held::NONE }
     }
 
     /// The same with another media type.
@@ -93,7 +97,7 @@ impl Rendered {
             return response.finish();
         }
         response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(self.content_type)));
-        response.body(self.body)
+        response.body(Body::new(self.body, self.held))
     }
 }
 
@@ -146,7 +150,9 @@ impl Answers {
             return Ok(kept.rendered);
         }
         let rendered = render().await?;
-        self.kept.insert(url.to_owned(), Kept { rendered: rendered.clone(), epoch });
+        // What is kept has its own bounds.
+        let kept = Rendered { held: Held::NONE, ..rendered.clone() };
+        self.kept.insert(url.to_owned(), Kept { rendered: kept, epoch });
         Ok(rendered)
     }
 }
@@ -178,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_next_part_is_a_link() {
-        let rendered = Rendered::page("[]", Some("/x?cursor=1".to_owned()));
+        let rendered = Rendered::page(Vec::new(), Some("/x?cursor=1".to_owned()), Held::NONE);
         assert_eq!(rendered.link.unwrap(), "</x?cursor=1>; rel=\"next\"");
     }
 }

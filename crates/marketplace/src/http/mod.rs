@@ -1,7 +1,7 @@
 //! The route table: the list of what the marketplace does. Handlers are in the files beside it; what both services have
 //! (tokens, health, metrics, documentation, `/`) comes from `service-kit`.
 //!
-//! Later there will be `tokens.rs` for owners, and `pages/` for browsers.
+//! Later there will be `pages/` for browsers.
 
 mod addons;
 mod audit;
@@ -9,6 +9,7 @@ pub mod cache;
 pub mod counts;
 mod error;
 mod feeds;
+pub mod large;
 pub mod news;
 mod owners;
 mod query;
@@ -28,6 +29,7 @@ use utoipa::OpenApi;
 
 use self::cache::{Answers, Rendered};
 use self::counts::{KeptStats, ReportLimits};
+use self::large::Room;
 use self::news::Seats;
 use crate::config::Config;
 use crate::domain::release::Release;
@@ -142,6 +144,8 @@ pub struct Services {
     pub storage: Storage,
     /// Rendered answers.
     pub answers: Answers,
+    /// Memory for long lists.
+    pub room: Room,
     /// What time it is.
     pub clock: SharedClock,
     /// Wakes the verification.
@@ -167,6 +171,7 @@ impl Services {
             stats: KeptStats::new(storage.clone(), clock.clone()),
             storage,
             answers: Answers::new(config.cache.max_bytes),
+            room: Room::default(),
             clock,
             bell: Bell::default(),
             auth,
