@@ -17,7 +17,7 @@ const PIECE: usize = 64 * 1024;
 const SHORT: u32 = 100;
 
 /// Memory that long lists take together, in KiB, from before they are read until they are sent.
-const ROOM: u32 = 32 * 1024;
+const ROOM: u32 = 16 * 1024;
 
 /// What a release takes of it while its list is made, in KiB: its texts in a row and in the answer, of one that says much.
 const RELEASE: u32 = 4;
