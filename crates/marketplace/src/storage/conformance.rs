@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use addon_client::{ReleaseId, Timestamp, Verdict};
 use addon_descriptor::AddonDescriptor;
+use service_kit::db::Db;
 
 use super::audit::Actor;
 use super::{Decision, Filter, InsertError, Job, NewRelease, Published, Purpose, Source, Storage, Verdicted};
@@ -94,6 +95,7 @@ macro_rules! suite {
                 a_verdict_counts_only_under_review,
                 a_job_without_answer_comes_back_when_due,
                 a_recheck_leaves_the_status,
+                releases_are_found_together,
                 look_alikes_are_what_strangers_had_approved_before,
                 rights_are_those_of_the_last_approved,
                 versions_of_an_addon_come_in_parts,
@@ -644,6 +646,40 @@ async fn a_recheck_leaves_the_status(storage: &Storage) {
     assert_eq!((now.status, now.image_missing_since), (Status::Approved, Some(at(3))));
     assert_eq!(now.verdict, Verdict::Pass, "what it was approved by");
     assert_eq!(storage.queue_depth().await.unwrap(), 0);
+}
+
+async fn releases_are_found_together(storage: &Storage) {
+    let mut ids = Vec::new();
+    for number in 0..8 {
+        ids.push(publish(storage, &format!("probe-{number}"), "x", None).await.id);
+    }
+    let missing = ReleaseId::new(1, [7; 8]);
+    // More at once than one question takes, most of them for the same few.
+    let asked = (0..300).map(|number| match number % 10 {
+        9 => missing,
+        at => ids[at % 8],
+    });
+    let asked: Vec<ReleaseId> = asked.collect();
+    let found = futures_util::future::join_all(asked.iter().map(|id| storage.release(*id))).await;
+    for (id, found) in asked.iter().zip(found) {
+        assert_eq!(found.unwrap().map(|release| release.id), Some(*id).filter(|id| *id != missing));
+    }
+
+    // A row that makes no sense is no fault of the others'.
+    let sql = "UPDATE releases SET wire = '{' WHERE id = $1";
+    let id = ids[3].to_string();
+    let done = match storage.db() {
+        Db::Sqlite { writer, .. } => sqlx::query(sql).bind(&id).execute(writer).await.map(|_| ()),
+        Db::Postgres(pool) => sqlx::query(sql).bind(&id).execute(pool).await.map(|_| ()),
+    };
+    done.unwrap();
+    let found = futures_util::future::join_all(ids.iter().map(|id| storage.release(*id))).await;
+    for (at, found) in found.into_iter().enumerate() {
+        match found {
+            Ok(release) => assert_eq!((release.unwrap().id, at == 3), (ids[at], false)),
+            Err(error) => assert!(at == 3 && error.to_string().contains("wire"), "{at}: {error}"),
+        }
+    }
 }
 
 async fn look_alikes_are_what_strangers_had_approved_before(storage: &Storage) {

@@ -2,6 +2,8 @@
 
 use service_kit::db::Db;
 
+use super::releases::select;
+
 /// Takes the job whose turn it is of those that are due: `$1` owner, `$2` now, `$3` end of the lease, `$4` a publisher
 /// whose jobs are passed over.
 ///
@@ -159,6 +161,12 @@ pub(super) const NUMBERS: Both = Both {
 pub(super) const TEXTS: Both = Both {
     sqlite: "SELECT value FROM json_each($1)",
     postgres: "SELECT json_array_elements_text(CAST($1 AS JSON))",
+};
+
+/// The releases whose ids stand in the JSON array `$1`.
+pub(super) const BY_IDS: Both = Both {
+    sqlite: select!("WHERE id IN (SELECT value FROM json_each($1))"),
+    postgres: select!("WHERE id = ANY (ARRAY(SELECT json_array_elements_text(CAST($1 AS JSON))))"),
 };
 
 /// Addons of others than `$1` that were approved once, and whose bare skeleton stands in the JSON array `$2`; none when `$1` was

@@ -12,6 +12,7 @@ mod events;
 mod feeds;
 mod leases;
 mod limits;
+mod lookups;
 mod notify;
 mod owners;
 mod publish;
@@ -31,6 +32,7 @@ use addon_client::ReleaseId;
 use service_kit::db::{Db, OpenError, PostgresSettings};
 use sqlx::migrate::Migrator;
 
+use self::lookups::Lookups;
 use self::notify::Caller;
 use self::publish::Publications;
 use crate::domain::limits::Limits;
@@ -57,6 +59,8 @@ static POSTGRES: Migrator = sqlx::migrate!("../../migrations/marketplace/postgre
 pub struct Storage {
     db: Db,
     epochs: Arc<Epochs>,
+    /// Releases that share a question.
+    lookups: Lookups,
     /// Documents that share a commit.
     publications: Publications,
     /// This process's name among those at the database.
@@ -122,8 +126,9 @@ impl Storage {
     }
 
     fn new(db: Db, replica: Arc<str>) -> Self {
-        let publications = Publications::start(&db);
-        Self { db, epochs: Arc::default(), publications, replica, limits: None, caller: Caller::default() }
+        let (lookups, publications) = (Lookups::start(&db), Publications::start(&db));
+        let (epochs, caller) = (Arc::default(), Caller::default());
+        Self { db, epochs, lookups, publications, replica, limits: None, caller }
     }
 
     /// With bounds on how much an account may do at once.

@@ -104,10 +104,7 @@ impl Storage {
     /// # Errors
     /// The database, or a row that makes no sense.
     pub async fn release(&self, id: ReleaseId) -> Result<Option<Release>, StorageError> {
-        let sql = select!("WHERE id = $1");
-        let row: Option<Row> =
-            read!(&self.db, |pool| sqlx::query_as(sql).bind(id.to_string()).fetch_optional(pool).await)?;
-        row.map(Row::release).transpose()
+        self.lookups.release(id).await
     }
 
     /// How many releases there are of each status, as on the wire.
@@ -439,7 +436,7 @@ impl Storage {
     }
 }
 
-#[derive(FromRow)]
+#[derive(Clone, FromRow)]
 pub(super) struct Row {
     pub(super) id: String,
     pub(super) seq: i64,
