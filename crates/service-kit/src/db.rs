@@ -32,8 +32,9 @@ pub const READ: Duration = Duration::from_secs(10);
 /// Longest wait for a transaction that writes. Whether it was committed is then not known.
 pub const WRITE: Duration = Duration::from_secs(35);
 
-/// Connections that only read, beside the one that writes.
-const SQLITE_READERS: u32 = 4;
+/// Connections that only read, beside the one that writes: one more than a long question and an index being made keep busy. Each takes some
+/// 300 KiB.
+const SQLITE_READERS: u32 = 3;
 
 /// A file of at most so many bytes is looked at as a whole when it is opened: that takes some tens of milliseconds.
 const LOOKED_AT: u64 = 32 * 1024 * 1024;
@@ -241,6 +242,8 @@ impl Db {
         if small {
             let sql = "PRAGMA quick_check(1)";
             let found: String = sqlx::query_scalar(sql).fetch_one(&writer).await.map_err(file)?;
+            // It has read every page, and would keep them.
+            sqlx::query("PRAGMA shrink_memory").execute(&writer).await.map_err(file)?;
             if found != "ok" {
                 return Err(OpenError::Damaged { path: path.to_owned(), what: found });
             }
