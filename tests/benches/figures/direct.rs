@@ -137,7 +137,14 @@ pub(crate) async fn run(
 
 pub(crate) async fn unmake(docker: &Docker, made: &Made) -> anyhow::Result<()> {
     try_join_all(made.containers.iter().map(|(name, _, _)| remove(docker, name))).await?;
-    try_join_all(made.networks.iter().map(|network| docker.remove_network(&network.name))).await?;
+    let asked = Instant::now();
+    for network in &made.networks {
+        // Of a container that was removed a moment ago the engine may still have the endpoint.
+        while let Err(error) = docker.remove_network(&network.name).await {
+            ensure!(error.to_string().contains("active endpoints") && asked.elapsed() < SOON, "{error}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
     Ok(())
 }
 
