@@ -166,15 +166,28 @@ impl Reviewer<'_> {
         self.finish(&release, action, word, done).await
     }
 
-    /// Has the checks made again.
+    /// Has the checks made again. `at_once`, which is for those who may review, asks registries once also while they want to
+    /// be left alone; so a release under review that waits for one can be checked again too.
     ///
     /// # Errors
     /// See [`ReviewError`].
-    pub async fn reverify(&self, id: ReleaseId, word: Word<'_>) -> Result<Release, ReviewError> {
+    pub async fn reverify(
+        &self,
+        id: ReleaseId,
+        word: Word<'_>,
+        at_once: bool,
+    ) -> Result<Release, ReviewError> {
         let release = self.find(id).await?;
-        let to = may(&release, Action::Reverify, word)?;
+        let waits = release.status == Status::UnderReview && release.verdict == Verdict::NoAnswer;
+        let to = if at_once && waits {
+            is_meant(&release, word)?;
+            Status::UnderReview
+        } else {
+            may(&release, Action::Reverify, word)?
+        };
         self.take(word.by, Kind::NewVersion).await?;
-        let done = self.storage.reverify(&release, to, word.reason, word.by, self.clock.now()).await?;
+        let now = self.clock.now();
+        let done = self.storage.reverify(&release, to, at_once, word.reason, word.by, now).await?;
         self.bell.ring();
         self.finish(&release, Action::Reverify, word, done).await
     }
@@ -296,11 +309,17 @@ fn is_theirs(release: &Release, by: &Actor) -> Result<(), ReviewError> {
 /// checks are as they must be.
 fn may(release: &Release, action: Action, word: Word<'_>) -> Result<Status, ReviewError> {
     let to = after(release.status, action)?;
+    is_meant(release, word)?;
+    green(release, action)?;
+    Ok(to)
+}
+
+/// Refuses a word about another document.
+fn is_meant(release: &Release, word: Word<'_>) -> Result<(), ReviewError> {
     if word.digest.is_some_and(|digest| digest != release.digest) {
         return Err(ReviewError::OtherDigest(release.digest));
     }
-    green(release, action)?;
-    Ok(to)
+    Ok(())
 }
 
 /// Refuses what takes green checks while those of a release under review are not.

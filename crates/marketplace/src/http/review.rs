@@ -68,7 +68,8 @@ pub(super) async fn reject(decision: Decision) -> Result<HttpResponse, Problem> 
     answer(decision.reviewer().reject(decision.release.id, decision.word()).await)
 }
 
-/// Has the checks of a failed release made again, or an approved one's images looked for.
+/// Has the checks of a failed release made again, or an approved one's images looked for. Asked by somebody who may review,
+/// registries are asked once though they want to be left alone, also for a release under review that waits for one.
 #[utoipa::path(post, path = "/api/v1/marketplace/addons/{id}/reverify", tag = "review",
     request_body(content = ReviewRequest, description = "May be empty", example = json!({})),
     params(("id" = String, Path, description = "The release's id")), responses(
@@ -84,7 +85,8 @@ pub(super) async fn reverify(decision: Decision) -> Result<HttpResponse, Problem
     if !principal.allows(Scope::Review) {
         principal.require(Scope::Publish)?;
     }
-    answer(decision.reviewer().reverify(release.id, decision.word()).await)
+    let at_once = principal.allows(Scope::Review);
+    answer(decision.reviewer().reverify(release.id, decision.word(), at_once).await)
 }
 
 /// Takes an approved release out of the lists. Those who have it keep it, and can still read it by its id.

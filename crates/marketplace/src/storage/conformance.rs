@@ -638,7 +638,7 @@ async fn a_job_without_answer_comes_back_when_due(storage: &Storage) {
 async fn a_recheck_leaves_the_status(storage: &Storage) {
     publish(storage, "probe", "x", None).await;
     let release = verify(storage, Status::Approved, 1).await;
-    assert!(storage.reverify(&release, Status::Approved, None, &by("paul"), at(2)).await.unwrap());
+    assert!(storage.reverify(&release, Status::Approved, false, None, &by("paul"), at(2)).await.unwrap());
     let job = storage.claim("worker", at(2), LEASE, None).await.unwrap().unwrap();
     assert_eq!(job.purpose, Purpose::Recheck);
     assert!(storage.record_recheck(&job, &[], Some(at(3)), None, at(3)).await.unwrap());

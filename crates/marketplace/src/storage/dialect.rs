@@ -17,7 +17,7 @@ pub(super) fn claim(db: &Db) -> &'static str {
                  SELECT release_id FROM verification_jobs
                  WHERE due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2) AND publisher <> $4
                  ORDER BY turn, due_at_ms, release_id LIMIT 1)
-             RETURNING release_id, purpose, attempts, publisher"
+             RETURNING release_id, purpose, attempts, publisher, at_once"
         }
         Db::Postgres(_) => {
             "UPDATE verification_jobs SET lease_owner = $1, lease_until_ms = $3, attempts = attempts + 1
@@ -25,7 +25,7 @@ pub(super) fn claim(db: &Db) -> &'static str {
                  SELECT release_id FROM verification_jobs
                  WHERE due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2) AND publisher <> $4
                  ORDER BY turn, due_at_ms, release_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING release_id, purpose, attempts, publisher"
+             RETURNING release_id, purpose, attempts, publisher, at_once"
         }
     }
 }

@@ -90,6 +90,8 @@ pub struct Job {
     pub attempts: u32,
     /// Whose turn it was; that of what the schedule asks for is nobody's.
     pub publisher: String,
+    /// Registries are asked also where they want to be left alone: somebody who may review wants it so.
+    pub at_once: bool,
     /// Who took it.
     owner: String,
 }
@@ -145,7 +147,7 @@ impl Storage {
         except: Option<&str>,
     ) -> Result<Option<Job>, StorageError> {
         let sql = dialect::claim(&self.db);
-        let taken: Option<(String, String, i64, String)> = write_tx!(&self.db, |tx| {
+        let taken: Option<(String, String, i64, String, i64)> = write_tx!(&self.db, |tx| {
             sqlx::query_as(sql)
                 .bind(owner)
                 .bind(now.millis())
@@ -154,7 +156,7 @@ impl Storage {
                 .fetch_optional(&mut *tx)
                 .await?
         });
-        let Some((id, purpose, attempts, publisher)) = taken else { return Ok(None) };
+        let Some((id, purpose, attempts, publisher, at_once)) = taken else { return Ok(None) };
         let corrupt = |what: &str| StorageError::Corrupt {
             table: "verification_jobs",
             id: id.clone(),
@@ -172,7 +174,8 @@ impl Storage {
             _ => return Err(corrupt("purpose")),
         };
         let attempts = u32::try_from(attempts).map_err(|_| corrupt("attempts"))?;
-        Ok(Some(Job { release, canonical, purpose, attempts, publisher, owner: owner.to_owned() }))
+        let (at_once, owner) = (at_once != 0, owner.to_owned());
+        Ok(Some(Job { release, canonical, purpose, attempts, publisher, at_once, owner }))
     }
 
     /// When the next job that nobody holds is due, or a lease ends, those of one publisher left out where that is asked
@@ -226,7 +229,8 @@ impl Storage {
     }
 
     /// Puts a release that failed back under review, or has an approved one's images looked for again, because somebody
-    /// says so. `false` when it has another status by now.
+    /// says so; `at_once` also where a registry wants to be left alone, which one under review may wait for. `false` when it
+    /// has another status or verdict by now.
     ///
     /// # Errors
     /// The database.
@@ -234,6 +238,7 @@ impl Storage {
         &self,
         release: &Release,
         to: Status,
+        at_once: bool,
         reason: Option<&str>,
         by: &Actor,
         now: Timestamp,
@@ -245,9 +250,13 @@ impl Storage {
             Purpose::Recheck => release.verdict,
         };
         // An approved one keeps the word by which it was approved; why it is looked at again stands in the log.
-        let shown = if to == Status::Approved { release.reason.as_deref() } else { reason };
+        let shown = match release.status {
+            Status::Approved => release.reason.as_deref(),
+            Status::UnderReview => reason.or(Some(ASKED_AT_ONCE)),
+            _ => reason,
+        };
         let sql = "UPDATE releases SET status = $3, verdict = $4, reason = $5, changed_at_ms = $6
-                   WHERE id = $1 AND status = $2";
+                   WHERE id = $1 AND status = $2 AND verdict = $7";
         let done = write_tx!(&self.db, |tx| {
             if let Some(lock) = dialect::lock_addon(&self.db) {
                 sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
@@ -259,10 +268,14 @@ impl Storage {
                 .bind(verdict_word(verdict))
                 .bind(shown)
                 .bind(now.millis())
+                .bind(verdict_word(release.verdict))
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 {
-                let (id, detail) = (release.id.to_string(), detail(release, Some(to)));
+                let (id, mut detail) = (release.id.to_string(), detail(release, Some(to)));
+                if at_once {
+                    detail["at_once"] = true.into();
+                }
                 let entry = Entry::new(now, by, Action::Reverify.audited(), "release", &id);
                 audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
                 sqlx::query(concat!(
@@ -276,6 +289,10 @@ impl Storage {
                 .bind(&release.publisher)
                 .execute(&mut *tx)
                 .await?;
+                if at_once {
+                    let sql = "UPDATE verification_jobs SET at_once = 1 WHERE release_id = $1";
+                    sqlx::query(sql).bind(&id).execute(&mut *tx).await?;
+                }
             }
             done.rows_affected() == 1
         });
@@ -413,9 +430,11 @@ impl Storage {
         next: Timestamp,
     ) -> Result<bool, StorageError> {
         let id = job.release.id.to_string();
-        // Its turn follows those who wait now: new jobs begin at the lowest turn there is, which must not stay behind.
+        // Its turn follows those who wait now: new jobs begin at the lowest turn there is, which must not stay behind. What is
+        // wanted at once since it was taken is still to be done.
         let sql = concat!(
-            "UPDATE verification_jobs SET due_at_ms = $4, lease_owner = NULL, lease_until_ms = NULL,
+            "UPDATE verification_jobs SET due_at_ms = CASE WHEN at_once > $6 THEN due_at_ms ELSE $4 END,
+                 at_once = CASE WHEN at_once > $6 THEN 1 ELSE 0 END, lease_owner = NULL, lease_until_ms = NULL,
                  turn = COALESCE((SELECT MIN(waiting.turn) FROM verification_jobs AS waiting WHERE waiting.due_at_ms <= $5
                      AND waiting.turn > verification_jobs.turn AND waiting.turn < ",
             last_turn!(),
@@ -431,6 +450,7 @@ impl Storage {
                 .bind(i64::from(job.attempts))
                 .bind(next.millis())
                 .bind(now.millis())
+                .bind(i64::from(job.at_once))
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 1 && job.purpose == Purpose::Review {
@@ -491,6 +511,9 @@ struct Reported {
     due_at_ms: Option<i64>,
     running: Option<i64>,
 }
+
+/// What a release says that waited for a registry and waits no more, where nobody says why.
+const ASKED_AT_ONCE: &str = "checked again at once, whatever its registries said of when to come back";
 
 /// Ends the job of release `$1` if `$2` still holds it as attempt `$3`.
 const END_JOB: &str =

@@ -6,7 +6,7 @@ use addon_client::{Pin, Timestamp};
 use addon_descriptor::{AddonDescriptor, ImageRef};
 use futures_util::{StreamExt as _, stream};
 
-use super::registry::{Heard, ImageFacts, RegistryClient, RegistryError};
+use super::registry::{Asker, Heard, ImageFacts, RegistryClient, RegistryError};
 
 /// Images of one release that are asked for at once.
 const PARALLEL: usize = 4;
@@ -21,18 +21,19 @@ pub struct Facts {
 }
 
 /// Asks for every image of a descriptor.
-pub async fn gather(client: &RegistryClient, descriptor: &AddonDescriptor) -> Facts {
+pub async fn gather(client: &RegistryClient, descriptor: &AddonDescriptor, asker: Asker) -> Facts {
     let images = descriptor
         .services
         .iter()
         .map(|service| (service.image.as_written().to_owned(), service.image.clone()))
         .collect();
-    Facts { images: ask(images, |image| async move { client.image(&image).await }).await, since: None }
+    let images = ask(images, |image| async move { client.image(&image, asker).await }).await;
+    Facts { images, since: None }
 }
 
 /// Asks for the images of an approved release by their pinned digests: whatever a tag names today, these are what
 /// is installed. An answer that was given at `since` or later to whomever will do.
-pub async fn gather_pinned(client: &RegistryClient, pins: &[Pin], since: Timestamp) -> Facts {
+pub async fn gather_pinned(client: &RegistryClient, pins: &[Pin], since: Timestamp, asker: Asker) -> Facts {
     let pinned = pins
         .iter()
         .filter_map(|pin| {
@@ -41,7 +42,7 @@ pub async fn gather_pinned(client: &RegistryClient, pins: &[Pin], since: Timesta
             Some((pin.image.clone(), (by_digest, pin.digest)))
         })
         .collect();
-    let question = |(image, digest)| async move { client.image_anew(&image, digest, since).await };
+    let question = |(image, digest)| async move { client.image_anew(&image, digest, since, asker).await };
     let heard: BTreeMap<String, Heard> = ask(pinned, question).await;
     let since = heard.values().map(|heard| heard.at).min();
     Facts { images: heard.into_iter().map(|(written, heard)| (written, heard.answer)).collect(), since }

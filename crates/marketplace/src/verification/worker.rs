@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::{Context, judge, missing_images, warnings};
 use super::facts::{Facts, gather, gather_pinned};
-use super::registry::{RegistryClient, RegistryError};
+use super::registry::{Asker, RegistryClient, RegistryError};
 use crate::domain::name;
 use crate::domain::release::Status;
 use crate::domain::verification::{Backoff, Decision, Mode, decide, held, why_open, why_waiting};
@@ -278,7 +278,7 @@ impl Worker {
     async fn review(&self, job: &Job) -> Result<bool, StorageError> {
         let mut job = job.clone();
         let (descriptor, written) = read(&job)?;
-        let facts = self.in_time(gather(&self.client, &descriptor)).await;
+        let facts = self.in_time(gather(&self.client, &descriptor, asker(&job))).await;
         job.release.warnings = warnings(&descriptor, &facts, &job.release.warnings, &written);
         let (job, release) = (&job, &job.release);
         let context = self.context(job).await?;
@@ -315,7 +315,7 @@ impl Worker {
         // Who asks for it is told what is so now; else one answer serves all releases that have the image.
         let lately = self.rules.recheck.filter(|_| job.is_scheduled()).unwrap_or_default();
         let since = self.clock.now() - lately.mul_f64(HEARD_LATELY);
-        let facts = self.in_time(gather_pinned(&self.client, &release.pins, since)).await;
+        let facts = self.in_time(gather_pinned(&self.client, &release.pins, since, asker(job))).await;
         let findings = judge(&descriptor, &facts, &self.context(job).await?);
         // No facts at all are those of a run that took too long.
         let known =
@@ -432,6 +432,11 @@ fn read(job: &Job) -> Result<(AddonDescriptor, Vec<Finding>), StorageError> {
 /// How long until the next [`MOST_RECHECKS`] of so many releases: what has piled up is gone after half an interval, evenly.
 fn pace(interval: Duration, releases: u32) -> Duration {
     (interval / 2).mul_f64(f64::from(MOST_RECHECKS) / f64::from(releases.max(1))).min(SCHEDULE_INTERVAL)
+}
+
+/// For whom registries are asked.
+fn asker(job: &Job) -> Asker {
+    Asker { at_once: job.at_once }
 }
 
 /// When a registry wants to be asked again, from now.

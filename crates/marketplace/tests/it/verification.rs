@@ -185,6 +185,56 @@ async fn a_registrys_retry_after_is_waited_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_review_has_a_registry_asked_once_though_it_wants_to_be_left_alone() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let paused = || ResponseTemplate::new(429).insert_header("retry-after", "120");
+    registry.fail(paused(), 2).await;
+    let (market, _clock) = Market::start_with_clock(|config| registry.allow(config)).await;
+    let paul = market.token("paul", &["publish"], None).await;
+    let rita = market.token("rita", &["review"], None).await;
+    let publish = async |name: &str| {
+        let body = serde_json::to_vec(&document(name, &image)).unwrap();
+        let answer = market.send(Method::POST, ADDONS, Some(&paul), Some(body)).await.expect(201).json();
+        let id = answer["_id"].as_str().unwrap().to_owned();
+        market.until_report(&id, "no answer", |report| report.verdict == Verdict::NoAnswer).await;
+        id
+    };
+    let (id, another) = (publish("probe").await, publish("another").await);
+    let reverify = async |token: &str| {
+        market.send(Method::POST, &format!("{ADDONS}/{id}/reverify"), Some(token), None).await
+    };
+    let asked = async || registry.requests().await.len();
+    assert_eq!(asked().await, 1);
+    reverify(&paul).await.problem(409, "wrong-status");
+    assert_eq!(asked().await, 1, "a publisher does not lift it");
+    // It still wants to be left alone, and is from then on.
+    let told = reverify(&rita).await.expect(200).json();
+    assert_eq!(told["status"], "under_review");
+    assert!(told["reason"].as_str().unwrap().starts_with("checked again at once"), "{told}");
+    let again = |report: &VerificationReport| report.attempts == 2 && report.verdict == Verdict::NoAnswer;
+    let report = market.until_report(&id, "it is asked again, and has no answer", again).await;
+    assert!(image_check(&report).message.contains("429"), "{report:?}");
+    let wait = report.next_attempt_at.unwrap().since(report.checked_at.unwrap());
+    assert_eq!((wait, asked().await), (Duration::from_secs(120), 2));
+    // Now it answers, and only who was asked for has a verdict.
+    reverify(&rita).await.expect(200);
+    market.until(&id, "approved").await;
+    let asked_so_far = asked().await;
+    assert!(asked_so_far > 2);
+    assert_eq!(market.report(&another).await.attempts, 1);
+    // The images of what is approved are looked for at once by her, and in time by its owner.
+    reverify(&paul).await.expect(200);
+    publish("a-third").await;
+    assert_eq!(asked().await, asked_so_far, "the pause holds for all others");
+    let row = market.get_as_admin("/api/v1/audit?action=release.reverify").await.expect(200).json();
+    let at_once: Vec<_> = row.as_array().unwrap().iter().map(|row| &row["detail"]["at_once"]).collect();
+    assert_eq!(at_once, [&serde_json::Value::Null, &json!(true), &json!(true)]);
+    reverify(&rita).await.expect(200);
+    eventually("it is asked at once", || async { (asked().await > asked_so_far).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_does_not_forget_that_a_registry_wants_to_be_left_alone() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
@@ -784,7 +834,10 @@ async fn a_lease_that_a_crash_left_is_taken_up_at_the_start() {
     let failed = marketplace::domain::release::Status::UnderReview;
     let by = service_kit::audit::Actor::host();
     assert!(
-        storage.reverify(&release, failed, None, &by, addon_client::Timestamp::from_millis(1)).await.unwrap()
+        storage
+            .reverify(&release, failed, false, None, &by, addon_client::Timestamp::from_millis(1))
+            .await
+            .unwrap()
     );
     let now = service_kit::clock::Clock::now(&service_kit::clock::SystemClock);
     let job = storage.claim("killed", now, Duration::from_secs(600), None).await.unwrap();

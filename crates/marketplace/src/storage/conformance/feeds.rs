@@ -99,7 +99,8 @@ pub(super) async fn what_everybody_may_see_is_told_in_its_order(storage: &Storag
 pub(super) async fn an_image_that_goes_and_comes_back_is_told(storage: &Storage) {
     let release = approved(storage, "probe", "1.0.0", 1).await;
     for (second, missing) in [(2, Some(at(2))), (3, Some(at(2))), (4, None)] {
-        let reverified = storage.reverify(&release, Status::Approved, None, &by("paul"), at(second)).await;
+        let reverified =
+            storage.reverify(&release, Status::Approved, false, None, &by("paul"), at(second)).await;
         assert!(reverified.unwrap());
         let job = storage.claim("worker", at(second), super::LEASE, None).await.unwrap().unwrap();
         assert!(storage.record_recheck(&job, &[], missing, None, at(second)).await.unwrap());

@@ -54,7 +54,12 @@ async fn chained(storage: &Storage) -> AuditReport {
 pub(super) async fn every_decision_writes_its_row(storage: &Storage) {
     let release = publish(storage, "probe", "x", None).await;
     let failed = verify(storage, Status::VerificationFailed, 1).await;
-    assert!(storage.reverify(&failed, Status::UnderReview, Some("again"), &by("rita"), at(2)).await.unwrap());
+    assert!(
+        storage
+            .reverify(&failed, Status::UnderReview, false, Some("again"), &by("rita"), at(2))
+            .await
+            .unwrap()
+    );
     verify(storage, Status::VerificationFailed, 3).await;
     assert!(matches!(post("probe", "x", None).send(storage).await.unwrap(), Published::Again(_)));
     let held = verify(storage, Status::UnderReview, 4).await;
@@ -432,7 +437,7 @@ async fn act(storage: &Storage, release: &Release, action: Action) -> bool {
     let rita = by("rita");
     match action {
         Action::Approve => storage.approve(&believed, release.digest, &rita, None, at(2)).await.unwrap(),
-        Action::Reverify => storage.reverify(&believed, to, None, &rita, at(2)).await.unwrap(),
+        Action::Reverify => storage.reverify(&believed, to, false, None, &rita, at(2)).await.unwrap(),
         Action::Repost => {
             let post = post(&release.addon, "x", Some("1.0.0")).send(storage).await.unwrap();
             matches!(post, Published::Again(_))

@@ -91,7 +91,7 @@ pub(super) async fn what_the_schedule_asks_for_comes_last(storage: &Storage) {
         publish(storage, &format!("new-{n}"), "x", None).await;
     }
     // Somebody asks for what the schedule had asked for.
-    assert!(storage.reverify(&asked, Status::Approved, None, &by("mary"), now).await.unwrap());
+    assert!(storage.reverify(&asked, Status::Approved, false, None, &by("mary"), now).await.unwrap());
     let mut taken = Vec::new();
     while let Some(job) = storage.claim("w", now, LEASE, None).await.unwrap() {
         // What is put off comes before it all the same.
@@ -113,7 +113,7 @@ pub(super) async fn what_is_not_approved_is_not_looked_at(storage: &Storage) {
     publish(storage, "failed", "x", None).await;
     verify(storage, Status::VerificationFailed, 0).await;
     publish(storage, "new", "x", None).await;
-    assert!(storage.reverify(&release, Status::Approved, None, &by("paul"), at(3)).await.unwrap());
+    assert!(storage.reverify(&release, Status::Approved, false, None, &by("paul"), at(3)).await.unwrap());
     for n in 1..4 {
         let now = at(n * 10 * DAY_SECONDS);
         let scheduled = storage.schedule_rechecks(DAY, 10, now, || 0.0).await.unwrap();

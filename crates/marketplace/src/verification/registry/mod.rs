@@ -69,6 +69,13 @@ pub struct Settings {
     pub proxy: Option<ProxySettings>,
 }
 
+/// For whom, and how, a registry is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asker {
+    /// Also where it wants to be left alone.
+    pub at_once: bool,
+}
+
 /// What a registry knows about an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFacts {
@@ -275,13 +282,19 @@ impl RegistryClient {
     ///
     /// # Errors
     /// See [`RegistryError`].
-    pub async fn image(&self, image: &ImageRef) -> Result<ImageFacts, RegistryError> {
-        self.image_seen(image, true).await
+    pub async fn image(&self, image: &ImageRef, asker: Asker) -> Result<ImageFacts, RegistryError> {
+        self.image_seen(image, asker, true).await
     }
 
     /// The same of an image that is named by its digest, and every part of an index is asked for: whether all of it is still
     /// there. What was heard of it at `since` or later, for whichever release, is heard again.
-    pub async fn image_anew(&self, image: &ImageRef, digest: Digest, since: Timestamp) -> Heard {
+    pub async fn image_anew(
+        &self,
+        image: &ImageRef,
+        digest: Digest,
+        since: Timestamp,
+        asker: Asker,
+    ) -> Heard {
         let repository = Place::of(image).full_name();
         let turn = self.turn(format!("{repository}@{digest}"));
         let _turn = turn.lock().await;
@@ -292,7 +305,7 @@ impl RegistryClient {
             return *heard;
         }
         let at = self.clock.now();
-        let heard = Heard { at, answer: self.image_seen(image, false).await };
+        let heard = Heard { at, answer: self.image_seen(image, asker, false).await };
         // What our own rules say may be otherwise after a restart.
         if !matches!(heard.answer, Err(RegistryError::NoAnswer { .. } | RegistryError::Refused { .. })) {
             let part = Part::Image(Box::new(heard.clone()));
@@ -315,19 +328,25 @@ impl RegistryClient {
         turn
     }
 
-    async fn image_seen(&self, image: &ImageRef, lately: bool) -> Result<ImageFacts, RegistryError> {
+    async fn image_seen(
+        &self,
+        image: &ImageRef,
+        asker: Asker,
+        lately: bool,
+    ) -> Result<ImageFacts, RegistryError> {
         let place = Place::of(image);
         let mirror =
             registry_of(&self.registries, &place.registry).and_then(|registry| registry.mirror.as_deref());
         if let Some(mirror) = mirror {
-            match self.ask(Place { registry: mirror.to_owned(), ..place.clone() }, image, lately).await {
+            let mirror = Place { registry: mirror.to_owned(), ..place.clone() };
+            match self.ask(mirror, image, asker, lately).await {
                 Ok(facts) => return Ok(facts),
                 Err(error) => {
                     tracing::debug!(image.reference = %image, %error, "the mirror has nothing to say");
                 }
             }
         }
-        let facts = self.ask(place, image, lately).await;
+        let facts = self.ask(place, image, asker, lately).await;
         let outcome = match &facts {
             Ok(_) => "found",
             Err(RegistryError::NotFound { .. }) => "not_found",
@@ -340,23 +359,31 @@ impl RegistryClient {
         facts
     }
 
-    async fn ask(&self, place: Place, image: &ImageRef, lately: bool) -> Result<ImageFacts, RegistryError> {
+    async fn ask(
+        &self,
+        place: Place,
+        image: &ImageRef,
+        asker: Asker,
+        lately: bool,
+    ) -> Result<ImageFacts, RegistryError> {
         let host = place.registry.clone();
-        let session = self.session(place, image, lately)?;
+        let session = self.session(place, image, asker, lately)?;
         let now = self.clock.now();
         if let Some(until) = self.memory.pause(&host).await {
             self.pace.heard(&host, until, now);
         }
-        if let Some(left) = self.pace.left(&host, now) {
+        if let Some(left) = self.pace.left(&host, now).filter(|_| !asker.at_once) {
             return Err(left_alone(&host, left));
         }
-        let question = self.rests.begin(&host, Instant::now()).map_err(|rest| RegistryError::NoAnswer {
-            host: host.clone(),
-            reason: format!(
-                "it did not answer in time lately, and is left alone for {} s",
-                rest.as_secs() + 1
-            ),
-            retry_after: Some(Wait::For(rest)),
+        let question = self.rests.begin(&host, asker.at_once, Instant::now()).map_err(|rest| {
+            RegistryError::NoAnswer {
+                host: host.clone(),
+                reason: format!(
+                    "it did not answer in time lately, and is left alone for {} s",
+                    rest.as_secs() + 1
+                ),
+                retry_after: Some(Wait::For(rest)),
+            }
         })?;
         let facts = session.facts().await;
         question.end(facts.as_ref().is_err_and(RegistryError::is_no_answer), Instant::now());
@@ -375,7 +402,13 @@ impl RegistryClient {
         facts
     }
 
-    fn session(&self, place: Place, image: &ImageRef, lately: bool) -> Result<Session<'_>, RegistryError> {
+    fn session(
+        &self,
+        place: Place,
+        image: &ImageRef,
+        asker: Asker,
+        lately: bool,
+    ) -> Result<Session<'_>, RegistryError> {
         let registry = registry_of(&self.registries, &place.registry);
         let plain = registry.is_some_and(|registry| registry.insecure);
         let base = base_of(&place.registry, plain).map_err(|_| RegistryError::Invalid {
@@ -388,6 +421,7 @@ impl RegistryClient {
             memory: &*self.memory,
             clock: &self.clock,
             credentials: registry.and_then(|registry| registry.credentials.as_ref()),
+            at_once: asker.at_once,
             lately,
         };
         Ok(Session::new(asking, base, place, image))
@@ -445,7 +479,7 @@ mod tests {
             let known = registry_of(&client.registries, image.split('/').next().unwrap());
             assert!(known.is_some_and(|registry| registry.credentials.is_some()), "{named} {image}");
             // Whatever listens there or not: it is asked.
-            let error = client.image(&image.parse().unwrap()).await.unwrap_err();
+            let error = client.image(&image.parse().unwrap(), Asker::default()).await.unwrap_err();
             assert!(!matches!(error, RegistryError::Refused { .. }), "{named} {image}: {error}");
         }
     }

@@ -43,10 +43,15 @@ impl Rests {
         Self { slow, patience, hosts: Mutex::default() }
     }
 
-    /// Lets a question to this host begin; or says how long the host is left alone yet.
-    pub(super) fn begin<'a>(&'a self, host: &'a str, now: Instant) -> Result<Question<'a>, Duration> {
+    /// Lets a question to this host begin; or says how long the host is left alone yet, unless it is to be asked at once.
+    pub(super) fn begin<'a>(
+        &'a self,
+        host: &'a str,
+        at_once: bool,
+        now: Instant,
+    ) -> Result<Question<'a>, Duration> {
         if let Some(rest) = self.hosts().get_mut(host) {
-            if now < rest.until {
+            if now < rest.until && !at_once {
                 return Err(rest.until - now);
             }
             // This question finds out for all others.
@@ -111,51 +116,67 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_to_be_asked_at_once_is_so_while_it_rests() {
+        let (rests, now) = (rests(), Instant::now());
+        rests.begin("r", false, now).unwrap().end(true, now + SECOND);
+        let now = now + SECOND;
+        assert_eq!(rests.begin("r", false, now).unwrap_err(), SECOND * 2);
+        let question = rests.begin("r", true, now).unwrap();
+        assert_eq!(
+            rests.begin("r", false, now).unwrap_err(),
+            SECOND * 30,
+            "others wait for what it finds out"
+        );
+        question.end(false, now);
+        assert!(rests.begin("r", false, now).is_ok(), "it is back");
+    }
+
+    #[test]
     fn a_host_that_times_out_rests_and_then_is_asked_once() {
         let (rests, now) = (rests(), Instant::now());
-        let first = rests.begin("r", now).unwrap();
-        let second = rests.begin("r", now).unwrap();
+        let first = rests.begin("r", false, now).unwrap();
+        let second = rests.begin("r", false, now).unwrap();
         first.end(true, now + SECOND);
         second.end(true, now + SECOND);
         let now = now + SECOND;
-        assert_eq!(rests.begin("r", now).unwrap_err(), SECOND * 2);
-        assert!(rests.begin("other", now).is_ok());
+        assert_eq!(rests.begin("r", false, now).unwrap_err(), SECOND * 2);
+        assert!(rests.begin("other", false, now).is_ok());
         let now = now + SECOND * 2;
-        let probe = rests.begin("r", now).unwrap();
-        assert_eq!(rests.begin("r", now).unwrap_err(), SECOND * 30, "one question at a time");
+        let probe = rests.begin("r", false, now).unwrap();
+        assert_eq!(rests.begin("r", false, now).unwrap_err(), SECOND * 30, "one question at a time");
         probe.end(false, now);
-        assert!(rests.begin("r", now).is_ok());
+        assert!(rests.begin("r", false, now).is_ok());
     }
 
     #[test]
     fn rests_grow_to_a_bound_and_an_answer_ends_them() {
         let (rests, mut now) = (rests(), Instant::now());
         for expected in [2, 4, 8, 12, 12] {
-            let question = rests.begin("r", now).unwrap();
+            let question = rests.begin("r", false, now).unwrap();
             now += SECOND;
             question.end(true, now);
-            assert_eq!(rests.begin("r", now).unwrap_err(), SECOND * expected);
+            assert_eq!(rests.begin("r", false, now).unwrap_err(), SECOND * expected);
             now += SECOND * expected;
         }
-        rests.begin("r", now).unwrap().end(false, now);
-        rests.begin("r", now).unwrap().end(true, now + SECOND);
-        assert_eq!(rests.begin("r", now + SECOND).unwrap_err(), SECOND * 2);
+        rests.begin("r", false, now).unwrap().end(false, now);
+        rests.begin("r", false, now).unwrap().end(true, now + SECOND);
+        assert_eq!(rests.begin("r", false, now + SECOND).unwrap_err(), SECOND * 2);
     }
 
     #[test]
     fn no_answer_at_once_is_no_reason_to_rest() {
         let (rests, now) = (rests(), Instant::now());
-        rests.begin("r", now).unwrap().end(true, now + SECOND / 2);
-        assert!(rests.begin("r", now + SECOND / 2).is_ok());
+        rests.begin("r", false, now).unwrap().end(true, now + SECOND / 2);
+        assert!(rests.begin("r", false, now + SECOND / 2).is_ok());
     }
 
     #[test]
     fn a_question_that_is_given_up_counts() {
         let rests = rests();
-        drop(rests.begin("r", Instant::now().checked_sub(SECOND * 2).unwrap()).unwrap());
-        assert!(rests.begin("r", Instant::now()).is_err());
-        drop(rests.begin("quick", Instant::now()).unwrap());
-        assert!(rests.begin("quick", Instant::now()).is_ok(), "as at the end of the process");
+        drop(rests.begin("r", false, Instant::now().checked_sub(SECOND * 2).unwrap()).unwrap());
+        assert!(rests.begin("r", false, Instant::now()).is_err());
+        drop(rests.begin("quick", false, Instant::now()).unwrap());
+        assert!(rests.begin("quick", false, Instant::now()).is_ok(), "as at the end of the process");
     }
 
     #[test]
@@ -163,11 +184,11 @@ mod tests {
         let (rests, now) = (rests(), Instant::now());
         for n in 0..MOST + 10 {
             let host = n.to_string();
-            rests.begin(&host, now).unwrap().end(true, now + SECOND);
+            rests.begin(&host, false, now).unwrap().end(true, now + SECOND);
         }
         assert_eq!(rests.hosts().len(), MOST);
         let later = now + SECOND * 100;
-        rests.begin("new", later).unwrap().end(true, later + SECOND);
+        rests.begin("new", false, later).unwrap().end(true, later + SECOND);
         assert_eq!(rests.hosts().len(), 1);
     }
 }

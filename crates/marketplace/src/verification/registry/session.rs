@@ -56,6 +56,8 @@ pub(super) struct Asking<'a> {
     pub(super) memory: &'a dyn Memory,
     pub(super) clock: &'a SharedClock,
     pub(super) credentials: Option<&'a Credentials>,
+    /// Also while the registry wants to be left alone.
+    pub(super) at_once: bool,
     /// What an index lists need not be asked for if it was seen lately.
     pub(super) lately: bool,
 }
@@ -364,8 +366,8 @@ impl<'a> Session<'a> {
     async fn turn(&self) -> Result<SemaphorePermit<'_>, RegistryError> {
         let turn = self.gate.acquire().await.expect("the gate is never closed");
         match self.asking.pace.left(&self.place.registry, self.asking.clock.now()) {
-            None => Ok(turn),
-            Some(left) => Err(left_alone(&self.place.registry, left)),
+            Some(left) if !self.asking.at_once => Err(left_alone(&self.place.registry, left)),
+            _ => Ok(turn),
         }
     }
 
