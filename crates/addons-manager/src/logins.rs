@@ -59,6 +59,12 @@ pub fn logins(
                 "`mirror` of a registry is the engine's own business for pulls: set registry-mirrors in its daemon.json"
             );
         }
+        if !settings.publishers.is_empty() || !settings.addons.is_empty() {
+            tracing::warn!(
+                registry.host = host,
+                "`publishers` and `addons` of a registry say what a marketplace uses its login for: here it is used for every pull"
+            );
+        }
         match (&settings.user, &settings.password_file) {
             (None, None) => (),
             (Some(user), Some(path)) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use addon_descriptor::{AddonName, DEFAULT_REGISTRY, Level};
 use serde::{Deserialize, Serialize};
-use service_kit::auth::AuthSettings;
+use service_kit::auth::{AuthSettings, NamePattern, is_account};
 use service_kit::config::{
     Alias, ConfigError, ConfigProfile, Environment, Registries, Secret, ServerSettings, default_state_dir,
     load,
@@ -491,7 +491,21 @@ impl Config {
                     invalid(key("mirror"), "it is a host with or without a port, without a scheme")
                 })
             });
-            let registry = Registry { credentials, insecure: settings.insecure, mirror: mirror.transpose()? };
+            if let Some(account) = settings.publishers.iter().find(|account| !is_account(account)) {
+                return Err(invalid(key("publishers"), format!("{account:?} is the name of no account")));
+            }
+            let pattern = |text: &String| {
+                let what =
+                    || format!("{text:?} is no name: a-z A-Z 0-9 . _ - and * for any of these, at most 80");
+                NamePattern::new(text).ok_or_else(|| invalid(key("addons"), what()))
+            };
+            let registry = Registry {
+                credentials,
+                publishers: settings.publishers.clone(),
+                addons: settings.addons.iter().map(pattern).collect::<Result<_, _>>()?,
+                insecure: settings.insecure,
+                mirror: mirror.transpose()?,
+            };
             registries.insert(host, registry);
         }
         if let Some(path) = &self.docker.config_file {
@@ -514,6 +528,14 @@ impl Config {
                         .insert(host, Registry { credentials: Some(credentials), ..Registry::default() });
                 }
             }
+        }
+        let idle = registries.iter().find(|(_, one)| one.is_limited() && one.credentials.is_none());
+        if let Some((host, _)) = idle {
+            let key = format!("registries.\"{host}\"");
+            return Err(invalid(
+                key,
+                "publishers and addons say what its login is used for, and it has none: name user and password_file",
+            ));
         }
         let VerificationConfig { connect_timeout_ms, idle_timeout_ms, request_timeout_ms, .. } =
             self.verification;
@@ -694,6 +716,21 @@ mod tests {
         let settings = with("A.b:5000", there()).unwrap();
         let credentials = settings.registries["a.b:5000"].credentials.as_ref().unwrap();
         assert_eq!(credentials.password.expose_secret(), "geheim");
+
+        let limited = |publishers: &[&str], addons: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            RegistrySettings { publishers: owned(publishers), addons: owned(addons), ..there() }
+        };
+        assert!(with("a.b", limited(&["paul"], &["acme-*"])).unwrap().registries["a.b"].is_limited());
+        assert!(
+            with("a.b", limited(&["no one"], &[]))
+                .unwrap_err()
+                .to_string()
+                .contains("\"no one\" is the name")
+        );
+        assert!(with("a.b", limited(&[], &["a b"])).unwrap_err().to_string().contains("\"a b\" is no name"));
+        let idle = RegistrySettings { user: None, password_file: None, ..limited(&["paul"], &[]) };
+        assert!(with("a.b", idle).unwrap_err().to_string().contains("it has none"));
     }
 
     #[test]

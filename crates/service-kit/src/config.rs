@@ -480,6 +480,10 @@ pub struct RegistrySettings {
     pub insecure: bool,
     /// Host that is asked instead.
     pub mirror: Option<String>,
+    /// Of a marketplace: accounts for whose releases the login is used; none: for everybody's.
+    pub publishers: Vec<String>,
+    /// Of a marketplace: names, with `*` for any characters, of the addons that it is used for; none: for all.
+    pub addons: Vec<String>,
 }
 
 /// Registries by `host` or `host:port`.

@@ -21,7 +21,7 @@ pub struct Facts {
 }
 
 /// Asks for every image of a descriptor.
-pub async fn gather(client: &RegistryClient, descriptor: &AddonDescriptor, asker: Asker) -> Facts {
+pub async fn gather(client: &RegistryClient, descriptor: &AddonDescriptor, asker: Asker<'_>) -> Facts {
     let images = descriptor
         .services
         .iter()
@@ -33,7 +33,12 @@ pub async fn gather(client: &RegistryClient, descriptor: &AddonDescriptor, asker
 
 /// Asks for the images of an approved release by their pinned digests: whatever a tag names today, these are what
 /// is installed. An answer that was given at `since` or later to whomever will do.
-pub async fn gather_pinned(client: &RegistryClient, pins: &[Pin], since: Timestamp, asker: Asker) -> Facts {
+pub async fn gather_pinned(
+    client: &RegistryClient,
+    pins: &[Pin],
+    since: Timestamp,
+    asker: Asker<'_>,
+) -> Facts {
     let pinned = pins
         .iter()
         .filter_map(|pin| {

@@ -435,8 +435,8 @@ fn pace(interval: Duration, releases: u32) -> Duration {
 }
 
 /// For whom registries are asked.
-fn asker(job: &Job) -> Asker {
-    Asker { at_once: job.at_once }
+fn asker(job: &Job) -> Asker<'_> {
+    Asker { publisher: &job.release.publisher, addon: &job.release.addon, at_once: job.at_once }
 }
 
 /// When a registry wants to be asked again, from now.

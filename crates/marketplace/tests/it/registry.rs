@@ -170,6 +170,11 @@ impl Registry {
 
     /// Asks for a login before anything below `/v2/`.
     pub(crate) async fn protect(&self, challenge: &str, authorization: &str) {
+        self.protect_paths("^/v2/.*", challenge, authorization).await;
+    }
+
+    /// Asks for a login before paths like this one.
+    pub(crate) async fn protect_paths(&self, paths: &str, challenge: &str, authorization: &str) {
         let wanted = authorization.to_owned();
         let without = move |request: &Request| {
             request.headers.get("authorization").and_then(|value| value.to_str().ok())
@@ -177,7 +182,7 @@ impl Registry {
         };
         let answer = error(401, "UNAUTHORIZED").insert_header("www-authenticate", challenge);
         Mock::given(method("GET"))
-            .and(path_regex("^/v2/.*"))
+            .and(path_regex(paths))
             .and(without)
             .respond_with(answer)
             .with_priority(2)

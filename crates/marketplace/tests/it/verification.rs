@@ -561,7 +561,7 @@ fn with_user(registry: &Registry, folder: &tempfile::TempDir) -> impl FnOnce(&mu
             user: Some("me".to_owned()),
             password_file: Some(path),
             insecure: true,
-            mirror: None,
+            ..RegistrySettings::default()
         };
         config.registries.insert(host, settings);
     }
@@ -586,6 +586,74 @@ async fn basic_credentials_are_sent_when_asked_for() {
     let without = Market::beside(&registry).await;
     let reason = failed(&without, &image).await;
     assert!(reason.contains("user and password_file"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_used_for_whom_and_what_it_is_limited_to() {
+    let registry = Registry::start().await;
+    let pushed = registry.push("private", "1").await;
+    registry.protect("Basic realm=\"r\"", BASIC).await;
+    let folder = tempfile::tempdir().unwrap();
+    let open = Market::beside(&registry).await;
+    let anonymous = failed(&open, &pushed.image).await;
+    let market = Market::start(|config| {
+        with_user(&registry, &folder)(config);
+        let settings = config.registries.get_mut(&registry.host()).unwrap();
+        settings.publishers = vec!["paul".to_owned(), "petra".to_owned()];
+        settings.addons = vec!["acme-*".to_owned()];
+    })
+    .await;
+    let publish = async |account: &str, name: &str, image: &str| {
+        let token = market.token(account, &["publish"], None).await;
+        let body = serde_json::to_vec(&document(name, image)).unwrap();
+        let answer = market.send(Method::POST, ADDONS, Some(&token), Some(body)).await.expect(201).json();
+        answer["_id"].as_str().unwrap().to_owned()
+    };
+    let by_digest = registry.image(&format!("private@{}", pushed.digest));
+    let seen = publish("paul", "acme-probe", &pushed.image).await;
+    market.until(&seen, "approved").await;
+    // Whoever else asks, and what else they ask for, is told what everybody is; also what was seen with the login.
+    for (account, name, image) in [
+        ("mary", "acme-other", &pushed.image),
+        ("mary", "acme-third", &by_digest),
+        ("paul", "probe", &pushed.image),
+    ] {
+        let id = publish(account, name, image).await;
+        let release = market.until(&id, "verification_failed").await;
+        let reason = release["reason"].as_str().unwrap();
+        assert_eq!(reason.replace(image, &pushed.image), anonymous, "{account} {name}");
+        let check = market.report(&id).await;
+        let check = image_check(&check);
+        assert_eq!(check.evidence.keys().collect::<Vec<_>>(), ["image"], "{check:?}");
+    }
+    let also = publish("petra", "acme-last", &pushed.image).await;
+    market.until(&also, "approved").await;
+    // And looked for again, it is with the login.
+    market.act(&seen, "reverify", &json!({})).await.expect(200);
+    let again = |report: &VerificationReport| report.next_attempt_at.is_none();
+    let report = market.until_report(&seen, "it is looked for again", again).await;
+    assert_eq!(image_check(&report).verdict, Verdict::Pass);
+    assert!(market.release(&seen).await.get("image_missing_since").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_limited_login_has_shown_is_not_remembered_for_others() {
+    let registry = Registry::start().await;
+    let image = registry.push("half-private", "1").await.image;
+    // Whoever can read the manifest still has to log in for what the image says of itself.
+    registry.protect_paths("/blobs/", "Basic realm=\"r\"", BASIC).await;
+    let folder = tempfile::tempdir().unwrap();
+    let market = Market::start(|config| {
+        with_user(&registry, &folder)(config);
+        config.registries.get_mut(&registry.host()).unwrap().publishers = vec!["paul".to_owned()];
+    })
+    .await;
+    for (account, status) in [("paul", "approved"), ("mary", "verification_failed")] {
+        let token = market.token(account, &["publish"], None).await;
+        let body = serde_json::to_vec(&document(&format!("of-{account}"), &image)).unwrap();
+        let answer = market.send(Method::POST, ADDONS, Some(&token), Some(body)).await.expect(201).json();
+        market.until(answer["_id"].as_str().unwrap(), status).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ pub(super) const SEEN_LATELY: Duration = Duration::from_secs(60 * 60);
 
 /// Where it is remembered. A memory that fails remembers nothing: then registries are asked.
 pub trait Memory: fmt::Debug + Send + Sync + 'static {
-    /// What `repository` (`registry/path`) serves under a digest, if that was seen at `since` or later.
+    /// What `repository` (`registry/path`, and before it `user@` where not everybody has that login) serves under a digest, if that was seen at `since` or later.
     fn part<'a>(
         &'a self,
         repository: &'a str,

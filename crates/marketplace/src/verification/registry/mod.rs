@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use addon_client::Timestamp;
 use addon_descriptor::{Digest, ImageRef};
 use serde::{Deserialize, Serialize};
+use service_kit::auth::NamePattern;
 use service_kit::clock::{SharedClock, SystemClock};
 use url::Url;
 
@@ -50,10 +51,29 @@ use self::transport::{Fault, Transport, endpoint};
 pub struct Registry {
     /// Who to log in as.
     pub credentials: Option<Credentials>,
+    /// The accounts for whose releases that is; none: everybody's.
+    pub publishers: Vec<String>,
+    /// The names of the addons that it is for; none: all.
+    pub addons: Vec<NamePattern>,
     /// It is spoken to in plain http.
     pub insecure: bool,
     /// Another registry (`host[:port]`) that is asked first for everything in this one.
     pub mirror: Option<String>,
+}
+
+impl Registry {
+    /// Whether its login is for some releases only.
+    pub fn is_limited(&self) -> bool {
+        !(self.publishers.is_empty() && self.addons.is_empty())
+    }
+
+    /// Who to log in as for this asker.
+    fn login(&self, asker: Asker<'_>) -> Option<&Credentials> {
+        let named = |account: &String| account.eq_ignore_ascii_case(asker.publisher);
+        let of_theirs = self.publishers.is_empty() || self.publishers.iter().any(named);
+        let of_these = self.addons.is_empty() || self.addons.iter().any(|names| names.matches(asker.addon));
+        self.credentials.as_ref().filter(|_| of_theirs && of_these)
+    }
 }
 
 /// How to ask registries.
@@ -71,7 +91,11 @@ pub struct Settings {
 
 /// For whom, and how, a registry is asked.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Asker {
+pub struct Asker<'a> {
+    /// The account that published the release.
+    pub publisher: &'a str,
+    /// The release's addon.
+    pub addon: &'a str,
     /// Also where it wants to be left alone.
     pub at_once: bool,
 }
@@ -282,7 +306,7 @@ impl RegistryClient {
     ///
     /// # Errors
     /// See [`RegistryError`].
-    pub async fn image(&self, image: &ImageRef, asker: Asker) -> Result<ImageFacts, RegistryError> {
+    pub async fn image(&self, image: &ImageRef, asker: Asker<'_>) -> Result<ImageFacts, RegistryError> {
         self.image_seen(image, asker, true).await
     }
 
@@ -293,9 +317,13 @@ impl RegistryClient {
         image: &ImageRef,
         digest: Digest,
         since: Timestamp,
-        asker: Asker,
+        asker: Asker<'_>,
     ) -> Heard {
-        let repository = Place::of(image).full_name();
+        let place = Place::of(image);
+        let mirror = registry_of(&self.registries, &place.registry).and_then(|known| known.mirror.as_deref());
+        // Both may have a login that is not for everybody.
+        let of_mirror = mirror.map(|mirror| self.whose(mirror, asker)).unwrap_or_default();
+        let repository = format!("{of_mirror}{}{}", self.whose(&place.registry, asker), place.full_name());
         let turn = self.turn(format!("{repository}@{digest}"));
         let _turn = turn.lock().await;
         if let Some(part) = self.memory.part(&repository, digest, since).await
@@ -331,7 +359,7 @@ impl RegistryClient {
     async fn image_seen(
         &self,
         image: &ImageRef,
-        asker: Asker,
+        asker: Asker<'_>,
         lately: bool,
     ) -> Result<ImageFacts, RegistryError> {
         let place = Place::of(image);
@@ -363,7 +391,7 @@ impl RegistryClient {
         &self,
         place: Place,
         image: &ImageRef,
-        asker: Asker,
+        asker: Asker<'_>,
         lately: bool,
     ) -> Result<ImageFacts, RegistryError> {
         let host = place.registry.clone();
@@ -402,11 +430,22 @@ impl RegistryClient {
         facts
     }
 
+    /// What stands before a repository's name where it is remembered what it serves: what a limited login shows is for those
+    /// alone for whom it is, and nothing of before it was limited is for anybody. No repository's name has an `@`.
+    fn whose(&self, registry: &str, asker: Asker<'_>) -> String {
+        match registry_of(&self.registries, registry) {
+            Some(known) if known.is_limited() => {
+                format!("{}@", known.login(asker).map_or("", |login| &login.user))
+            }
+            _ => String::new(),
+        }
+    }
+
     fn session(
         &self,
         place: Place,
         image: &ImageRef,
-        asker: Asker,
+        asker: Asker<'_>,
         lately: bool,
     ) -> Result<Session<'_>, RegistryError> {
         let registry = registry_of(&self.registries, &place.registry);
@@ -415,12 +454,15 @@ impl RegistryClient {
             image: image.to_string(),
             reason: format!("names a registry that is no host: {}", place.registry),
         })?;
+        let credentials = registry.and_then(|registry| registry.login(asker));
+        let remembered = format!("{}{}", self.whose(&place.registry, asker), place.full_name());
         let asking = Asking {
             transport: &self.transport,
             pace: &self.pace,
             memory: &*self.memory,
             clock: &self.clock,
-            credentials: registry.and_then(|registry| registry.credentials.as_ref()),
+            credentials,
+            remembered,
             at_once: asker.at_once,
             lately,
         };
@@ -481,6 +523,27 @@ mod tests {
             // Whatever listens there or not: it is asked.
             let error = client.image(&image.parse().unwrap(), Asker::default()).await.unwrap_err();
             assert!(!matches!(error, RegistryError::Refused { .. }), "{named} {image}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_for_whom_and_what_it_is_limited_to() {
+        let credentials = || Some(Credentials { user: "me".to_owned(), password: "x".to_owned().into() });
+        let (paul, acme) = (vec!["paul".to_owned()], vec![NamePattern::new("acme-*").unwrap()]);
+        let all = Registry { credentials: credentials(), ..Registry::default() };
+        let of_paul = Registry { publishers: paul, ..all.clone() };
+        let of_acme = Registry { addons: acme, ..all.clone() };
+        let of_both = Registry { publishers: of_paul.publishers.clone(), ..of_acme.clone() };
+        assert!(!all.is_limited() && [&of_paul, &of_acme, &of_both].iter().all(|one| one.is_limited()));
+        for (publisher, addon, expected) in [
+            ("paul", "acme-x", [true, true, true, true]),
+            ("Paul", "probe", [true, true, false, false]),
+            ("mary", "Acme_x", [true, false, true, false]),
+            ("mary", "probe", [true, false, false, false]),
+        ] {
+            let asker = Asker { publisher, addon, at_once: false };
+            let given = [&all, &of_paul, &of_acme, &of_both].map(|one| one.login(asker).is_some());
+            assert_eq!(given, expected, "{publisher} {addon}");
         }
     }
 

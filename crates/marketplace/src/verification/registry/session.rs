@@ -56,6 +56,8 @@ pub(super) struct Asking<'a> {
     pub(super) memory: &'a dyn Memory,
     pub(super) clock: &'a SharedClock,
     pub(super) credentials: Option<&'a Credentials>,
+    /// What the repository is called where it is remembered what it serves.
+    pub(super) remembered: String,
     /// Also while the registry wants to be left alone.
     pub(super) at_once: bool,
     /// What an index lists need not be asked for if it was seen lately.
@@ -111,7 +113,7 @@ impl<'a> Session<'a> {
     pub(super) async fn remember(&self) {
         let learnt = std::mem::take(&mut *self.learnt());
         if !learnt.is_empty() {
-            self.asking.memory.keep(&self.place.full_name(), learnt, self.asking.clock.now()).await;
+            self.asking.memory.keep(&self.asking.remembered, learnt, self.asking.clock.now()).await;
         }
     }
 
@@ -126,7 +128,7 @@ impl<'a> Session<'a> {
 
     /// What is remembered of a digest in this repository.
     async fn recall(&self, digest: Digest, since: Timestamp) -> Option<Part> {
-        let part = self.asking.memory.part(&self.place.full_name(), digest, since).await?;
+        let part = self.asking.memory.part(&self.asking.remembered, digest, since).await?;
         serde_json::from_str(&part).ok()
     }
 
