@@ -127,6 +127,10 @@ impl Reviewer<'_> {
         let now = self.clock.now();
         let digest = word.digest.unwrap_or(release.digest);
         let done = self.storage.approve(&release, digest, word.by, word.reason, now).await?;
+        if !done {
+            // A name like its own may have been approved meanwhile: then its checks are made again.
+            self.bell.ring();
+        }
         self.finish(&release, Action::Approve, word, done).await
     }
 

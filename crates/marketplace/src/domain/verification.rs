@@ -92,6 +92,11 @@ pub fn held(
     name.into_iter().chain(rights).collect()
 }
 
+/// Whether a reviewer is told of a name that the release's own is a slip away from.
+pub fn holds_name(held: &[String]) -> bool {
+    held.iter().any(|held| held.starts_with(HELD_NAME))
+}
+
 /// What a reviewer has to decide about, in a sentence's end; nothing is held where all of them wait for one.
 pub fn why_waiting(held: &[String]) -> String {
     let (names, rights): (Vec<_>, Vec<_>) = held.iter().partition(|held| held.starts_with(HELD_NAME));

@@ -97,6 +97,7 @@ macro_rules! suite {
                 a_recheck_leaves_the_status,
                 releases_are_found_together,
                 look_alikes_are_what_strangers_had_approved_before,
+                of_look_alikes_at_once_one_is_approved,
                 rights_are_those_of_the_last_approved,
                 versions_of_an_addon_come_in_parts,
                 writes_end_the_epochs_of_what_they_change,
@@ -714,6 +715,65 @@ async fn look_alikes_are_what_strangers_had_approved_before(storage: &Storage) {
     let release = storage.release(approved.id).await.unwrap().unwrap();
     assert!(storage.delete(&release, &by("paul"), None, at(10)).await.unwrap());
     assert_eq!(near("mosquito").await, ["mosquitto", "m0squitto"]);
+}
+
+async fn of_look_alikes_at_once_one_is_approved(storage: &Storage) {
+    let publish = async |name: &str, publisher: &str| {
+        let post = Post { publisher, ..post(name, "x", None) };
+        let Published::New(release) = post.send(storage).await.unwrap() else { panic!("{name} is there") };
+        release
+    };
+    let claim = async || storage.claim("worker", at(1), LEASE, None).await.unwrap();
+    let standing = async |id| storage.release(id).await.unwrap().unwrap();
+    // The rules have looked at both, and nobody's name was approved then: names that read alike, and a slip apart.
+    for letter in 'a'..='h' {
+        let word = format!("weather-{letter}{letter}{letter}{letter}");
+        for (one, other) in [
+            (format!("x-l{word}"), format!("x-1{word}")),
+            (format!("{word}-gauge"), format!("{word}-gauges")),
+        ] {
+            publish(&one, "paul").await;
+            publish(&other, "mallory").await;
+            let jobs = [claim().await.unwrap(), claim().await.unwrap()];
+            let passed = verdicted(Status::Approved);
+            let record = |job| storage.record_verdict(job, &passed, at(2));
+            let (first, second) = tokio::join!(record(&jobs[0]), record(&jobs[1]));
+            let approved = [first.unwrap(), second.unwrap()];
+            assert!(approved[0] != approved[1], "{one} and {other}: {approved:?}");
+            let loser = &jobs[usize::from(approved[0])];
+            assert_eq!(standing(loser.release.id).await.status, Status::UnderReview);
+            let again = claim().await.expect("it is looked at again at once");
+            assert_eq!((again.release.id, again.attempts), (loser.release.id, 2));
+            assert!(
+                storage.record_verdict(&again, &verdicted(Status::VerificationFailed), at(3)).await.unwrap()
+            );
+            assert!(claim().await.is_none());
+        }
+    }
+
+    // Two that wait for a reviewer, whose word for the one makes the other's checks be made again.
+    let both = [publish("mosquitto", "paul").await, publish("m0squitto", "mallory").await];
+    let reviewed = |release: Release, now| async move {
+        storage.approve(&release, release.digest, &by("rita"), None, at(now)).await.unwrap()
+    };
+    for _ in &both {
+        verify(storage, Status::UnderReview, 4).await;
+    }
+    assert!(reviewed(standing(both[0].id).await, 5).await);
+    assert!(!reviewed(standing(both[1].id).await, 6).await);
+    let loser = standing(both[1].id).await;
+    assert_eq!((loser.status, loser.verdict), (Status::UnderReview, Verdict::Pending));
+    let again = storage.claim("worker", at(6), LEASE, None).await.unwrap().unwrap();
+    assert_eq!(again.release.id, loser.id);
+    assert!(storage.record_verdict(&again, &verdicted(Status::UnderReview), at(7)).await.unwrap());
+    // A slip apart: the reviewer who is told decides, the one who was not is told first.
+    let near = publish("mosquito", "mary").await;
+    verify(storage, Status::UnderReview, 8).await;
+    assert!(!reviewed(standing(near.id).await, 9).await);
+    let job = storage.claim("worker", at(9), LEASE, None).await.unwrap().unwrap();
+    let told = Verdicted { held: vec!["name:mosquitto".to_owned()], ..verdicted(Status::UnderReview) };
+    assert!(storage.record_verdict(&job, &told, at(9)).await.unwrap());
+    assert!(reviewed(standing(near.id).await, 10).await);
 }
 
 async fn rights_are_those_of_the_last_approved(storage: &Storage) {

@@ -40,6 +40,15 @@ pub(super) fn lock_addon(db: &Db) -> Option<&'static str> {
     }
 }
 
+/// What makes transactions that approve an addon for the first time wait for each other until they end: whose name could be taken
+/// for whose is decided among those that were approved. SQLite has one writer and needs nothing.
+pub(super) fn lock_names(db: &Db) -> Option<&'static str> {
+    match db {
+        Db::Sqlite { .. } => None,
+        Db::Postgres(_) => Some("SELECT pg_advisory_xact_lock(7020384530)"),
+    }
+}
+
 /// Waits until every transaction that wrote to the audit log has ended, and keeps new ones waiting until this one's end:
 /// see `service_kit::audit::LOCK`. Whoever is to write waits behind this, so it gives up soon (`55P03`): one replica that
 /// hangs in the midst of a transaction must not keep all others from writing. SQLite has one writer and needs nothing.

@@ -13,7 +13,9 @@ use service_kit::audit::{self, Actor, Entry};
 use service_kit::{read, write_tx};
 use sqlx::FromRow;
 
-use super::releases::{APPROVED, LIST_NEWEST, Row, UNLIST, detail, json, parse, select, verdict_word};
+use super::releases::{
+    APPROVED, LIST_NEWEST, Row, UNLIST, detail, json, name_is_taken, parse, select, verdict_word,
+};
 use super::{Storage, StorageError, dialect};
 use crate::domain::release::{Release, Status};
 use crate::domain::transition::Action;
@@ -301,8 +303,8 @@ impl Storage {
     }
 
     /// Records what the checks of a release under review came to, with the warnings that the job's release has by now, and
-    /// ends the job. `false`, and nothing is changed,
-    /// when the lease was lost or the release is not under review any more.
+    /// ends the job. `false`, and nothing is changed, when the lease was lost or the release is not under review any more; or
+    /// when it is to be approved and a name like its own was since the rules looked: then the job is due again at once.
     ///
     /// # Errors
     /// The database.
@@ -318,9 +320,15 @@ impl Storage {
             if let Some(lock) = dialect::lock_addon(&self.db) {
                 sqlx::query(lock).bind(&job.release.addon).execute(&mut *tx).await?;
             }
-            let held = sqlx::query(END_JOB).bind(&id).bind(&job.owner).bind(i64::from(job.attempts));
+            let taken = if approved.is_some() {
+                name_is_taken!(&self.db, tx, &job.release.addon, false)
+            } else {
+                false
+            };
+            let sql = if taken { GIVE_BACK } else { END_JOB };
+            let held = sqlx::query(sql).bind(&id).bind(&job.owner).bind(i64::from(job.attempts));
             let held = held.execute(&mut *tx).await?.rows_affected() == 1;
-            if held {
+            if held && !taken {
                 let sql = "UPDATE releases SET status = $3, verdict = $4, held = $5, pins = $6, reason = $7,
                                approved_at_ms = $8, changed_at_ms = $9, warnings = $10
                            WHERE id = $1 AND digest = $2 AND status = 'under_review'";
@@ -518,6 +526,10 @@ const ASKED_AT_ONCE: &str = "checked again at once, whatever its registries said
 /// Ends the job of release `$1` if `$2` still holds it as attempt `$3`.
 const END_JOB: &str =
     "DELETE FROM verification_jobs WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3";
+
+/// Gives it back as it was taken.
+const GIVE_BACK: &str = "UPDATE verification_jobs SET lease_owner = NULL, lease_until_ms = NULL
+     WHERE release_id = $1 AND lease_owner = $2 AND attempts = $3";
 
 /// Stores a report: `$1` release, `$2` checks, `$3` attempts, `$4` now, `$5` next attempt.
 const REPORT: &str = "INSERT INTO verification_reports

@@ -9,10 +9,12 @@ use service_kit::audit::{self, Actor, Entry};
 use service_kit::{read, write_tx};
 use sqlx::FromRow;
 
+use super::queue::{Purpose, enqueue};
 use super::{Storage, StorageError, dialect};
 use crate::domain::addon::rank_key;
 use crate::domain::release::{Fields, Release, Status};
 use crate::domain::transition::Action;
+use crate::domain::verification::holds_name;
 
 /// Which releases a list is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,53 @@ pub(super) const NO_PRECEDENT: &str =
     "UPDATE addons SET approved_rights = '[]' WHERE addon = $1 AND NOT EXISTS (
     SELECT 1 FROM releases AS later JOIN releases AS wrong ON wrong.id = $2
     WHERE later.addon = $1 AND later.approved_at_ms > wrong.approved_at_ms)";
+
+/// The name of an older addon that has the skeleton `$2` and no owner in common with addon `$1`.
+pub(super) const LOOK_ALIKE: &str =
+    "SELECT other.name FROM addons AS own JOIN addons AS other ON other.skeleton = $2
+     WHERE own.addon = $1 AND other.addon <> own.addon AND other.approved_at_ms IS NOT NULL
+       AND (own.approved_at_ms IS NULL OR other.approved_at_ms < own.approved_at_ms)
+       AND NOT EXISTS (SELECT mine.account FROM owners AS mine JOIN owners AS theirs
+           ON mine.account = theirs.account WHERE mine.addon = own.addon AND theirs.addon = other.addon)
+     ORDER BY other.approved_at_ms, other.addon LIMIT 1";
+
+/// In the transaction that is to approve a release of an addon: whether a name that this one could be taken for was approved
+/// since its checks were made, which is the case where there is one that they do not tell of. `knows_near` where they tell
+/// of one that is a slip away. Nobody's name is approved for the first time meanwhile.
+macro_rules! name_is_taken {
+    ($db:expr, $tx:ident, $addon:expr, $knows_near:expr) => {{
+        let sql = "SELECT COUNT(*) FROM addons WHERE addon = $1 AND approved_at_ms IS NULL";
+        let (first,): (i64,) = sqlx::query_as(sql).bind($addon).fetch_one(&mut *$tx).await?;
+        if first > 0 {
+            if let Some(lock) = $crate::storage::dialect::lock_names($db) {
+                sqlx::query(lock).execute(&mut *$tx).await?;
+            }
+            let skeleton = $crate::domain::name::skeleton($addon);
+            let alike: Option<(String,)> = sqlx::query_as($crate::storage::releases::LOOK_ALIKE)
+                .bind($addon)
+                .bind(&skeleton)
+                .fetch_optional(&mut *$tx)
+                .await?;
+            let near: Vec<$crate::storage::releases::Named> = if alike.is_some() || $knows_near {
+                Vec::new()
+            } else {
+                let slips = $crate::domain::name::slips(&$crate::domain::name::bare(&skeleton));
+                sqlx::query_as($crate::storage::dialect::NEAR.of($db))
+                    .bind($addon)
+                    .bind($crate::storage::releases::json(&slips))
+                    .fetch_all(&mut *$tx)
+                    .await?
+            };
+            let is_near = |other: &$crate::storage::releases::Named| {
+                !$crate::domain::name::are_numbered($addon, &other.addon)
+            };
+            alike.is_some() || near.iter().any(is_near)
+        } else {
+            false
+        }
+    }};
+}
+pub(super) use name_is_taken;
 
 /// An addon, by both of its names.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -261,13 +310,7 @@ impl Storage {
     /// # Errors
     /// The database.
     pub async fn look_alike(&self, addon: &str, skeleton: &str) -> Result<Option<String>, StorageError> {
-        let sql = "SELECT other.name FROM addons AS own JOIN addons AS other ON other.skeleton = $2
-                   WHERE own.addon = $1 AND other.addon <> own.addon AND other.approved_at_ms IS NOT NULL
-                     AND (own.approved_at_ms IS NULL OR other.approved_at_ms < own.approved_at_ms)
-                     AND NOT EXISTS (SELECT mine.account FROM owners AS mine JOIN owners AS theirs
-                         ON mine.account = theirs.account WHERE mine.addon = own.addon AND theirs.addon = other.addon)
-                   ORDER BY other.approved_at_ms, other.addon LIMIT 1";
-        let found: Option<(String,)> = read!(&self.db, |pool| sqlx::query_as(sql)
+        let found: Option<(String,)> = read!(&self.db, |pool| sqlx::query_as(LOOK_ALIKE)
             .bind(addon)
             .bind(skeleton)
             .fetch_optional(pool)
@@ -288,7 +331,8 @@ impl Storage {
     }
 
     /// Approves a release that is under review, whose digest is this one, and whose checks are green: compare and swap.
-    /// `false` when any of these does not hold.
+    /// `false` when any of these does not hold; and when a name like its own was approved since they were made: then they
+    /// are made again.
     ///
     /// # Errors
     /// The database.
@@ -304,20 +348,34 @@ impl Storage {
                        approved_at_ms = $5, changed_at_ms = $5
                    WHERE id = $1 AND digest = $2 AND status = 'under_review' AND verdict = 'pass'
                      AND NOT EXISTS (SELECT 1 FROM verification_jobs WHERE release_id = $1)";
+        let again = "UPDATE releases SET verdict = 'pending', held = '[]', reason = NULL, changed_at_ms = $3
+                     WHERE id = $1 AND digest = $2 AND status = 'under_review' AND verdict = 'pass'
+                       AND NOT EXISTS (SELECT 1 FROM verification_jobs WHERE release_id = $1)";
+        let id = release.id.to_string();
         let done = write_tx!(&self.db, |tx| {
             if let Some(lock) = dialect::lock_addon(&self.db) {
                 sqlx::query(lock).bind(&release.addon).execute(&mut *tx).await?;
             }
-            let done = sqlx::query(sql)
-                .bind(release.id.to_string())
-                .bind(digest.to_string())
-                .bind(reason)
-                .bind(by.account())
-                .bind(now.millis())
-                .execute(&mut *tx)
-                .await?;
-            if done.rows_affected() == 1 {
-                let (id, detail) = (release.id.to_string(), detail(release, Some(Status::Approved)));
+            let taken = name_is_taken!(&self.db, tx, &release.addon, holds_name(&release.held));
+            let done = if taken {
+                let query = sqlx::query(again).bind(&id).bind(digest.to_string()).bind(now.millis());
+                if query.execute(&mut *tx).await?.rows_affected() == 1 {
+                    sqlx::query(enqueue!())
+                        .bind(&id)
+                        .bind(Purpose::Review.as_str())
+                        .bind(now.millis())
+                        .bind(&release.publisher)
+                        .execute(&mut *tx)
+                        .await?;
+                }
+                false
+            } else {
+                let query = sqlx::query(sql).bind(&id).bind(digest.to_string()).bind(reason);
+                let query = query.bind(by.account()).bind(now.millis());
+                query.execute(&mut *tx).await?.rows_affected() == 1
+            };
+            if done {
+                let detail = detail(release, Some(Status::Approved));
                 let entry = Entry::new(now, by, Action::Approve.audited(), "release", &id);
                 audit::record(&mut *tx, &entry.because(reason).with(detail)).await?;
                 sqlx::query(APPROVED)
@@ -329,7 +387,7 @@ impl Storage {
                 sqlx::query(UNLIST).bind(&release.addon).execute(&mut *tx).await?;
                 sqlx::query(LIST_NEWEST).bind(&release.addon).execute(&mut *tx).await?;
             }
-            done.rows_affected() == 1
+            done
         });
         self.changed(release.id, done);
         Ok(done)
