@@ -149,6 +149,13 @@ impl App {
         let state_dir = config.state_dir();
         let lock = lock(&state_dir)?;
         let storage = open(config).await?;
+        if !storage.knows_letters().await? {
+            tracing::warn!(
+                "the database's locale knows the letters A to Z alone: words of other alphabets are found only with the same \
+                 capitals as they are written with. Move to a database with a locale that knows them (createdb --encoding UTF8 \
+                 --locale C.UTF-8 --template template0, or one of ICU) as docs/OPERATIONS.md says (Which database)"
+            );
+        }
         // Before the first token, which would be written over that of a database that is lost.
         let configured = config.signing.key_file.clone();
         let signer =

@@ -10,4 +10,4 @@ mod server;
 mod shared;
 
 pub use server::Server;
-pub use shared::{Database, database};
+pub use shared::{Database, database, empty_database};

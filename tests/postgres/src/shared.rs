@@ -57,7 +57,6 @@ impl Drop for Database {
 /// # Panics
 /// When there is no PostgreSQL, or the template cannot be made.
 pub async fn database(key: &str, prepare: impl AsyncFnOnce(String)) -> Database {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
     let folder = server();
     let template = format!("template_{key}");
     {
@@ -71,9 +70,30 @@ pub async fn database(key: &str, prepare: impl AsyncFnOnce(String)) -> Database 
             sql(folder, "postgres", &format!("ALTER DATABASE \"{making}\" RENAME TO \"{template}\""));
         }
     }
-    let name = format!("t_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = name();
     sql(folder, "postgres", &format!("CREATE DATABASE \"{name}\" TEMPLATE \"{template}\""));
     Database { folder: folder.to_owned(), url: url(folder, &name), name }
+}
+
+/// A database without anything in it, of this locale of the C library.
+///
+/// # Panics
+/// When there is no PostgreSQL, or it does not know the locale.
+pub fn empty_database(locale: &str) -> Database {
+    let (folder, name) = (server(), name());
+    let version: u32 = sql(folder, "postgres", "SHOW server_version_num").parse().expect("it is a number");
+    // Before 15 there was no other provider; since then the server's own may be ICU, which goes by no locale of these.
+    let provider = if version >= 150_000 { "LOCALE_PROVIDER libc" } else { "" };
+    let create =
+        format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING UTF8 LOCALE '{locale}' {provider}");
+    sql(folder, "postgres", &create);
+    Database { folder: folder.to_owned(), url: url(folder, &name), name }
+}
+
+/// A name that no other database has.
+fn name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("t_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The folder of the server that runs, which is started where none does. This process is one of its users from then on.

@@ -100,6 +100,18 @@ const NAMES_ALL: &str = "(CAST($1 AS TEXT) IS NOT NULL AND CAST($2 AS TEXT) IS N
                          AND CAST($4 AS BIGINT) IS NOT NULL AND CAST($5 AS TEXT) IS NOT NULL AND CAST($6 AS BIGINT) IS NOT NULL)";
 
 impl Storage {
+    /// Whether the database takes words of other alphabets apart as it does those of A to Z. PostgreSQL goes by the locale of
+    /// the database there, and with `C` capitals of other letters stay what they are.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn knows_letters(&self) -> Result<bool, StorageError> {
+        let Db::Postgres(pool) = &self.db else { return Ok(true) };
+        let sql = "SELECT words_of('ÄÖ-Привет') @> ARRAY['äö', 'привет']";
+        let (knows,): (bool,) = sqlx::query_as(sql).fetch_one(pool).await?;
+        Ok(knows)
+    }
+
     /// Newest approved releases of the addons that answer a search, after a cursor of the same order.
     ///
     /// # Errors

@@ -1,10 +1,17 @@
 //! Searching: words, filters, orders, cursors, counts.
 
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+
+use postgres_for_tests::{Database, empty_database};
 use reqwest::Method;
 use reqwest::header::IF_NONE_MATCH;
 use serde_json::{Value, json};
+use service_kit::config::Secret;
 
-use crate::market::{ADDONS, Market, document};
+use crate::market::{ADDONS, Market, document, eventually};
+use crate::process::marketplace;
 use crate::registry::Registry;
 
 const FACETS: &str = "/api/v1/marketplace/facets";
@@ -29,6 +36,63 @@ async fn market() -> (Market, Registry) {
 
 fn names(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|release| release["name"].as_str().unwrap()).collect()
+}
+
+/// What the binary says while it starts on a database, until it is ready.
+async fn said_at_start(folder: &Path, database: &Database) -> String {
+    let log = folder.join("log");
+    let file = File::options().create(true).append(true).open(&log).unwrap();
+    let mut child = marketplace(folder)
+        .env("MARKETPLACE__SERVER__PORT", "0")
+        .env("MARKETPLACE__DATABASE__URL", database.url())
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .spawn()
+        .unwrap();
+    let said = eventually("it listens", || async {
+        let said = std::fs::read_to_string(&log).unwrap();
+        said.contains("http://127.0.0.1:").then_some(said)
+    })
+    .await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_knows_no_other_alphabets_is_told_of() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    for (locale, knows) in [("C", false), ("C.UTF-8", true)] {
+        let (database, folder) = (empty_database(locale), tempfile::tempdir().unwrap());
+        let said = said_at_start(folder.path(), &database).await;
+        assert_eq!(!said.contains("knows the letters A to Z alone"), knows, "{locale}: {said}");
+        assert_eq!(!said.contains("createdb --encoding UTF8"), knows, "{locale}: {said}");
+
+        let token = std::fs::read_to_string(folder.path().join("admin-token")).unwrap();
+        let market = Market::joining(token.trim(), |config| {
+            registry.allow(config);
+            config.database.url = Some(Secret::new(database.url()));
+        })
+        .await;
+        let mut document = document("probe", &image);
+        document["description"] = "\u{41f}\u{420}\u{418}\u{412}\u{415}\u{422} \u{c4}\u{d6}".into();
+        market.approved(&document).await;
+        for word in ["%D0%BF%D1%80%D0%B8%D0%B2%D0%B5%D1%82", "%C3%A4%C3%B6"] {
+            let found = market.get(&format!("{ADDONS}?q={word}")).await.expect(200).json();
+            assert_eq!(!found.as_array().unwrap().is_empty(), knows, "{locale}: it says what is so");
+        }
+        assert_eq!(market.app().storage().knows_letters().await.unwrap(), knows);
+        // As the operators' handbook has it, for who moved to a better one.
+        database.sql(
+            "BEGIN; DELETE FROM listings;
+             INSERT INTO listings (place, seq, addon, keywords, updated_at_ms, installs)
+             SELECT place, seq, addon, keywords, updated_at_ms, installs FROM listing_rows; COMMIT",
+        );
+        let found = market.get(&format!("{ADDONS}?q=probe&sort=name")).await.expect(200).json();
+        assert_eq!(names(&found), ["probe"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
