@@ -85,6 +85,10 @@ async fn bombs_are_refused_in_bounded_memory_while_others_are_served() {
         } else {
             process.until(id, "verification_failed").await;
         }
+        if name == "huge" {
+            let reason = process.release(id).await["reason"].to_string();
+            assert!(reason.contains("answers with more than"), "{reason}");
+        }
     }
     assert!(process.peak() < MOST, "{} MiB after registries", process.peak() >> 20);
 
