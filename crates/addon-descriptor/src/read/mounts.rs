@@ -52,6 +52,25 @@ pub(crate) fn normal_path(text: &str) -> Result<String, Invalid> {
         .suggest(format!("/{}", normal.join("/"))))
 }
 
+/// A folder of the host that the value of a parameter names: a normal path that can stand on the left side of a mount, and
+/// not the whole file system, which an author must ask for by name.
+pub(crate) fn host_folder(text: &str) -> Result<String, Invalid> {
+    if text.contains(':') {
+        return Err(Invalid::new("a folder that is mounted has no `:` in its path"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new("a path has no control characters"));
+    }
+    let path = normal_path(text).map_err(|fault| Invalid {
+        suggestion: fault.suggestion.filter(|path| path != "/"),
+        message: fault.message,
+    })?;
+    if path == "/" {
+        return Err(Invalid::new("a folder below `/` is needed, not the whole file system of the host"));
+    }
+    Ok(path)
+}
+
 /// The entry with one of its parts between colons replaced: what is suggested stands for the whole entry.
 pub(crate) fn with_part(entry: &str, index: usize, part: &str) -> String {
     let mut parts: Vec<&str> = entry.split(':').collect();
@@ -597,6 +616,18 @@ mod tests {
         }
         assert!(normal_path("a").is_err());
         assert!(normal_path("").is_err());
+    }
+
+    #[test]
+    fn folders_of_the_host_can_be_mounted() {
+        assert_eq!(host_folder("/srv/films/").unwrap(), "/srv/films");
+        for text in
+            ["", "srv", "~/films", "/", "//", "/srv/..", "/a:b", "/a:/b:ro", "/a\tb", "/a\u{7f}", "/a\0"]
+        {
+            let fault = host_folder(text).unwrap_err();
+            assert_eq!(fault.suggestion, None, "{text}");
+        }
+        assert_eq!(host_folder("/srv/../data").unwrap_err().suggestion.as_deref(), Some("/data"));
     }
 
     #[test]

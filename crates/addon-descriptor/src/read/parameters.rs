@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use regex::{Regex, RegexBuilder};
 
 use super::document::list_of_named;
-use super::mounts::normal_path;
+use super::mounts::host_folder;
 use super::report::{At, Fields, about, shown};
 use super::tree::Kind;
 use crate::fields;
@@ -155,7 +155,7 @@ fn kind(at: At<'_>, fields: &Fields<'_>, patterns: &mut Patterns) -> Option<Para
         _ => ParameterKind::Path {
             default: fields.get("default").and_then(|at| {
                 let text = at.text()?;
-                normal_path(text).map_err(|fault| at.record(rules::INVALID_PATH, about(text, fault))).ok()
+                host_folder(text).map_err(|fault| at.record(rules::INVALID_PATH, about(text, fault))).ok()
             }),
         },
     })
