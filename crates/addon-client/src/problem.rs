@@ -31,8 +31,9 @@ impl From<&Violation> for Finding {
             rule: violation.rule.to_owned(),
             message: violation.message.clone(),
             suggestion: violation.suggestion.clone(),
-            line: Some(violation.line),
-            column: Some(violation.column),
+            // Values of parameters stand in no text.
+            line: (violation.line > 0).then_some(violation.line),
+            column: (violation.column > 0).then_some(violation.column),
         }
     }
 }

@@ -1,12 +1,13 @@
-//! The addon descriptor: reading, validation, canonical form, digest, rights and JSON Schema.
+//! The addon descriptor: reading, validation, canonical form, digest, rights, JSON Schema and parameters.
 //!
 //! An addon is described by one JSON document, `addon.json`: its services (containers), the volumes and networks that
 //! belong to it, and what an operator may set. This crate reads such a document and says everything about it that can be
-//! said without asking anybody: it is pure, with no clock, no I/O and nothing asynchronous.
+//! said without asking anybody: it is pure, with no clock, no randomness, no I/O and nothing asynchronous.
 //!
 //! [`read()`] is the only way in. It goes on after a fault, so that all [`Violation`]s come back together, each with its
 //! place in the text; what comes out is the document's *meaning* ([`AddonDescriptor`]), whatever notation it was
 //! written in. [`AddonDescriptor::digest`] names that meaning, [`rights`](fn@rights) derives what it may do to its host.
+//! [`parameters`] holds what an operator gives to what the document declares, and puts it in.
 //!
 //! ```
 //! # fn main() -> Result<(), addon_descriptor::Malformed> {
@@ -59,6 +60,18 @@
 //! // The canonical bytes are the same document, and their SHA-256 is its digest.
 //! let again = addon_descriptor::read(&addon.canonical())?.descriptor;
 //! assert_eq!(again.map(|addon| addon.digest()), Some(addon.digest()));
+//!
+//! // On a host, with what its operator gives; the secret is made, and only its name is in what comes out.
+//! use addon_descriptor::parameters;
+//! let given = [("port".to_owned(), serde_json::json!(8883))].into();
+//! let checked = parameters::check(&addon.parameters, &given, &Default::default()).expect("a port");
+//! let values = checked.generate(|bytes| bytes.fill(4 /* random bytes */)).expect("no pattern to miss");
+//! let filled = parameters::put_in(&addon, &values).expect("no other service has the port");
+//! let texts: Vec<String> = filled.rights().iter().map(ToString::to_string).collect();
+//! assert_eq!(texts, ["host-port:8883/tcp", "platform-network"]);
+//! let (_, texts) = filled.services().last().expect("two services");
+//! let password = &texts.environment["DOCKER_INFLUXDB_INIT_PASSWORD"];
+//! assert_eq!(password.secrets().map(|name| name.as_str()).collect::<Vec<_>>(), ["password"]);
 //! # Ok(())
 //! # }
 //! ```

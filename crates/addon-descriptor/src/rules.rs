@@ -88,6 +88,14 @@ rules! {
 }
 
 rules! {
+    /// The rules that only values of parameters break; they break many of [`VIOLATIONS`] too.
+    VALUES:
+    MISSING_VALUE = "missing-value", "The parameter needs a value, and none is given.";
+    VALUE_OUT_OF_BOUNDS = "value-out-of-bounds", "The value lies outside the bounds of its parameter, or does not match its pattern.";
+    NOT_GENERATED = "not-generated", "No secret that was made matches the pattern of its parameter.";
+}
+
+rules! {
     /// Every rule that a warning can name, with its meaning.
     WARNINGS:
     IGNORED_FIELD = "ignored-field", "Services add this field to their answers; it is not part of a descriptor.";

@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 
-/// One fault of a document, or (in [`Reading::warnings`](crate::Reading)) something that is only unwise.
+/// One fault of a document or of values for its parameters, or (in [`Reading::warnings`](crate::Reading)) something that
+/// is only unwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// JSON Pointer (RFC 6901) of the value; of a missing member, the pointer that it would have.
@@ -16,9 +17,9 @@ pub struct Violation {
     /// What to write instead, where that can be said: of a text the text, of anything else JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
-    /// Line in the text, from 1. Of a missing member, that of the object which lacks it.
+    /// Line in the text, from 1. Of a missing member, that of the object which lacks it; 0 of values, which stand in no text.
     pub line: u32,
-    /// Column in the line, from 1, counted in characters.
+    /// Column in the line, from 1, counted in characters; 0 of values.
     pub column: u32,
 }
 

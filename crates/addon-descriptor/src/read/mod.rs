@@ -13,7 +13,7 @@ mod modes;
 pub(crate) mod mounts;
 pub(crate) mod networks;
 mod parameters;
-mod ports;
+pub(crate) mod ports;
 pub(crate) mod report;
 pub(crate) mod scope;
 pub(crate) mod service;

@@ -139,8 +139,23 @@ pub(crate) fn aliases(at: At<'_>) -> BTreeSet<String> {
     found
 }
 
-/// Whether the text is a name that a container can have: labels of letters, digits, `-` and `_`, joined by dots.
+/// Longest name of a container's host (Linux, `HOST_NAME_MAX` is 64 with the zero at its end).
+const MAX_HOSTNAME: usize = 63;
+
+/// Whether the text is a name that a container can have; records it when it is none.
 fn host_name(at: At<'_>, text: &str) -> bool {
+    let is_name = is_host_name(text);
+    if !is_name {
+        at.fault(rules::INVALID_HOST, format!("`{}` is no host name: {HOST_NAME}", shown(text)));
+    }
+    is_name
+}
+
+/// What a host name is made of, for messages.
+pub(crate) const HOST_NAME: &str = "letters, digits, `-` and `_`, joined by dots";
+
+/// Whether the text is a name that a container can have: labels of letters, digits, `-` and `_`, joined by dots.
+fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
@@ -148,13 +163,12 @@ fn host_name(at: At<'_>, text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let is_name = text.len() <= 253 && text.split('.').all(is_label);
-    if !is_name {
-        let message =
-            format!("`{}` is no host name: letters, digits, `-` and `_`, joined by dots", shown(text));
-        at.fault(rules::INVALID_HOST, message);
-    }
-    is_name
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// Whether the text can be the `hostname` of a container.
+pub(crate) fn is_hostname(text: &str) -> bool {
+    is_host_name(text) && text.len() <= MAX_HOSTNAME
 }
 
 /// `hostname`: at most 63 characters, unless a parameter stands in it.
@@ -167,8 +181,8 @@ pub(crate) fn hostname(at: At<'_>, scope: &Scope) -> Option<String> {
     if !host_name(at, &shape) {
         return None;
     }
-    if !is_template && text.len() > 63 {
-        at.fault(rules::INVALID_HOST, "the name of a host has at most 63 characters");
+    if !is_template && text.len() > MAX_HOSTNAME {
+        at.fault(rules::INVALID_HOST, format!("the name of a host has at most {MAX_HOSTNAME} characters"));
         return None;
     }
     Some(text.to_owned())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::document::list_of_named;
 use super::mounts::host_folder;
@@ -10,7 +10,9 @@ use super::report::{At, Fields, about, shown};
 use super::tree::Kind;
 use crate::fields;
 use crate::names::ParameterName;
-use crate::parameters::{Bounds, Generate, Parameter, ParameterKind, SecretRules, TextRules};
+use crate::parameters::{
+    Bounds, Generate, LARGE_PATTERN, Parameter, ParameterKind, SecretRules, TextRules, whole_value,
+};
 use crate::quantity::{Decimal, MAX_INTEGER};
 use crate::rules;
 use crate::violation::Invalid;
@@ -26,8 +28,6 @@ const MAX_PATTERN: usize = 256;
 const MAX_PATTERNS: usize = 1024;
 /// A compiled pattern of at most so many bytes is small; so many as there are parameters may be.
 const SMALL_PATTERN: usize = 32 * 1024;
-/// Largest compiled pattern, in bytes: leaves room for `.{1,255}`.
-const LARGE_PATTERN: usize = 512 * 1024;
 /// Most patterns of a document that are not small.
 const MAX_LARGE_PATTERNS: usize = 4;
 
@@ -270,26 +270,13 @@ impl Patterns {
     }
 
     fn compile(&mut self, text: &str) -> Result<Regex, regex::Error> {
-        let build = |text: &str, most: usize| RegexBuilder::new(text).size_limit(most).nest_limit(32).build();
-        // By itself first, for its grammar alone: `a)(b` would close the group around it.
-        match build(text, 0) {
-            Ok(_) | Err(regex::Error::CompiledTooBig(_)) => (),
-            Err(fault) => return Err(fault),
+        match whole_value(text, SMALL_PATTERN) {
+            Err(regex::Error::CompiledTooBig(_)) if self.large < MAX_LARGE_PATTERNS => {
+                self.large += 1;
+                whole_value(text, LARGE_PATTERN)
+            }
+            built => built,
         }
-        let mut whole = format!(r"\A(?:{text})\z");
-        let mut built = build(&whole, SMALL_PATTERN);
-        if let Err(regex::Error::Syntax(_)) = built {
-            // With `(?x)` a comment may be open at its end, and a line feed, which means nothing then, closes it.
-            whole = format!("\\A(?:{text}\n)\\z");
-            built = build(&whole, SMALL_PATTERN);
-        }
-        if let Err(regex::Error::CompiledTooBig(_)) = built
-            && self.large < MAX_LARGE_PATTERNS
-        {
-            self.large += 1;
-            built = build(&whole, LARGE_PATTERN);
-        }
-        built
     }
 }
 

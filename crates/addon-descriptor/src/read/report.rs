@@ -63,10 +63,19 @@ impl<'t> Report<'t> {
 
     /// Violations and warnings in the order of the text.
     pub(crate) fn finish(&self, text: &str) -> (Vec<Violation>, Vec<Violation>) {
+        (in_order(self.take_violations(text.len()), text), in_order(self.warnings.take(), text))
+    }
+
+    /// Violations of what stands in no text, as they were found.
+    pub(crate) fn finish_without_text(&self) -> Vec<Violation> {
+        self.take_violations(0).into_iter().map(|finding| finding.violation).collect()
+    }
+
+    fn take_violations(&self, end: usize) -> Vec<Finding> {
         let mut violations = self.violations.take();
         if violations.len() >= MAX_FINDINGS {
             violations.push(Finding {
-                offset: text.len(),
+                offset: end,
                 violation: Violation {
                     path: String::new(),
                     rule: rules::TOO_MANY_VIOLATIONS,
@@ -77,7 +86,7 @@ impl<'t> Report<'t> {
                 },
             });
         }
-        (in_order(violations, text), in_order(self.warnings.take(), text))
+        violations
     }
 
     fn extend(&self, parent: Option<usize>, step: Step<'t>) -> Option<usize> {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{At, shown};
-use crate::parameters::{ParameterKind, references};
+use crate::parameters::{ParameterKind, Token, references, tokens};
 use crate::rules;
 use crate::violation::Invalid;
 
@@ -48,11 +48,14 @@ impl Scope {
         None
     }
 
-    /// The text with an `x` in place of each declared parameter.
+    /// The text as values will be put into it, with an `x` for that of each declared parameter.
     pub(crate) fn shape(&self, text: &str) -> String {
-        references(text)
-            .filter(|name| self.parameters.contains_key(*name))
-            .fold(text.to_owned(), |text, name| text.replacen(&format!("${{{name}}}"), "x", 1))
+        let part = |token| match token {
+            Token::Text(text) => text.to_owned(),
+            Token::Reference(name) if self.parameters.contains_key(name) => "x".to_owned(),
+            Token::Reference(name) => format!("${{{name}}}"),
+        };
+        tokens(text).map(part).collect()
     }
 
     /// Notes the references in a text in which they are replaced. One that nobody declares stays as it is.

@@ -7,7 +7,7 @@ use crate::rules;
 use crate::violation::Invalid;
 
 /// Longest text of most fields, in bytes.
-const MAX_TEXT: usize = 8 * 1024;
+pub(crate) const MAX_TEXT: usize = 8 * 1024;
 /// Longest readme, in bytes.
 const MAX_README: usize = 128 * 1024;
 /// Longest icon, in bytes of its data URL.
@@ -116,7 +116,8 @@ fn check_value(at: At<'_>, place: Place) {
     }
 }
 
-fn fault_of(text: &str, longest: usize, lines: bool) -> Option<(&'static str, Invalid)> {
+/// What is wrong with a text of at most so many bytes, of one line or several.
+pub(crate) fn fault_of(text: &str, longest: usize, lines: bool) -> Option<(&'static str, Invalid)> {
     if text.len() > longest {
         let message = format!("at most {longest} bytes, not {}", text.len());
         return Some((rules::TEXT_TOO_LONG, Invalid::new(message)));

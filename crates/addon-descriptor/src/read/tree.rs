@@ -150,7 +150,8 @@ fn node(value: Value<'_>) -> Node<'_> {
     Node { offset, kind }
 }
 
-fn line_feeds(text: Cow<'_, str>) -> Cow<'_, str> {
+/// CR LF is read as LF.
+pub(crate) fn line_feeds(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { text }
 }
 

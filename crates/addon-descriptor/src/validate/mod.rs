@@ -11,6 +11,7 @@ mod volumes;
 use std::collections::HashMap;
 
 pub(crate) use networks::DEFAULT_PLATFORM_NETWORK;
+pub(crate) use ports::{overlaps, taken};
 
 use crate::names::fold;
 use crate::read::document::DocumentRead;

@@ -1,12 +1,32 @@
-//! Parameters: what the operator may or must set, and where a document refers to them.
+//! Parameters: what the operator may or must set, and what becomes of it.
 //!
-//! Values are not put in here: a document is read, checked and digested with its references as they stand.
+//! A document is read, checked and digested with its references as they stand. What an operator gives is held to the
+//! declarations by [`check()`]; [`put_in`] then makes the document that is meant of both. Values of secrets are put in
+//! nowhere here: a [`Text`] keeps where they belong. Nothing is drawn here either: who calls brings the randomness.
+//!
+//! Read on in `value` for what a value is, in `check` for what is accepted, in `fill` for where it goes.
+
+mod check;
+mod fill;
+mod generate;
+mod pattern;
+mod references;
+mod text;
+mod value;
 
 use serde::Serialize;
 
 use crate::descriptor::is_default;
 use crate::names::ParameterName;
 use crate::quantity::Decimal;
+
+pub use check::{Checked, check};
+pub use fill::{Filled, ServiceTexts, put_in};
+pub(crate) use pattern::{LARGE_PATTERN, whole_value};
+pub use references::references;
+pub(crate) use references::{Token, tokens};
+pub use text::{Piece, Text};
+pub use value::{Origin, Value, Values};
 
 /// A parameter that a document declares.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -178,44 +198,9 @@ fn is_default_alphabet(alphabet: &str) -> bool {
     alphabet == Generate::DEFAULT_ALPHABET
 }
 
-/// The names in `${name}` of a text, in order, with `$$` read as a dollar. Text that only looks like a reference
-/// (`${`, `${a b}`) is none.
-pub fn references(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            let after = &rest[rest.find('$')? + 1..];
-            if let Some(after) = after.strip_prefix('$') {
-                rest = after;
-                continue;
-            }
-            let Some(inner) = after.strip_prefix('{') else {
-                rest = after;
-                continue;
-            };
-            let len = inner.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
-            let (name, tail) = inner.split_at(len);
-            rest = tail;
-            if tail.starts_with('}') && name.parse::<ParameterName>().is_ok() {
-                rest = &tail[1..];
-                return Some(name);
-            }
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn references_are_names_in_braces() {
-        let found = |text: &'static str| references(text).collect::<Vec<_>>();
-        assert_eq!(found("${a} and ${b_1}${c}"), ["a", "b_1", "c"]);
-        assert_eq!(found("$${a} $$${b}"), ["b"], "two dollars are one");
-        assert_eq!(found("$a ${ ${} ${1} ${a b} ${a-b} $"), Vec::<&str>::new());
-        assert_eq!(found("${${a}}"), ["a"]);
-    }
 
     #[test]
     fn a_default_has_a_text() {
