@@ -130,7 +130,11 @@ impl Release {
 
     /// The JSON array of these.
     pub fn into_list(releases: Vec<Self>) -> Vec<u8> {
-        let mut body = vec![b'['];
+        // What is around a document, about.
+        const AROUND: usize = 1024;
+        let length = releases.iter().map(|release| release.wire.text().len() + AROUND).sum();
+        let mut body = Vec::with_capacity(length);
+        body.push(b'[');
         for (number, release) in releases.into_iter().enumerate() {
             if number > 0 {
                 body.push(b',');
@@ -138,6 +142,7 @@ impl Release {
             release.write(&mut body);
         }
         body.push(b']');
+        body.shrink_to_fit();
         body
     }
 }

@@ -2,6 +2,7 @@
 //! both at once cost no more than the rarer of them.
 
 use addon_client::FacetCount;
+use futures_util::TryStreamExt as _;
 use service_kit::db::Db;
 use service_kit::read;
 use sqlx::AssertSqlSafe;
@@ -250,15 +251,13 @@ impl Storage {
             limit: if ranked { i64::try_from(limit).unwrap_or(i64::MAX) } else { i64::from(RELEVANT) },
             ..Bound::default()
         };
-        let candidates: Vec<Candidate> = read!(&self.db, |pool| {
-            bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch_all(pool).await
+        let score = |listing: Candidate| {
+            (-search.words.score(&listing.addon, &listing.keywords), listing.place, listing.seq)
+        };
+        let mut scored: Vec<(i64, i64, i64)> = read!(&self.db, |pool| {
+            let listings = bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch(pool);
+            listings.map_ok(score).try_collect().await
         })?;
-        let mut scored: Vec<(i64, i64, i64)> = candidates
-            .into_iter()
-            .map(|listing| {
-                (-search.words.score(&listing.addon, &listing.keywords), listing.place, listing.seq)
-            })
-            .collect();
         scored.sort_unstable();
         let after = after.and_then(|cursor| match cursor {
             Cursor::Value(score, place) if !ranked => Some((-score, *place)),
