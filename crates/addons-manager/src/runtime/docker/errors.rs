@@ -196,6 +196,8 @@ const ANYWHERE: &[(&str, Verdict)] = &[
     ("cannot join network of a non running container", Verdict::Retry),
     ("cannot join pid of a non running container", Verdict::Retry),
     ("cannot join ipc of a non running container", Verdict::Retry),
+    // The container whose namespace it uses ended in the moment of the start.
+    ("namespace path: lstat /proc/", Verdict::Retry),
     ("non-running container", Verdict::Retry),
 ];
 
@@ -399,6 +401,12 @@ mod tests {
                 CONFIGURATION,
             ),
             (Some(409), "cannot join network of a non running container: 1f", Start, Verdict::Retry),
+            (
+                Some(500),
+                "failed to create shim task: OCI runtime create failed: runc create failed: unable to create new parent process: namespace path: lstat /proc/31575/ns/net: no such file or directory: unknown",
+                Start,
+                Verdict::Retry,
+            ),
             (Some(404), "network 1f not found", Start, Verdict::Gone),
             (Some(404), "No such image: oak.local/0a:r1-web", Change, Verdict::Gone),
             (Some(404), "No such container: 1f", Change, Verdict::Gone),
