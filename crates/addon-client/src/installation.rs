@@ -55,6 +55,12 @@ pub struct Installation {
     /// How far the pulls are, while there are some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The revision that runs, or ran last.
+    #[serde(default)]
+    pub revision: i64,
+    /// The change to another revision that is under way, or the newest one that there was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutView>,
     /// The version that it could be upgraded to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_available: Option<String>,
@@ -321,6 +327,63 @@ pub struct InstallRequest {
     /// Whether volumes that an earlier installation left are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<VolumesChoice>,
+}
+
+/// Body of the call that upgrades: a release by its id, or a version of the addon that is installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpgradeRequest {
+    /// The release's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marketplace_id: Option<String>,
+    /// Instead of the id: an exact version or a range; the newest without both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The dangerous rights that are granted beside those that were granted before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rights: Option<Vec<String>>,
+}
+
+/// Body of the call that goes back to a revision that was there before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RollbackRequest {
+    /// Which, as `…/revisions` lists them.
+    pub revision: i64,
+}
+
+/// A change of an installation from one revision to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RolloutView {
+    /// `upgrade`, `rollback` or `parameters`.
+    pub kind: String,
+    /// `forward` and `back` (it failed and is being undone) are under way; `done`, `undone` and `ended` (the installation was disabled or
+    /// uninstalled meanwhile) are over.
+    pub phase: String,
+    /// The revision that it leaves.
+    pub from: i64,
+    /// The revision that it goes to.
+    pub to: i64,
+    /// Services that are as the new revision has them.
+    pub moved: Vec<String>,
+    /// Of these the ones that have been well for long enough.
+    pub passed: Vec<String>,
+    /// Why it goes, or went, back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The last log lines of what failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<String>,
+    /// Account that asked for it.
+    pub asked_by: String,
+    /// Since when.
+    pub opened_at: Timestamp,
+    /// Until when; absent while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// What happens with the volumes that an earlier installation of that name left.

@@ -35,8 +35,8 @@ pub use host::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, H
 pub use ids::{InstallationId, InvalidId, ReleaseId};
 pub use installation::{
     Condition, DesiredState, Health, ImageProgress, InstallRequest, Installation, InstallationStatus,
-    ListInstallations, PatchInstallation, PatchStatus, PortBinding, Progress, ServicePhase, ServiceState,
-    StatusDetails, VolumesChoice, Waiting,
+    ListInstallations, PatchInstallation, PatchStatus, PortBinding, Progress, RollbackRequest, RolloutView,
+    ServicePhase, ServiceState, StatusDetails, UpgradeRequest, VolumesChoice, Waiting,
 };
 pub use owners::{InvitationView, InviteRequest, OwnerView, OwnersView};
 pub use problem::{Finding, Problem};

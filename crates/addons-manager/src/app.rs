@@ -206,6 +206,8 @@ impl App {
                 parallel_installations: usize::try_from(config.reconciler.parallel).expect("at most 256"),
                 parallel_steps: usize::try_from(config.reconciler.parallel_steps).expect("at most 256"),
                 parallel_pulls: usize::try_from(config.pulls.parallel).expect("at most 256"),
+                settle: Duration::from_millis(config.rollouts.settle_ms),
+                rollout_deadline: Duration::from_millis(config.rollouts.deadline_ms),
             },
         });
         let api = Api {

@@ -74,6 +74,8 @@ pub struct Config {
     pub pulls: PullsConfig,
     /// How addons are kept as they should be.
     pub reconciler: ReconcilerConfig,
+    /// How installations are changed from one revision to another.
+    pub rollouts: RolloutsConfig,
 }
 
 /// The shared settings of a server, with this service's port.
@@ -268,6 +270,24 @@ impl Default for ReconcilerConfig {
     }
 }
 
+/// `[rollouts]`: how an installation is changed from one revision to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutsConfig {
+    /// How long a service of a new revision has to be well (healthy; without a check: running, and not restarted) before the next one is
+    /// changed: at most 5 minutes.
+    pub settle_ms: u64,
+    /// How long a change may take for each service that it changes. Only the time counts in which manager and engine are up and no image is
+    /// on its way.
+    pub deadline_ms: u64,
+}
+
+impl Default for RolloutsConfig {
+    fn default() -> Self {
+        Self { settle_ms: 10_000, deadline_ms: 600_000 }
+    }
+}
+
 /// The same settings, read: what cannot be is refused before anything starts.
 #[derive(Debug, Clone)]
 pub struct Checked {
@@ -389,7 +409,12 @@ impl Config {
                 return Err(invalid(key, format!("is {value}: write 1 to 256")));
             }
         }
+        if self.rollouts.settle_ms > 300_000 {
+            let reason = format!("is {}: write at most 300000 milliseconds", self.rollouts.settle_ms);
+            return Err(invalid("rollouts.settle_ms", reason));
+        }
         for (key, value, least) in [
+            ("rollouts.deadline_ms", self.rollouts.deadline_ms, 1_000),
             ("pulls.idle_timeout_ms", self.pulls.idle_timeout_ms, 1_000),
             ("pulls.total_timeout_ms", self.pulls.total_timeout_ms, 1_000),
             ("reconciler.resync_interval_ms", self.reconciler.resync_interval_ms, 100),

@@ -233,7 +233,7 @@ impl Installer {
         Ok(installation)
     }
 
-    async fn requirements_are_met(
+    pub(crate) async fn requirements_are_met(
         &self,
         required: &[Requirement],
         present: &[Present],
@@ -251,7 +251,7 @@ impl Installer {
 
     /// What the images are in their registries now, where the marketplace does not say what they were when they were reviewed. From here on
     /// they are what they are.
-    async fn pins_of_today(&self, release: &ApprovedRelease) -> Result<Vec<Pin>, InstallError> {
+    pub(crate) async fn pins_of_today(&self, release: &ApprovedRelease) -> Result<Vec<Pin>, InstallError> {
         let mut pins = Vec::new();
         for service in &release.descriptor.services {
             let image = &service.image;
@@ -285,7 +285,7 @@ impl Installer {
         Ok(pins)
     }
 
-    async fn has_every_image(&self, release: &ApprovedRelease) -> Result<(), InstallError> {
+    pub(crate) async fn has_every_image(&self, release: &ApprovedRelease) -> Result<(), InstallError> {
         for service in &release.descriptor.services {
             let Some(pin) = release.pins.iter().find(|pin| pin.service_name == service.service_name.as_str())
             else {
@@ -300,7 +300,7 @@ impl Installer {
     }
 
     /// Names that containers answer to on networks where this descriptor asks for names. The listing does not tell them.
-    async fn aliases_of_others(
+    pub(crate) async fn aliases_of_others(
         &self,
         release: &ApprovedRelease,
         listing: &Listing,
@@ -340,7 +340,7 @@ impl Installer {
     }
 
     /// What is free on this host.
-    fn choices(&self, world: World<'_>) -> Choices {
+    pub(crate) fn choices(&self, world: World<'_>) -> Choices {
         let claimed_ports = world.occupied.claims.iter().filter_map(|held| match held.claim {
             Claim::HostPort { ip, port, protocol } => Some(TakenPort { ip, port, protocol }),
             _ => None,
@@ -372,7 +372,7 @@ impl Installer {
 }
 
 /// The release that a request names.
-fn wanted(request: &InstallRequest) -> Result<Wanted, InstallError> {
+pub(crate) fn wanted(request: &InstallRequest) -> Result<Wanted, InstallError> {
     let refuse = |path: &str, rule: &str, message: &str| {
         Err(InstallError::Request(vec![finding(path, rule, message)]))
     };
@@ -420,7 +420,7 @@ fn chosen_name(request: &InstallRequest) -> Result<Option<String>, InstallError>
     }
 }
 
-fn finding(path: &str, rule: &str, message: &str) -> Finding {
+pub(crate) fn finding(path: &str, rule: &str, message: &str) -> Finding {
     Finding {
         path: path.to_owned(),
         rule: rule.to_owned(),
@@ -458,7 +458,7 @@ fn name_is_free(name: &str, release: &ApprovedRelease, present: &[Present]) -> R
 }
 
 /// Whether the descriptor and each image are for this host. An image that the descriptor wants of another platform is the author's choice.
-fn runs_on(release: &ApprovedRelease, host: &str) -> Result<(), InstallError> {
+pub(crate) fn runs_on(release: &ApprovedRelease, host: &str) -> Result<(), InstallError> {
     let required: Vec<&str> =
         release.descriptor.requires.platforms.iter().map(|platform| platform.as_str()).collect();
     let refuse = |offered: &[&str]| {

@@ -20,3 +20,4 @@ pub mod runtime;
 pub mod state;
 pub mod storage;
 pub mod uninstall;
+pub mod upgrade;

@@ -15,6 +15,7 @@ mod restart;
 mod runtime;
 mod schema;
 mod uninstall;
+mod upgrade;
 mod volumes;
 mod world;
 

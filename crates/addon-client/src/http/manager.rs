@@ -6,7 +6,7 @@ use super::transport::{Transport, found, read_json, with_query};
 use super::{ClientError, ClientOptions, Page};
 use crate::{
     AdoptRequest, CreatedToken, HostView, InstallRequest, Installation, InstallationId, ListInstallations,
-    PatchInstallation, RevisionView, TokenRequest, TokenView, WhyEntry,
+    PatchInstallation, RevisionView, RollbackRequest, TokenRequest, TokenView, UpgradeRequest, WhyEntry,
 };
 
 const ADDONS: [&str; 3] = ["api", "v1", "addons"];
@@ -75,6 +75,23 @@ impl ManagerClient {
     pub async fn restart(&self, id: InstallationId) -> Result<(), ClientError> {
         let request = self.transport.request(Method::POST, self.addon(id, &["restart"]));
         self.transport.bytes(request).await.map(|_| ())
+    }
+
+    /// Has an installation changed to another release of its addon.
+    pub async fn upgrade(
+        &self,
+        id: InstallationId,
+        request: &UpgradeRequest,
+    ) -> Result<Installation, ClientError> {
+        let request = self.transport.request(Method::POST, self.addon(id, &["upgrade"])).json(request);
+        self.transport.json(request).await
+    }
+
+    /// Has an installation changed to a revision that it had before.
+    pub async fn rollback(&self, id: InstallationId, revision: i64) -> Result<Installation, ClientError> {
+        let body = RollbackRequest { revision };
+        let request = self.transport.request(Method::POST, self.addon(id, &["rollback"])).json(&body);
+        self.transport.json(request).await
     }
 
     /// What the engine was asked for, newest first; `None` when there is no such installation.

@@ -3,5 +3,6 @@
 pub mod claim;
 pub mod installation;
 pub mod naming;
+pub mod rollout;
 pub mod specification;
 pub mod status;

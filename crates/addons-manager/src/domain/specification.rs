@@ -3,7 +3,7 @@
 //! It is made once, by `resolve.rs`, from the descriptor, the pins, the parameters and the host's defaults of that day. Passes compare the
 //! engine with the stored value and never compute it anew. It knows neither the engine's client nor the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,9 @@ pub struct ServiceSpecification {
     pub depends_on: Vec<Dependency>,
     /// When it is restarted.
     pub restart: RestartPolicy,
+    /// Whether an upgrade has the new container up before the old one is stopped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub start_first: bool,
     /// Limits.
     #[serde(default)]
     pub resources: Resources,
@@ -432,9 +435,38 @@ pub struct VolumeSpecification {
     pub labels: BTreeMap<String, String>,
 }
 
+impl RevisionSpecification {
+    /// Services in an order in which each comes after those that it depends on.
+    pub fn start_order(&self) -> Vec<&ServiceSpecification> {
+        let mut order: Vec<&ServiceSpecification> = Vec::new();
+        let mut placed = BTreeSet::new();
+        while order.len() < self.services.len() {
+            let before = order.len();
+            for service in self.services.values() {
+                let name = service.service_name.as_str();
+                let ready = service.depends_on.iter().all(|dependency| {
+                    placed.contains(dependency.service.as_str())
+                        || !self.services.contains_key(&dependency.service)
+                });
+                if !placed.contains(name) && ready {
+                    placed.insert(name);
+                    order.push(service);
+                }
+            }
+            if order.len() == before {
+                // A cycle, which validation refuses: the rest in order of names rather than never.
+                order.extend(
+                    self.services.values().filter(|service| !placed.contains(service.service_name.as_str())),
+                );
+            }
+        }
+        order
+    }
+}
+
 impl ServiceSpecification {
     /// SHA-256 over what recreates the container, `sha256:<hex>`: the image by its pin and `files` by their content, neither names, `oak.*`
-    /// labels, tags nor what only the reconciler uses (dependencies, restart of unhealthy ones, the restart policy, which can be changed in place).
+    /// labels, tags nor what only the reconciler uses (dependencies, restart of unhealthy ones, the order of an upgrade, the restart policy, which can be changed in place).
     pub fn digest(&self) -> String {
         use sha2::Digest as _;
         let mut covered = self.clone();
@@ -444,6 +476,7 @@ impl ServiceSpecification {
         covered.depends_on.clear();
         covered.restart_unhealthy = true;
         covered.restart = RestartPolicy::Always;
+        covered.start_first = false;
         let bytes = serde_json::to_vec(&covered).expect("a specification has string keys only");
         let hash = sha2::Sha256::digest(&bytes);
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();

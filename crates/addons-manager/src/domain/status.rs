@@ -55,7 +55,7 @@ impl ServiceReport {
 
 /// A change of revision that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rollout {
+pub enum Direction {
     /// To a newer revision.
     Forward,
     /// Back to an older one.
@@ -70,7 +70,7 @@ pub struct Facts<'a> {
     /// Whether containers or networks of it are left on the engine.
     pub leftovers: bool,
     /// Whether its revision is being changed.
-    pub rollout: Option<Rollout>,
+    pub rollout: Option<Direction>,
     /// Services that have been up since install or enable.
     pub been_up: &'a BTreeSet<String>,
     /// Every service, as found.
@@ -83,8 +83,8 @@ pub fn derive(facts: &Facts<'_>) -> InstallationStatus {
         return if facts.leftovers { InstallationStatus::Disabling } else { InstallationStatus::Disabled };
     }
     match facts.rollout {
-        Some(Rollout::Forward) => return InstallationStatus::Upgrading,
-        Some(Rollout::Back) => return InstallationStatus::RollingBack,
+        Some(Direction::Forward) => return InstallationStatus::Upgrading,
+        Some(Direction::Back) => return InstallationStatus::RollingBack,
         None => {}
     }
     let failed = facts.services.iter().any(ServiceReport::has_failed);
@@ -168,7 +168,7 @@ mod tests {
                 let facts = Facts {
                     desired,
                     leftovers,
-                    rollout: Some(Rollout::Forward),
+                    rollout: Some(Direction::Forward),
                     been_up: &been_up,
                     services: &services,
                 };
@@ -181,8 +181,8 @@ mod tests {
     fn an_open_rollout_comes_before_what_the_services_do() {
         let services = [service("web", ServicePhase::Running)];
         for (rollout, expected) in [
-            (Rollout::Forward, InstallationStatus::Upgrading),
-            (Rollout::Back, InstallationStatus::RollingBack),
+            (Direction::Forward, InstallationStatus::Upgrading),
+            (Direction::Back, InstallationStatus::RollingBack),
         ] {
             let been_up = BTreeSet::new();
             let facts = Facts {

@@ -6,7 +6,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use addon_client::{
     InstallRequest, Installation as Wire, ListInstallations, PatchInstallation, PatchStatus, RevisionView,
-    WhyEntry,
+    RollbackRequest, UpgradeRequest, WhyEntry,
 };
 use serde::Deserialize;
 use service_kit::auth::Principal;
@@ -55,9 +55,11 @@ pub(crate) async fn list(
             response.insert_header((header::LINK, next_link(request.path(), &query, last)));
         }
     }
+    let mut rollouts = api.storage.newest_rollouts(None).await.map_err(error::storage)?;
     let mut answers = Vec::with_capacity(installations.len());
     for installation in installations {
-        answers.push(api.answer(installation).await?);
+        let rollout = rollouts.remove(&installation.id);
+        answers.push(api.answer_with(installation, rollout).await?);
     }
     Ok(response.json(answers))
 }
@@ -187,6 +189,61 @@ pub(crate) async fn restart(
         .map_err(error::restart)?;
     api.reconciler.wake(installation.id);
     let installation = listed(&api, &id).await?;
+    Ok(HttpResponse::Accepted().json(api.answer(installation).await?))
+}
+
+/// Change an installation to another release of its addon.
+///
+/// Every image is pulled and every new container created before anything is stopped; then one service after the other is changed and has to be
+/// well for a while. What fails is undone by itself: `rollout` of the installation says how far it is, and why it went back.
+#[utoipa::path(post, path = "/api/v1/addons/{id}/upgrade", tag = "addons", params(("id" = String, Path, description = "The installation's id")),
+    request_body(content = UpgradeRequest, examples(
+        ("newest" = (summary = "The newest release", value = json!({}))),
+        ("version" = (summary = "A version", value = json!({"version": "2.0.0"}))))),
+    responses((status = 202, description = "It is being upgraded", body = Wire),
+              (status = 403, description = "Dangerous rights that were not granted before are not named in `rights`: `errors` lists them", body = addon_client::Problem),
+              (status = 404, description = "No such installation, or no such release", body = addon_client::Problem),
+              (status = 409, description = "It is what is installed, another change is under way, not approved, or something is held by others", body = addon_client::Problem),
+              (status = 422, description = "The request or the addon asks for what cannot be done", body = addon_client::Problem),
+              (status = 502, description = "The marketplace's answer is of no use", body = addon_client::Problem),
+              (status = 503, description = "The marketplace or the engine does not answer now", body = addon_client::Problem)))]
+pub(crate) async fn upgrade(
+    api: web::Data<Api>,
+    who: Principal,
+    id: web::Path<String>,
+    _: NoQuery,
+    body: Json<UpgradeRequest>,
+) -> Result<HttpResponse, Problem> {
+    let installation = listed(&api, &id).await?;
+    who.require_name(&installation.addon)?;
+    api.installer.upgrade(installation.id, &body.into_inner(), &who).await.map_err(error::change)?;
+    changed(&api, &id).await
+}
+
+/// Change an installation to a revision that it had before.
+#[utoipa::path(post, path = "/api/v1/addons/{id}/rollback", tag = "addons", params(("id" = String, Path, description = "The installation's id")),
+    request_body(content = RollbackRequest, example = json!({"revision": 1})),
+    responses((status = 202, description = "It is being changed", body = Wire),
+              (status = 404, description = "No such installation", body = addon_client::Problem),
+              (status = 409, description = "It is what is installed, another change is under way, or something is held by others", body = addon_client::Problem),
+              (status = 422, description = "There is no such revision", body = addon_client::Problem),
+              (status = 503, description = "The engine does not answer now", body = addon_client::Problem)))]
+pub(crate) async fn rollback(
+    api: web::Data<Api>,
+    who: Principal,
+    id: web::Path<String>,
+    _: NoQuery,
+    body: Json<RollbackRequest>,
+) -> Result<HttpResponse, Problem> {
+    let installation = listed(&api, &id).await?;
+    who.require_name(&installation.addon)?;
+    api.installer.rollback(installation.id, &body.into_inner(), &who).await.map_err(error::change)?;
+    changed(&api, &id).await
+}
+
+async fn changed(api: &Api, id: &str) -> Result<HttpResponse, Problem> {
+    let installation = listed(api, id).await?;
+    api.reconciler.wake(installation.id);
     Ok(HttpResponse::Accepted().json(api.answer(installation).await?))
 }
 

@@ -14,9 +14,12 @@ use crate::resolve::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::storage::StorageError;
 use crate::uninstall::RemoveError;
+use crate::upgrade::ChangeError;
 
 /// When to come back to an engine that is away: it is looked for all the time.
 const ENGINE_RETRY: Duration = Duration::from_secs(5);
+/// When to come back to an installation that is being changed.
+const ROLLOUT_RETRY: Duration = Duration::from_secs(15);
 /// When to come back to a name that is being freed.
 const REMOVAL_RETRY: Duration = Duration::from_secs(2);
 
@@ -196,12 +199,42 @@ fn resolve(error: &ResolveError) -> Problem {
             "marketplace-unusable",
             format!("the marketplace's pins do not fit: {error}"),
         ),
+        ResolveError::NetworkChanges { network, .. } => {
+            let detail = format!(
+                "{error}: publish a release that gives `{network}` another subnet, or none, or uninstall the addon and install it again"
+            );
+            Problem::conflict("network-changes", detail)
+        }
         ResolveError::NoFreePort { .. } => {
             Problem::conflict("no-free-port", format!("{error}; widen ports.range or uninstall something"))
         }
         ResolveError::NoFreeSubnet { .. } => Problem::conflict(
             "no-free-subnet",
             format!("{error}; widen networks.pool or uninstall something"),
+        ),
+    }
+}
+
+pub(super) fn change(error: ChangeError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ChangeError::NotFound => no_installation(),
+        ChangeError::Refused(error) => install(error),
+        ChangeError::OtherAddon { .. } => Problem::unprocessable("other-addon", &detail)
+            .with_errors([finding("/marketplace_id", "other-addon", detail)]),
+        ChangeError::Already(_) => Problem::conflict("already-installed", detail),
+        ChangeError::NoRevision { .. } => Problem::unprocessable("no-such-revision", &detail)
+            .with_errors([finding("/revision", "no-such-revision", detail)]),
+        ChangeError::UnderWay(rollout) => Problem::conflict(
+            "rollout-under-way",
+            format!("{detail}, since {}: wait for its end, or disable the installation", rollout.opened_at),
+        )
+        .with_retry_after(ROLLOUT_RETRY),
+        ChangeError::VolumeChanges(_) => Problem::conflict(
+            "volume-changes",
+            format!(
+                "{detail}: publish a release that declares it as before, or gives the new one another name"
+            ),
         ),
     }
 }

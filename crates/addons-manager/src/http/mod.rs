@@ -19,6 +19,7 @@ use utoipa::OpenApi as _;
 
 use crate::app::Disk;
 use crate::domain::installation::{Installation, InstallationId};
+use crate::domain::rollout::Rollout;
 use crate::install::Installer;
 use crate::reconciler::Reconciler;
 use crate::runtime::ContainerRuntime;
@@ -50,6 +51,8 @@ pub fn routes() -> RouteTable {
         .patch("/api/v1/addons/{id}", Scope::Operate, addons::patch)
         .delete("/api/v1/addons/{id}", Scope::Operate, addons::delete)
         .post("/api/v1/addons/{id}/restart", Scope::Operate, addons::restart)
+        .post("/api/v1/addons/{id}/upgrade", Scope::Operate, addons::upgrade)
+        .post("/api/v1/addons/{id}/rollback", Scope::Operate, addons::rollback)
         .get("/api/v1/addons/{id}/revisions", Scope::Read, addons::revisions)
         .get("/api/v1/addons/{id}/why", Scope::Read, addons::why)
         .get("/api/v1/addons/{id}/logs", Scope::Read, addons::logs)
@@ -63,7 +66,7 @@ pub fn routes() -> RouteTable {
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(
-        addons::list, addons::install, addons::get, addons::patch, addons::delete, addons::restart, addons::revisions, addons::why,
+        addons::list, addons::install, addons::get, addons::patch, addons::delete, addons::restart, addons::upgrade, addons::rollback, addons::revisions, addons::why,
         addons::logs, host::show, host::adopt, host::delete_volume
     ),
     tags(
@@ -81,8 +84,20 @@ pub fn document() -> utoipa::openapi::OpenApi {
 impl Api {
     /// An installation as its clients see it.
     async fn answer(&self, installation: Installation) -> Result<Wire, Problem> {
+        let id = installation.id;
+        let mut rollouts = self.storage.newest_rollouts(Some(id)).await.map_err(error::storage)?;
+        self.answer_with(installation, rollouts.remove(&id)).await
+    }
+
+    /// The same where its newest rollout is known already.
+    async fn answer_with(
+        &self,
+        installation: Installation,
+        rollout: Option<Rollout>,
+    ) -> Result<Wire, Problem> {
         let progress = self.reconciler.progress(installation.id);
-        let mut answer = self.answers.installation(installation, progress).await.map_err(error::storage)?;
+        let answer = self.answers.installation(installation, progress, rollout).await;
+        let mut answer = answer.map_err(error::storage)?;
         // No pass is made while the engine is away, so that the stored ones do not say it.
         if let Some(since) = self.reconciler.engine_unreachable() {
             let message =

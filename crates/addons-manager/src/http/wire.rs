@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use addon_client::{DesiredState, Installation as Wire, PortBinding, Progress, ServiceState, StatusDetails};
+use addon_client::{
+    DesiredState, Installation as Wire, PortBinding, Progress, RolloutView, ServiceState, StatusDetails,
+};
 use addon_descriptor::Digest;
 use moka::sync::Cache;
 use serde_json::Value;
 
 use crate::domain::claim::protocol_name;
 use crate::domain::installation::{Desired, Installation, InstallationId, Revision};
+use crate::domain::rollout::Rollout;
 use crate::domain::specification::ServiceSpecification;
 use crate::domain::status::{Condition, ServiceReport};
 use crate::reconciler::report::{VOLUMES_GO, volumes_go};
@@ -52,6 +55,7 @@ impl Answers {
         &self,
         installation: Installation,
         progress: Option<Progress>,
+        rollout: Option<Rollout>,
     ) -> Result<Wire, StorageError> {
         let parts = self.parts(&installation).await?;
         let failed: Vec<&ServiceReport> =
@@ -84,6 +88,8 @@ impl Answers {
                 .collect(),
             conditions: conditions(&installation),
             progress,
+            revision: installation.revision,
+            rollout: rollout.map(rollout_view),
             update_available: None,
             created_at: installation.created_at,
             updated_at: installation.updated_at,
@@ -155,6 +161,22 @@ fn conditions(installation: &Installation) -> Vec<Condition> {
         conditions.push(said);
     }
     conditions
+}
+
+fn rollout_view(rollout: Rollout) -> RolloutView {
+    RolloutView {
+        kind: rollout.kind.as_str().to_owned(),
+        phase: rollout.phase.as_str().to_owned(),
+        from: rollout.from,
+        to: rollout.to,
+        moved: rollout.moved.into_iter().collect(),
+        passed: rollout.passed.into_iter().collect(),
+        why: rollout.why,
+        logs: rollout.logs,
+        asked_by: rollout.asked_by,
+        opened_at: rollout.opened_at,
+        ended_at: rollout.ended_at,
+    }
 }
 
 fn ports(service: &ServiceSpecification) -> Vec<PortBinding> {

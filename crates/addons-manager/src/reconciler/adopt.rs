@@ -255,7 +255,8 @@ impl Shared {
             PolicyReason::Specified,
             &BTreeMap::new(),
         );
-        let meant = meant::meant(desired, &self.identity, service, &image, &asked, nonce, neighbours);
+        let Some(side) = desired.side(name, Role::Current) else { return Ok(false) };
+        let meant = meant::meant(desired, &self.identity, &side, &image, &asked, nonce, neighbours);
         let inspected =
             self.runtime.inspect_against(&container.id, service, &meant).await.map_err(PassError::Engine)?;
         let Some(inspected) = inspected else { return Ok(false) };
@@ -267,9 +268,7 @@ impl Shared {
             return refuse();
         }
         self.runtime.tag(&image.image_id, &image.tag).await.map_err(PassError::Engine)?;
-        self.storage
-            .record_image(desired.installation.id, desired.installation.revision, name, &image)
-            .await?;
+        self.storage.record_image(desired.installation.id, desired.revision_of(name), name, &image).await?;
         let new = new_container(
             desired,
             service,
@@ -298,7 +297,8 @@ impl Shared {
         if !image.repo_digests.iter().any(|digest| digest.ends_with(&pin)) {
             return Ok(None);
         }
-        let tag = meant::image_tag(desired, &service.service_name);
+        let name = &service.service_name;
+        let tag = meant::image_tag(desired.installation.id, desired.revision_of(name), name);
         Ok(Some(ImageRow {
             image_id: image.id,
             tag,
@@ -324,7 +324,7 @@ fn new_container<'a>(
     NewContainer {
         installation: desired.installation.id,
         service: &service.service_name,
-        revision: desired.installation.revision,
+        revision: desired.revision_of(&service.service_name),
         role: Role::Current,
         name: &service.container_name,
         nonce,

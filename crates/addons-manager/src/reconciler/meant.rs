@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::plan::volumes::image_volumes;
-use super::state::{Asked, DesiredState, ImageRow, NONCE_LABEL};
+use super::state::{Asked, DesiredState, ImageRow, NONCE_LABEL, Side};
+use crate::domain::installation::InstallationId;
 use crate::domain::naming::project_name;
 use crate::domain::specification::{FileSpecification, MountSource, RestartPolicy, ServiceSpecification};
 use crate::runtime::ContainerMeant;
@@ -52,14 +53,15 @@ impl Identity {
     pub fn container_labels(
         &self,
         desired: &DesiredState,
-        service: &str,
+        side: &Side<'_>,
         nonce: &str,
     ) -> BTreeMap<String, String> {
         let mut labels = self.labels(desired, nonce);
-        let digest = desired.digests.get(service).cloned().unwrap_or_default();
-        labels.insert("oak.service.name".to_owned(), service.to_owned());
-        labels.insert("oak.spec.digest".to_owned(), digest);
-        labels.insert("com.docker.compose.service".to_owned(), service.to_owned());
+        let service = &side.service.service_name;
+        labels.insert("oak.service.name".to_owned(), service.clone());
+        labels.insert("oak.spec.digest".to_owned(), side.digest.to_owned());
+        labels.insert("oak.revision".to_owned(), side.revision.to_string());
+        labels.insert("com.docker.compose.service".to_owned(), service.clone());
         labels
     }
 
@@ -90,10 +92,10 @@ fn files_digest(files: &[FileSpecification]) -> String {
     Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The local tag that keeps the image of a service.
-pub fn image_tag(desired: &DesiredState, service: &str) -> String {
+/// The local tag that keeps the image of a service of a revision.
+pub fn image_tag(installation: InstallationId, revision: i64, service: &str) -> String {
     // Repository names on the engine are lower case; a service's name need not be.
-    format!("oak.local/{}:r{}-{service}", desired.installation.id, desired.installation.revision)
+    format!("oak.local/{installation}:r{revision}-{service}")
 }
 
 /// What is asked of the engine for a new container.
@@ -135,17 +137,18 @@ pub struct Neighbours {
 pub fn meant(
     desired: &DesiredState,
     identity: &Identity,
-    service: &ServiceSpecification,
+    side: &Side<'_>,
     image: &ImageRow,
     asked: &Asked,
     nonce: &str,
     neighbours: Neighbours,
 ) -> ContainerMeant {
+    let service = side.service;
     ContainerMeant {
-        name: service.container_name.clone(),
+        name: side.name.clone(),
         image_tag: image.tag.clone(),
         image_id: image.image_id.clone(),
-        labels: identity.container_labels(desired, &service.service_name, nonce),
+        labels: identity.container_labels(desired, side, nonce),
         image_volumes: image_volumes(desired, service, image),
         file_sources: identity
             .file_sources(desired, service)

@@ -18,6 +18,7 @@ mod progress;
 pub mod record;
 pub mod report;
 mod resync;
+mod rollouts;
 pub mod state;
 mod wakes;
 
@@ -60,6 +61,10 @@ pub struct Settings {
     pub parallel_steps: usize,
     /// Pulls side by side, of all installations.
     pub parallel_pulls: usize,
+    /// How long a service of a new revision has to be well before the next one is moved.
+    pub settle: Duration,
+    /// How long a change of revision may take for each service that it moves.
+    pub rollout_deadline: Duration,
 }
 
 /// What the reconciler is made of.
@@ -112,6 +117,8 @@ pub(crate) struct Shared {
     blocked: Mutex<Blocked>,
     /// What was around the engine at the last look.
     surroundings: Mutex<Option<Surroundings>>,
+    /// Since when rollouts are looked at, and until when their time is counted.
+    rollouts: Mutex<HashMap<InstallationId, rollouts::Watch>>,
     /// Containers that look like ours and are not what is meant.
     refused: adopt::Refused,
     changes: broadcast::Sender<InstallationId>,
@@ -179,6 +186,7 @@ impl Reconciler {
             inspected: Mutex::default(),
             blocked: Mutex::default(),
             surroundings: Mutex::default(),
+            rollouts: Mutex::default(),
             refused: Mutex::default(),
             changes: broadcast::channel(256).0,
             notify: Notify::new(),
@@ -419,7 +427,10 @@ impl Shared {
     fn passed(&self, id: InstallationId, result: Result<Option<Timestamp>, PassError>) {
         let again = match result {
             Ok(again) => again,
-            Err(error) => Some(self.put_off(&error)),
+            Err(error) => {
+                lock(&self.rollouts).remove(&id);
+                Some(self.put_off(&error))
+            }
         };
         self.wakes.release(id, again);
     }

@@ -80,6 +80,7 @@ impl Shared {
             return Ok(Again::Never);
         };
         let world = self.world(scope.need).await.map_err(PassError::Engine)?;
+        self.watch_rollout(&mut desired).await?;
         if self.adopt_what_is_lost(&desired, &world).await? {
             return Ok(Again::Now { only_stale: false });
         }
@@ -96,6 +97,7 @@ impl Shared {
             }
             let Some(read_again) = self.storage.desired_state(id).await? else { return Ok(Again::Never) };
             desired = read_again;
+            self.watch_rollout(&mut desired).await?;
             observed = observe(&desired, &world, &answers);
             // Runs that were over when they were first seen are explained by the next look.
             if !unexplained(&desired, &observed).is_empty()
@@ -116,6 +118,7 @@ impl Shared {
         let (stored, outcome) =
             tokio::join!(self.store(&desired, &report, now), execute(self, &desired, &observed, &plan));
         self.wakes.acted(id, self.next());
+        self.rollout_acted(&desired, &plan);
         stored?;
         if let Some(error) = outcome.storage {
             return Err(error.into());

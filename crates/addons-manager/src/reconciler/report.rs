@@ -5,8 +5,11 @@ use service_kit::clock::Timestamp;
 use super::plan::graph::{Plan, Step};
 use super::state::{Attempt, DesiredState, ObservedState, StartedBy};
 use crate::domain::installation::Desired;
+use crate::domain::rollout::{Rollout, RolloutKind, RolloutPhase};
 use crate::domain::specification::ServiceSpecification;
-use crate::domain::status::{Condition, Facts, Health, ServicePhase, ServiceReport, Waiting, derive};
+use crate::domain::status::{
+    Condition, Direction, Facts, Health, ServicePhase, ServiceReport, Waiting, derive,
+};
 use crate::runtime::{self, ContainerState};
 use crate::storage::passes::StoredReport;
 
@@ -33,13 +36,21 @@ pub fn report(desired: &DesiredState, observed: &ObservedState, plan: &Plan, now
     let facts = Facts {
         desired: installation.desired,
         leftovers,
-        rollout: None,
+        rollout: desired.rollout.as_ref().map(|rollout| direction(&rollout.row)),
         been_up: &been_up,
         services: &service_states,
     };
     let status = derive(&facts);
     let status_since = if status == installation.status { installation.status_since } else { now };
     StoredReport { status, status_since, been_up, conditions: conditions(desired, plan, now), service_states }
+}
+
+/// Where a rollout that is under way leads.
+pub fn direction(rollout: &Rollout) -> Direction {
+    match (rollout.phase, rollout.kind) {
+        (RolloutPhase::Forward, RolloutKind::Upgrade | RolloutKind::Parameters) => Direction::Forward,
+        _ => Direction::Back,
+    }
 }
 
 /// A wait as the why-log tells it, where that is news. The error of an operation that failed stands there already as its result, and that the

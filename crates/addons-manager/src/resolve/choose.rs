@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::domain::claim::{addresses_overlap, subnets_overlap};
-use crate::domain::specification::Protocol;
+use crate::domain::specification::{NetworkSpecification, Protocol, RevisionSpecification};
 
 /// Above this many services a network gets a /24 instead of a /26 (62 addresses): room for the candidates of an upgrade beside them.
 const SERVICES_OF_A_SMALL_SUBNET: usize = 30;
@@ -33,6 +33,15 @@ pub struct Choices {
     pool: Ipv4Net,
     ula: Ipv6Net,
     taken_subnets: Vec<IpNet>,
+    kept: Option<Kept>,
+}
+
+/// What an installation has already, and keeps for its life.
+#[derive(Debug, Clone)]
+struct Kept {
+    /// The revision that it is to have; names of networks that change are told apart by it.
+    revision: i64,
+    before: RevisionSpecification,
 }
 
 impl Choices {
@@ -50,23 +59,64 @@ impl Choices {
             pool,
             ula,
             taken_subnets: taken_subnets.into_iter().collect(),
+            kept: None,
+        }
+    }
+
+    /// What the installation had in its revision before, it has again.
+    pub fn keeping(mut self, revision: i64, before: RevisionSpecification) -> Self {
+        // A network that changes is made beside the one that it takes the place of.
+        let subnets = before.networks.values().flat_map(|network| &network.subnets);
+        self.taken_subnets.extend(subnets.filter_map(|subnet| subnet.parse::<IpNet>().ok()));
+        Self { kept: Some(Kept { revision, before }), ..self }
+    }
+
+    /// The port that a service has had for this one of its container, unless something else has it by now.
+    pub fn kept_port(
+        &mut self,
+        service: &str,
+        container_port: u16,
+        ip: Option<IpAddr>,
+        protocol: Protocol,
+    ) -> Option<u16> {
+        let service = self.kept.as_ref()?.before.services.get(service)?;
+        let same = service.ports.iter().find(|port| {
+            port.container_port == container_port && port.host_ip == ip && port.protocol == protocol
+        })?;
+        let port = same.host_port;
+        if !self.is_free_port(ip, port, protocol) {
+            return None;
+        }
+        self.take_port(TakenPort { ip, port, protocol });
+        Some(port)
+    }
+
+    /// The network that the installation has had under this key: its name on the engine, and what it was made as.
+    pub fn kept_network(&self, key: &str) -> Option<(&str, &NetworkSpecification)> {
+        let networks = &self.kept.as_ref()?.before.networks;
+        let (name, network) = networks.iter().find(|(_, network)| network.key == key)?;
+        Some((name, network))
+    }
+
+    /// A name for a network that is not the one that the installation had under that name.
+    pub fn network_name(&self, name: String) -> String {
+        match &self.kept {
+            Some(kept) if kept.before.networks.contains_key(&name) => format!("{name}.r{}", kept.revision),
+            _ => name,
         }
     }
 
     /// The lowest port of the range that is free on that address; none when there is none.
     pub fn port(&mut self, ip: Option<IpAddr>, protocol: Protocol) -> Option<u16> {
-        let free = |port: &u16| {
-            let of_port = |ip| TakenPort { ip, port: *port, protocol };
-            // `None` sorts first, so the range below holds every address of this port, of other transports too.
-            !self
-                .taken_ports
-                .iter()
-                .filter(|taken| taken.port == *port && taken.protocol == protocol)
-                .any(|taken| addresses_overlap(taken.ip, of_port(ip).ip))
-        };
-        let port = self.ports.clone().find(free)?;
+        let port = self.ports.clone().find(|port| self.is_free_port(ip, *port, protocol))?;
         self.take_port(TakenPort { ip, port, protocol });
         Some(port)
+    }
+
+    fn is_free_port(&self, ip: Option<IpAddr>, port: u16, protocol: Protocol) -> bool {
+        let mut taken = self.taken_ports.iter();
+        !taken
+            .any(|taken| taken.port == port && taken.protocol == protocol && addresses_overlap(taken.ip, ip))
     }
 
     /// From now on nobody gets this port.

@@ -80,6 +80,16 @@ pub enum ResolveError {
         /// Transport.
         protocol: &'static str,
     },
+    /// A network is to be another one with the addresses that it has.
+    #[error(
+        "network `{network}` changes and keeps its subnet {subnet}: the old one and the new one cannot be there at once"
+    )]
+    NetworkChanges {
+        /// Its name in the descriptor.
+        network: String,
+        /// The subnet that both have.
+        subnet: ipnet::IpNet,
+    },
     /// `networks.pool` is used up.
     #[error("no free subnet is left in the host's pool for network `{network}`")]
     NoFreeSubnet {
@@ -119,7 +129,7 @@ pub fn resolve(
         requires: _,
     } = subject.descriptor;
 
-    let layout = network::Layout::new(subject, host);
+    let mut layout = network::Layout::new(subject, host);
     let mut revision = RevisionSpecification {
         services: BTreeMap::new(),
         networks: layout.own_networks(networks, services.len(), choices)?,

@@ -60,8 +60,7 @@ pub(super) fn resolve(
         depends_on,
         restart,
         resources,
-        // Read from the descriptor by an upgrade; no container knows it.
-        update: _,
+        update,
         // Refused before this.
         replaces: _,
         user,
@@ -165,6 +164,7 @@ pub(super) fn resolve(
             descriptor::RestartPolicy::OnFailure { max_retries } => RestartPolicy::OnFailure(max_retries),
             descriptor::RestartPolicy::No => RestartPolicy::No,
         },
+        start_first: update.order == descriptor::UpdateOrder::StartFirst,
         resources: limits(resources, host.pids),
         network,
         settings,
@@ -218,7 +218,9 @@ fn published(
                     .nth(offset)
                     .expect("both ranges have one length, which was checked when it was read"),
                 HostPort::Any => {
-                    choices.port(*address, protocol).ok_or_else(|| ResolveError::NoFreePort {
+                    let kept = choices.kept_port(service, container_port, *address, protocol);
+                    let port = kept.or_else(|| choices.port(*address, protocol));
+                    port.ok_or_else(|| ResolveError::NoFreePort {
                         service: service.to_owned(),
                         container_port,
                         protocol: transport.as_str(),

@@ -82,3 +82,14 @@ pub(super) async fn insert(
     }
     Ok(())
 }
+
+/// Gives a claim up.
+pub(super) async fn free(connection: &mut SqliteConnection, claim: &Claim) -> Result<(), StorageError> {
+    sqlx::query("DELETE FROM claims WHERE kind = $1 AND value = $2")
+        .bind(claim.kind())
+        .bind(claim.value())
+        .execute(connection)
+        .await
+        .map_err(StorageError::query("free claim"))?;
+    Ok(())
+}

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use addon_client::{InstallationStatus, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Storage, StorageError, claims, json, kept, millis, parsed, revisions, to_json};
+use super::{Storage, StorageError, claims, json, kept, millis, parsed, revisions, rollouts, to_json};
 use crate::domain::claim::{Claim, HeldClaim};
-use crate::domain::installation::{Desired, Installation, InstallationId, KeptVolume, Revision};
+use crate::domain::installation::{Consent, Desired, Installation, InstallationId, KeptVolume, Revision};
+use crate::domain::rollout::{Rollout, RolloutKind};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -124,6 +125,32 @@ pub struct NewInstallation {
     pub gone: Vec<String>,
 }
 
+/// An installation whose revision is to change, read in the transaction that changes it.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Its row.
+    pub installation: Installation,
+    /// Its revisions, newest first.
+    pub revisions: Vec<Revision>,
+    /// A change that is under way.
+    pub rollout: Option<Rollout>,
+}
+
+/// Everything that a change of revision writes.
+#[derive(Debug, Clone)]
+pub struct NewRevision {
+    /// What for.
+    pub kind: RolloutKind,
+    /// The revision, new or one that is there.
+    pub revision: Revision,
+    /// What it has for itself.
+    pub claims: Vec<Claim>,
+    /// What was agreed to, where it is more than before.
+    pub consent: Option<Consent>,
+    /// Who asked for it.
+    pub by: String,
+}
+
 impl Storage {
     /// An installation, also one that is not listed any more.
     ///
@@ -231,6 +258,89 @@ impl Storage {
         Ok(Ok(new.installation))
     }
 
+    /// Reads what the host has and the installation as it is, lets `decide` say which revision it is to have, and writes that: a rollout begins
+    /// where it is wanted to run, else the revision is taken at once. `None` when it is not listed.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database fails; inside, what `decide` refused with: then nothing is written.
+    pub async fn change_revision<E, F>(
+        &self,
+        id: InstallationId,
+        now: Timestamp,
+        decide: F,
+    ) -> Result<Option<Result<(), E>>, StorageError>
+    where
+        F: FnOnce(&Occupied, &Standing) -> Result<NewRevision, E> + Send,
+        E: Send,
+    {
+        let mut tx = self.begin().await?;
+        let row: Option<Row> = sqlx::query_as("SELECT * FROM installations WHERE id = $1 AND listed = 1")
+            .bind(id.to_string())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StorageError::query("read installation"))?;
+        let Some(row) = row else { return Ok(None) };
+        let occupied = Occupied {
+            claims: claims::held(&mut tx).await?,
+            kept: kept::all(&mut tx).await?,
+            installations: present(&mut tx).await?,
+        };
+        let standing = Standing {
+            installation: Installation::try_from(row)?,
+            revisions: revisions::all(&mut tx, id).await?,
+            rollout: rollouts::under_way(&mut tx, id).await?,
+        };
+        let new = match decide(&occupied, &standing) {
+            Ok(new) => new,
+            Err(refused) => return Ok(Some(Err(refused))),
+        };
+        let installation = &standing.installation;
+        if !standing.revisions.iter().any(|known| known.revision == new.revision.revision) {
+            revisions::insert(&mut tx, &new.revision).await?;
+        }
+        let held: BTreeSet<&Claim> =
+            occupied.claims.iter().filter(|held| held.installation == id).map(|held| &held.claim).collect();
+        let more: Vec<Claim> = new.claims.into_iter().filter(|claim| !held.contains(claim)).collect();
+        claims::insert(&mut tx, id, &more).await?;
+        if let Some(consent) = &new.consent {
+            sqlx::query("UPDATE installations SET consent = $2 WHERE id = $1")
+                .bind(id.to_string())
+                .bind(to_json(consent))
+                .execute(&mut *tx)
+                .await
+                .map_err(StorageError::query("write consent"))?;
+        }
+        let operation = format!("{} to revision {}", new.kind.as_str(), new.revision.revision);
+        note(&mut tx, id, &new.by, &operation, now).await?;
+        if installation.desired == Desired::Active {
+            let rollout = rollouts::NewRollout {
+                installation: id,
+                kind: new.kind,
+                from: installation.revision,
+                to: new.revision.revision,
+                asked_by: &new.by,
+            };
+            rollouts::open(&mut tx, &rollout, now).await?;
+            let status = match new.kind {
+                RolloutKind::Rollback => InstallationStatus::RollingBack,
+                RolloutKind::Upgrade | RolloutKind::Parameters => InstallationStatus::Upgrading,
+            };
+            let sql = "UPDATE installations SET status = $2, status_since_ms = $3, generation = generation + 1, updated_at_ms = $3 WHERE id = $1";
+            sqlx::query(sql)
+                .bind(id.to_string())
+                .bind(status.as_str())
+                .bind(now.millis())
+                .execute(&mut *tx)
+                .await
+                .map_err(StorageError::query("open rollout"))?;
+        } else {
+            rollouts::take_revision(&mut tx, id, new.revision.revision, now).await?;
+            rollouts::claims_of_revision_alone(&mut tx, id).await?;
+        }
+        tx.commit().await.map_err(StorageError::query("commit change of revision"))?;
+        Ok(Some(Ok(())))
+    }
+
     /// Wants an installation to run, as `by` asked for; `false` when it is not listed. One that is wanted already is left as it is. Its volumes
     /// are no longer to go with it: it is in use again.
     ///
@@ -249,7 +359,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn disable(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
-        self.change_listed(id, DISABLE, by, now, "disable").await
+        self.begin_removal(id, None, by, now).await
     }
 
     /// The first step of a removal: as [`disable`](Self::disable), and what is to become of the volumes at the second is remembered, where that
@@ -266,6 +376,9 @@ impl Storage {
     ) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
         let mut changed = change(&mut tx, id, DISABLE, by, now, "disable").await?;
+        if changed {
+            rollouts::end(&mut tx, id, "it was disabled", now).await?;
+        }
         if let Some(delete) = delete_volumes {
             let (sql, operation) = if delete {
                 (MARK_VOLUMES, "delete volumes with it")
@@ -331,15 +444,21 @@ impl Storage {
                    SET desired = 'absent', listed = 0, delete_volumes = COALESCE($3, delete_volumes), status = 'disabling', status_since_ms = $2,
                        generation = generation + 1, updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND ($4 OR (desired = 'disabled' AND status = 'disabled'))";
+        let mut tx = self.begin().await?;
         let done = sqlx::query(sql)
             .bind(id.to_string())
             .bind(now.millis())
             .bind(delete_volumes)
             .bind(force)
-            .execute(self.writer())
+            .execute(&mut *tx)
             .await
             .map_err(StorageError::query("uninstall"))?;
-        Ok(done.rows_affected() == 1)
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        rollouts::end(&mut tx, id, "it was uninstalled", now).await?;
+        tx.commit().await.map_err(StorageError::query("uninstall"))?;
+        Ok(true)
     }
 
     /// The end of an uninstalled installation: its row goes with everything that refers to it, its claims are free, and the volumes of it

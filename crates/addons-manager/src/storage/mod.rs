@@ -15,6 +15,7 @@ pub mod objects;
 pub mod passes;
 pub mod reports;
 pub mod revisions;
+pub mod rollouts;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,7 @@
 //! added to it, and the status that was derived.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use addon_client::{Condition, InstallationStatus, Timestamp};
 use sqlx::sqlite::SqliteConnection;
@@ -9,16 +10,24 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::{Storage, StorageError, attempts, containers, json, millis, parsed, to_json};
 use crate::domain::installation::InstallationId;
+use crate::domain::rollout::Rollout;
 use crate::domain::specification::RevisionSpecification;
 use crate::domain::status::ServiceReport;
 use crate::reconciler::record::Record;
 use crate::reconciler::state::{
     Attempt, AttemptError, Completion, ContainerRow, DesiredState, EndedBy, ErrorKind, ImageRow,
-    InstallationRow, NetworkRow, Role, StartedBy, VolumeRow,
+    InstallationRow, NetworkRow, Role, RolloutState, StartedBy, VolumeRow, aside_digest, rollout_digest,
 };
 
 /// Runs and failures of a service that a pass looks at; older ones are deleted.
 pub(super) const HISTORY: i64 = 100;
+
+/// Revisions that are kept to go back to, the installation's own among them.
+const KEPT_REVISIONS: i64 = 10;
+
+/// `rollouts.settle_ms` and `rollouts.deadline_ms` where nobody says otherwise.
+const DEFAULT_SETTLE: Duration = Duration::from_secs(10);
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
 
 /// What is stored of an installation after a pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +70,8 @@ impl Storage {
         }
         let mut by_id: HashMap<String, &mut DesiredState> =
             states.iter_mut().map(|state| (state.installation.id.to_string(), state)).collect();
+        read_rollouts(&mut tx, scope, &mut by_id).await?;
+        read_outdated(&mut tx, scope, &mut by_id).await?;
         read_images(&mut tx, scope, &mut by_id).await?;
         read_containers(&mut tx, scope, &mut by_id).await?;
         read_networks(&mut tx, &mut by_id).await?;
@@ -253,8 +264,11 @@ async fn read_installations(
                 },
                 digests: json("revisions", &row.id, "digests", &row.digests)?,
                 specification,
+                moved: BTreeMap::new(),
+                rollout: None,
                 images: BTreeMap::new(),
                 tags: BTreeSet::new(),
+                outdated: BTreeMap::new(),
                 containers: Vec::new(),
                 networks: Vec::new(),
                 volumes: Vec::new(),
@@ -268,6 +282,100 @@ async fn read_installations(
 }
 
 type ById<'a> = HashMap<String, &'a mut DesiredState>;
+
+/// Rollouts that are under way. Of a service that has been moved the new revision counts, of each other one the old.
+async fn read_rollouts(
+    tx: &mut SqliteConnection,
+    scope: Option<InstallationId>,
+    by_id: &mut ById<'_>,
+) -> Result<(), StorageError> {
+    let rows: Vec<super::rollouts::Row> =
+        scoped("SELECT * FROM rollouts WHERE ended_at_ms IS NULL", " AND installation_id = ", scope, "")
+            .build_query_as()
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(StorageError::query("read rollouts"))?;
+    for row in rows {
+        let Some(state) = by_id.get_mut(&row.installation_id) else { continue };
+        let row = Rollout::try_from(row)?;
+        let key = format!("{}/{}", row.installation, row.to);
+        let sql = "SELECT specification, digests FROM revisions WHERE installation_id = $1 AND revision = $2";
+        let (specification, digests): (String, String) = sqlx::query_as(sql)
+            .bind(row.installation.to_string())
+            .bind(row.to)
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(StorageError::query("read revision"))?;
+        let to: RevisionSpecification = json("revisions", &key, "specification", &specification)?;
+        let rollout = RolloutState {
+            from: state.specification.clone(),
+            from_digests: state.digests.clone(),
+            to,
+            digests: json("revisions", &key, "digests", &digests)?,
+            images: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            watched_since: row.opened_at,
+            settle: DEFAULT_SETTLE,
+            deadline: DEFAULT_DEADLINE,
+            row,
+        };
+        if rollout.is_forward() {
+            blend(state, &rollout);
+        }
+        state.rollout = Some(rollout);
+    }
+    Ok(())
+}
+
+/// Revisions beyond the newest [`KEPT_REVISIONS`], where no rollout is under way.
+async fn read_outdated(
+    tx: &mut SqliteConnection,
+    scope: Option<InstallationId>,
+    by_id: &mut ById<'_>,
+) -> Result<(), StorageError> {
+    let sql = "SELECT installation_id, revision FROM
+                   (SELECT r.installation_id, r.revision, ROW_NUMBER() OVER (PARTITION BY r.installation_id ORDER BY r.revision DESC) AS place
+                    FROM revisions r JOIN installations i ON i.id = r.installation_id AND i.revision <> r.revision
+                    WHERE $1 IS NULL OR r.installation_id = $1)
+               WHERE place >= $2";
+    let rows: Vec<(String, i64)> = sqlx::query_as(sql)
+        .bind(scope.map(|id| id.to_string()))
+        .bind(KEPT_REVISIONS)
+        .fetch_all(tx)
+        .await
+        .map_err(StorageError::query("read revisions"))?;
+    for (installation, revision) in rows {
+        if let Some(state) = by_id.get_mut(&installation).filter(|state| state.rollout.is_none()) {
+            state.outdated.insert(revision, Vec::new());
+        }
+    }
+    Ok(())
+}
+
+/// Puts what the new revision says of moved services in place of what the old one says. Networks and volumes are those of both.
+fn blend(state: &mut DesiredState, rollout: &RolloutState) {
+    for service in &rollout.row.moved {
+        state.specification.services.remove(service);
+        state.digests.remove(service);
+        if let (Some(specification), Some(digest)) =
+            (rollout.to.services.get(service), rollout.digests.get(service))
+        {
+            state.specification.services.insert(service.clone(), specification.clone());
+            state.digests.insert(service.clone(), digest.clone());
+            state.moved.insert(service.clone(), rollout.row.to);
+        }
+    }
+    let RevisionSpecification { services: _, networks, volumes, shared_networks, external_volumes } =
+        &rollout.to;
+    let both = &mut state.specification;
+    both.networks.extend(networks.clone());
+    both.volumes.extend(volumes.clone());
+    both.shared_networks.extend(shared_networks.clone());
+    both.external_volumes.extend(external_volumes.iter().cloned());
+    both.external_volumes.sort();
+    both.external_volumes.dedup();
+}
 
 async fn read_images(
     tx: &mut SqliteConnection,
@@ -292,15 +400,22 @@ async fn read_images(
     for row in rows {
         let Some(state) = by_id.get_mut(&row.installation_id) else { continue };
         state.tags.insert(row.tag.clone());
-        if row.revision == state.installation.revision {
-            let volumes = json("images", &row.installation_id, "volumes", &row.volumes)?;
-            let image = ImageRow {
-                image_id: row.image_id,
-                tag: row.tag,
-                volumes,
-                has_healthcheck: row.has_healthcheck,
-            };
-            state.images.insert(row.service, image);
+        if let Some(tags) = state.outdated.get_mut(&row.revision) {
+            tags.push(row.tag.clone());
+        }
+        let is_current = row.revision == state.revision_of(&row.service);
+        let is_new = state.rollout.as_ref().is_some_and(|rollout| rollout.row.to == row.revision);
+        if !is_current && !is_new {
+            continue;
+        }
+        let volumes = json("images", &row.installation_id, "volumes", &row.volumes)?;
+        let image =
+            ImageRow { image_id: row.image_id, tag: row.tag, volumes, has_healthcheck: row.has_healthcheck };
+        if is_current {
+            state.images.insert(row.service.clone(), image.clone());
+        }
+        if let Some(rollout) = state.rollout.as_mut().filter(|_| is_new) {
+            rollout.images.insert(row.service, image);
         }
     }
     Ok(())
@@ -508,9 +623,28 @@ async fn read_attempts(
         // An older epoch is forgiven, another specification says nothing of this one; a run that goes on is there whatever it ran for.
         let of_now = row.epoch == state.installation.epoch
             && (row.service.is_empty() || state.digests.get(&row.service) == Some(&row.spec_digest));
-        if of_now || row.ended_at_ms.is_none() {
-            let service = row.service.clone();
-            state.attempts.entry(service).or_default().push(attempt(row)?);
+        let of_rollout = state.rollout.as_ref().is_some_and(|rollout| {
+            let is_new =
+                rollout.digests.get(&row.service) == Some(&row.spec_digest) && rollout.changes(&row.service);
+            let since = row.started_at_ms >= rollout.row.opened_at.millis();
+            since && (is_new || row.spec_digest == rollout_digest(rollout.row.id))
+        });
+        let aside =
+            state.rollout.as_ref().is_some_and(|rollout| row.spec_digest == aside_digest(rollout.row.id));
+        let of_now = of_now || row.ended_at_ms.is_none();
+        if !of_now && !of_rollout && !aside {
+            continue;
+        }
+        let service = row.service.clone();
+        let attempt = attempt(row)?;
+        if let Some(rollout) = state.rollout.as_mut().filter(|_| aside) {
+            rollout.aside.entry(service.clone()).or_default().push(attempt.clone());
+        }
+        if let Some(rollout) = state.rollout.as_mut().filter(|_| of_rollout) {
+            rollout.attempts.entry(service.clone()).or_default().push(attempt.clone());
+        }
+        if of_now {
+            state.attempts.entry(service).or_default().push(attempt);
         }
     }
     Ok(())

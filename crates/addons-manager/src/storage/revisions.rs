@@ -64,14 +64,58 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database does not answer or a row makes no sense.
     pub async fn revisions(&self, installation: InstallationId) -> Result<Vec<Revision>, StorageError> {
-        let sql = "SELECT * FROM revisions WHERE installation_id = $1 ORDER BY revision DESC";
-        let rows: Vec<Row> = sqlx::query_as(sql)
-            .bind(installation.to_string())
-            .fetch_all(self.reader())
-            .await
-            .map_err(StorageError::query("list revisions"))?;
-        rows.into_iter().map(Revision::try_from).collect()
+        let mut connection = self.reader().acquire().await.map_err(StorageError::query("list revisions"))?;
+        all(&mut connection, installation).await
     }
+}
+
+impl Storage {
+    /// Forgets a revision and what was known of its images, unless it is the installation's or a rollout's that is under way.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub(crate) async fn drop_revision(
+        &self,
+        installation: InstallationId,
+        revision: i64,
+    ) -> Result<(), StorageError> {
+        let failed = || StorageError::query("drop revision");
+        let mut tx = self.begin().await?;
+        let sql = "DELETE FROM revisions
+                   WHERE installation_id = $1 AND revision = $2
+                     AND revision NOT IN (SELECT revision FROM installations WHERE id = $1)
+                     AND NOT EXISTS (SELECT 1 FROM rollouts WHERE installation_id = $1 AND ended_at_ms IS NULL)";
+        let done = sqlx::query(sql)
+            .bind(installation.to_string())
+            .bind(revision)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed())?;
+        if done.rows_affected() == 0 {
+            return Ok(());
+        }
+        sqlx::query("DELETE FROM images WHERE installation_id = $1 AND revision = $2")
+            .bind(installation.to_string())
+            .bind(revision)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed())?;
+        tx.commit().await.map_err(failed())
+    }
+}
+
+/// Every revision of an installation, newest first.
+pub(super) async fn all(
+    connection: &mut SqliteConnection,
+    installation: InstallationId,
+) -> Result<Vec<Revision>, StorageError> {
+    let sql = "SELECT * FROM revisions WHERE installation_id = $1 ORDER BY revision DESC";
+    let rows: Vec<Row> = sqlx::query_as(sql)
+        .bind(installation.to_string())
+        .fetch_all(connection)
+        .await
+        .map_err(StorageError::query("list revisions"))?;
+    rows.into_iter().map(Revision::try_from).collect()
 }
 
 /// Writes a revision.

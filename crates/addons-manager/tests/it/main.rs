@@ -11,4 +11,5 @@ mod manager;
 mod remove;
 mod reports;
 mod start;
+mod upgrade;
 mod wire;

@@ -101,6 +101,7 @@ pub(crate) async fn service(
         restart_unhealthy: true,
         depends_on: Vec::new(),
         restart: RestartPolicy::No,
+        start_first: false,
         resources: Resources::default(),
         settings: Settings::default(),
     };

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::meant;
 use super::super::plan::{networks, volumes};
-use super::super::state::{Asked, ErrorKind, ImageRow, NONCE_LABEL, PolicyReason, Provider, Role, StartedBy};
+use super::super::state::{
+    Asked, ErrorKind, ImageRow, NONCE_LABEL, PolicyReason, Provider, Role, Side, StartedBy,
+};
 use super::steps::nonce;
 use super::{Execution, StepError};
 use crate::domain::specification::{RestartPolicy, ServiceSpecification};
@@ -18,22 +20,23 @@ use crate::storage::containers::NewContainer;
 impl Execution<'_> {
     pub(super) async fn create_container(
         &self,
-        service: &ServiceSpecification,
+        side: &Side<'_>,
         policy: RestartPolicy,
         why: PolicyReason,
         courtesy: &BTreeMap<String, String>,
     ) -> Result<(), StepError> {
+        let service = side.service;
         let name = service.service_name.as_str();
-        let image = self.image(name)?;
+        let image = self.image(side)?;
         let asked = meant::asked(self.desired, &self.shared.identity, service, image, policy, why, courtesy);
         let new = NewContainer {
             installation: self.desired.installation.id,
             service: name,
-            revision: self.desired.installation.revision,
-            role: Role::Current,
-            name: &service.container_name,
+            revision: side.revision,
+            role: side.role,
+            name: &side.name,
             nonce: &nonce(),
-            spec_digest: self.desired.digests.get(name).map_or("", String::as_str),
+            spec_digest: side.digest,
             asked: &asked,
             restart_generation: self.desired.installation.restart_generation,
         };
@@ -41,16 +44,16 @@ impl Execution<'_> {
         // written, and once more while what was made is compared.
         let (opened, missing) = tokio::join!(
             self.storage().open_container(&new, self.shared.clock.now()),
-            self.unproven_volumes(service)
+            self.unproven_volumes(service, image)
         );
         let (row, nonce, asked) = opened?;
-        let meant = self.meant(service, image, &asked, &nonce)?;
+        let meant = self.meant(side, image, &asked, &nonce)?;
         if let Some((lost, _)) = missing?.first() {
             return Err(StepError::Stale(format!("volume {lost} is not there any more")));
         }
         let id = match self.runtime().create_container(service, &meant).await {
             Ok(id) => id,
-            Err(error) => return Err(self.explain_create(service, image, error).await),
+            Err(error) => return Err(self.explain_create(side, image, error).await),
         };
         self.shared.own(&id, self.desired.installation.id);
         let id = OwnContainerId(id);
@@ -58,10 +61,10 @@ impl Execution<'_> {
         let (written, inspected, unproven) = tokio::join!(
             self.storage().container_created(row, &id.0),
             self.runtime().inspect_against(&id.0, service, &meant),
-            self.unproven_volumes(service)
+            self.unproven_volumes(service, image)
         );
         written?;
-        self.judge(service, row, &id, image, inspected?).await?;
+        self.judge(side, row, &id, image, inspected?).await?;
         let unproven = unproven?;
         if let Some((lost, _)) = unproven.first() {
             // It was there right before: the engine has made the one that is there now for this container, which never ran.
@@ -75,7 +78,7 @@ impl Execution<'_> {
             }
             return Err(StepError::Stale(format!("volume {lost} was removed while its container was made")));
         }
-        self.made().containers.insert(name.to_owned(), (row, id));
+        self.made().containers.insert((name.to_owned(), side.role), (row, id));
         Ok(())
     }
 
@@ -83,8 +86,9 @@ impl Execution<'_> {
     pub(super) async fn unproven_volumes(
         &self,
         service: &ServiceSpecification,
+        image: &ImageRow,
     ) -> Result<Vec<(String, Option<ListedVolume>)>, StepError> {
-        let looks = volumes::wanted(self.desired, service).into_keys().map(|name| async move {
+        let looks = volumes::wanted(self.desired, service, Some(image)).into_keys().map(|name| async move {
             let found = self.runtime().inspect_volume(&name).await?;
             Ok::<_, StepError>((name, found))
         });
@@ -104,7 +108,7 @@ impl Execution<'_> {
     /// A create that failed because the image is gone is no failure: it is pulled again.
     pub(super) async fn explain_create(
         &self,
-        service: &ServiceSpecification,
+        side: &Side<'_>,
         image: &ImageRow,
         error: RuntimeError,
     ) -> StepError {
@@ -118,13 +122,9 @@ impl Execution<'_> {
         match self.runtime().inspect_image(&image.tag).await {
             Ok(Some(found)) if found.id == image.image_id => error.into(),
             Ok(_) => {
-                let installation = &self.desired.installation;
-                match self
-                    .storage()
-                    .forget_image(installation.id, installation.revision, &service.service_name)
-                    .await
-                {
-                    Ok(()) => StepError::Stale(format!("the image of {} is gone", service.service_name)),
+                let (installation, name) = (&self.desired.installation, &side.service.service_name);
+                match self.storage().forget_image(installation.id, side.revision, name).await {
+                    Ok(()) => StepError::Stale(format!("the image of {name} is gone")),
                     Err(error) => error.into(),
                 }
             }
@@ -134,24 +134,38 @@ impl Execution<'_> {
 
     pub(super) fn meant(
         &self,
-        service: &ServiceSpecification,
+        side: &Side<'_>,
         image: &ImageRow,
         asked: &Asked,
         nonce: &str,
     ) -> Result<crate::runtime::ContainerMeant, StepError> {
+        let service = side.service;
         let mut neighbours = meant::Neighbours::default();
         for attachment in networks::attachments(service) {
             neighbours.network_ids.insert(attachment.network.clone(), self.network_id(&attachment.network)?);
         }
         for dependency in service.depends_on.iter().filter(|dependency| dependency.namespace) {
-            let (_, id) = self.container_of(&dependency.service)?;
+            let (_, id) = self.provider_of(&dependency.service, side.role)?;
             neighbours.namespace_containers.insert(dependency.service.clone(), id.0);
         }
-        Ok(meant::meant(self.desired, &self.shared.identity, service, image, asked, nonce, neighbours))
+        Ok(meant::meant(self.desired, &self.shared.identity, side, image, asked, nonce, neighbours))
+    }
+
+    /// The container whose namespace one of that role uses: a candidate that of a candidate, where there is one.
+    fn provider_of(&self, service: &str, role: Role) -> Result<(i64, OwnContainerId), StepError> {
+        if role == Role::Candidate {
+            if let Some(made) = self.made().containers.get(&(service.to_owned(), role)) {
+                return Ok(made.clone());
+            }
+            if let Some((row, container)) = self.observed.with_role(self.desired, service, role) {
+                return Ok((row.row, container.id.clone()));
+            }
+        }
+        self.container_of(service)
     }
 
     pub(super) fn container_of(&self, service: &str) -> Result<(i64, OwnContainerId), StepError> {
-        if let Some(made) = self.made().containers.get(service) {
+        if let Some(made) = self.made().containers.get(&(service.to_owned(), Role::Current)) {
             return Ok(made.clone());
         }
         let current = self.observed.current(self.desired, service);
@@ -162,28 +176,28 @@ impl Execution<'_> {
 
     pub(super) async fn verify_container(
         &self,
-        service: &ServiceSpecification,
+        side: &Side<'_>,
         row: i64,
         id: &OwnContainerId,
     ) -> Result<(), StepError> {
-        let image = self.image(&service.service_name)?;
+        let image = self.image(side)?;
         let found = self.row(row)?;
-        let meant = self.meant(service, image, &found.asked, &found.nonce)?;
-        let inspected = self.runtime().inspect_against(&id.0, service, &meant).await?;
+        let meant = self.meant(side, image, &found.asked, &found.nonce)?;
+        let inspected = self.runtime().inspect_against(&id.0, side.service, &meant).await?;
         self.shared.own(&id.0, self.desired.installation.id);
-        self.judge(service, row, id, image, inspected).await
+        self.judge(side, row, id, image, inspected).await
     }
 
     /// What was created must be what was meant; else it goes, and what differs is said.
     pub(super) async fn judge(
         &self,
-        service: &ServiceSpecification,
+        side: &Side<'_>,
         row: i64,
         id: &OwnContainerId,
         image: &ImageRow,
         inspected: Option<InspectedContainer>,
     ) -> Result<(), StepError> {
-        let name = service.service_name.as_str();
+        let name = side.service.service_name.as_str();
         let Some(inspected) = inspected else {
             return Err(StepError::Stale(format!("the container of {name} is gone again")));
         };
@@ -191,8 +205,7 @@ impl Execution<'_> {
         let other_image = inspected.listed.image_id != image.image_id;
         if other_image {
             // Somebody moved the tag: it is set again before the next try.
-            let installation = &self.desired.installation;
-            self.storage().forget_image(installation.id, installation.revision, name).await?;
+            self.storage().forget_image(self.desired.installation.id, side.revision, name).await?;
             differences.push(format!("its image is {}, not {}", inspected.listed.image_id, image.image_id));
         }
         if differences.is_empty() {
@@ -212,10 +225,11 @@ impl Execution<'_> {
 
     pub(super) async fn start_container(
         &self,
-        service: &ServiceSpecification,
+        side: &Side<'_>,
         existing: Option<&(i64, OwnContainerId)>,
         providers: &BTreeSet<String>,
     ) -> Result<(), StepError> {
+        let service = side.service;
         let name = service.service_name.as_str();
         let (row, id) = match existing {
             Some(existing) => existing.clone(),
@@ -245,7 +259,7 @@ impl Execution<'_> {
             service: name,
             container_row: row,
             engine_id: &id.0,
-            spec_digest: self.desired.digests.get(name).map_or("", String::as_str),
+            spec_digest: side.digest,
             epoch: installation.epoch,
             started_by: StartedBy::Manager,
             started_at: self.shared.clock.now(),

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::plan::graph::{Plan, PlannedStep, Step, StepId};
-use super::state::{DesiredState, ErrorKind, ObservedState};
+use super::state::{DesiredState, ErrorKind, ObservedState, Role, aside_digest, rollout_digest};
 use crate::domain::installation::Desired;
 use crate::domain::specification::ServiceSpecification;
 use crate::runtime::{ChangeNeeded, ContainerRuntime, OwnContainerId, RuntimeError};
@@ -65,7 +65,7 @@ impl StepError {
 /// What steps of one plan have made, for those that come after them.
 #[derive(Default)]
 struct Made {
-    containers: BTreeMap<String, (i64, OwnContainerId)>,
+    containers: BTreeMap<(String, Role), (i64, OwnContainerId)>,
     networks: BTreeMap<String, String>,
     /// Nonces of volumes, by name.
     volumes: BTreeMap<String, String>,
@@ -125,6 +125,8 @@ struct Told {
 struct Failure {
     /// Whom it keeps from being brought up.
     services: BTreeSet<String>,
+    /// The digest that it is written down under, where it is a rollout's own.
+    of_rollout: Option<String>,
     kind: ErrorKind,
     message: String,
     not_before: Option<Timestamp>,
@@ -190,7 +192,7 @@ impl Execution<'_> {
                 Ok(did) => {
                     outcome.done += 1;
                     let operation = match (&planned.step, did) {
-                        (Step::PullImage { service }, Did::Tagged) => {
+                        (Step::PullImage { service, .. }, Did::Tagged) => {
                             format!("tag the image of {service}, which was there already")
                         }
                         (step, _) => step.describe(),
@@ -256,16 +258,59 @@ impl Execution<'_> {
             step = planned.step.kind(), error = %message, "a step failed"
         );
         let services = self.kept_from(plan, step, planned);
-        Some(Failure { services, kind, message, not_before: after.map(|after| now + after), at: now })
+        let not_before = after.map(|after| now + after);
+        Some(Failure {
+            services,
+            of_rollout: self.digest_of_rollout(&planned.step),
+            kind,
+            message,
+            not_before,
+            at: now,
+        })
+    }
+
+    /// The digest that a failure of the step is written down under, where it is a rollout's own: it says nothing of what runs.
+    fn digest_of_rollout(&self, step: &Step) -> Option<String> {
+        let rollout = self.desired.rollout.as_ref()?.row.id;
+        let is_aside = |row: &i64| {
+            let mut rows = self.desired.containers.iter();
+            rows.any(|container| container.row == *row && container.role != Role::Current)
+        };
+        match step {
+            Step::PullImage { service, revision } => {
+                (*revision != self.desired.revision_of(service)).then(|| rollout_digest(rollout))
+            }
+            Step::WriteFiles { role, .. }
+            | Step::CreateContainer { role, .. }
+            | Step::VerifyContainer { role, .. }
+            | Step::StartContainer { role, .. } => {
+                (*role == Role::Candidate).then(|| rollout_digest(rollout))
+            }
+            Step::Move { .. }
+            | Step::PassGate { .. }
+            | Step::TurnBack { .. }
+            | Step::CompleteRollout { .. }
+            | Step::EndUndoneRollout { .. } => Some(rollout_digest(rollout)),
+            Step::StopContainer { row, .. }
+            | Step::SetPolicy { row, .. }
+            | Step::RemoveContainer { row, .. } => is_aside(row).then(|| aside_digest(rollout)),
+            Step::Rename { id, .. } => {
+                let mut rows = self.desired.containers.iter();
+                let row = rows.find(|row| row.engine_id.as_deref() == Some(id.0.as_str()));
+                row.is_some_and(|row| row.role != Role::Current).then(|| aside_digest(rollout))
+            }
+            _ => None,
+        }
     }
 
     /// Writes down a failure for every service that it keeps from being brought up.
     async fn write(&self, failure: &Failure) -> Result<(), StorageError> {
         for service in &failure.services {
+            let digest = failure.of_rollout.as_ref().or_else(|| self.desired.digests.get(service));
             let new = NewFailure {
                 installation: self.desired.installation.id,
                 service,
-                spec_digest: self.desired.digests.get(service).map_or("", String::as_str),
+                spec_digest: digest.map_or("", String::as_str),
                 epoch: self.desired.installation.epoch,
                 kind: failure.kind,
                 message: &failure.message,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::files::FileToWrite;
 use super::super::plan::volumes;
-use super::super::state::{ErrorKind, ImageRow, NONCE_LABEL, volume_difference};
+use super::super::state::{ErrorKind, ImageRow, NONCE_LABEL, Role, Side, volume_difference};
 use super::super::{files, meant};
 use super::steps::nonce;
 use super::{Did, Execution, StepError};
@@ -102,9 +102,13 @@ impl Execution<'_> {
         }
     }
 
-    pub(super) async fn pull_image(&self, service: &ServiceSpecification) -> Result<Did, StepError> {
-        let name = service.service_name.as_str();
-        let image = &service.image;
+    pub(super) async fn pull_image(&self, name: &str, revision: i64) -> Result<Did, StepError> {
+        let new = self.desired.rollout.as_ref().filter(|rollout| rollout.row.to == revision);
+        let service = match new {
+            Some(rollout) => rollout.to.services.get(name),
+            None => self.desired.specification.services.get(name),
+        };
+        let image = &service.expect("a plan names services of its revisions").image;
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<PullProgress>(16);
         let board = &self.shared.progress;
         let installation = self.desired.installation.id;
@@ -140,7 +144,7 @@ impl Execution<'_> {
             );
             return Err(StepError::Refused { kind: ErrorKind::Never, message });
         }
-        let tag = meant::image_tag(self.desired, name);
+        let tag = meant::image_tag(installation, revision, name);
         self.runtime().tag(&pulled.id, &tag).await?;
         let row = ImageRow {
             image_id: pulled.id,
@@ -148,7 +152,7 @@ impl Execution<'_> {
             volumes: pulled.volumes,
             has_healthcheck: pulled.has_healthcheck,
         };
-        self.storage().record_image(installation, self.desired.installation.revision, name, &row).await?;
+        self.storage().record_image(installation, revision, name, &row).await?;
         Ok(if asked { Did::All } else { Did::Tagged })
     }
 
@@ -163,11 +167,16 @@ impl Execution<'_> {
         on_disk(move || files::write(&files)).await
     }
 
-    pub(super) fn image(&self, service: &str) -> Result<&ImageRow, StepError> {
-        self.desired
-            .images
-            .get(service)
-            .ok_or_else(|| StepError::Stale(format!("the image of {service} is not known yet")))
+    /// A service as its container of that role is meant to be.
+    pub(super) fn side(&self, service: &str, role: Role) -> Result<Side<'_>, StepError> {
+        let gone = || StepError::Stale(format!("{service} is no service of the revision any more"));
+        self.desired.side(service, role).ok_or_else(gone)
+    }
+
+    pub(super) fn image<'s>(&self, side: &Side<'s>) -> Result<&'s ImageRow, StepError> {
+        let unknown =
+            || StepError::Stale(format!("the image of {} is not known yet", side.service.service_name));
+        side.image.ok_or_else(unknown)
     }
 }
 

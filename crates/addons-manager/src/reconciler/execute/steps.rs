@@ -8,6 +8,7 @@ use super::super::state::{Asked, ContainerRow};
 use super::objects::on_disk;
 use super::{Did, Execution, StepError};
 use crate::runtime::OwnContainerId;
+use crate::storage::rollouts::Move;
 
 /// Lines of the log that are kept of what failed.
 const LOG_LINES: usize = 100;
@@ -29,16 +30,18 @@ impl Execution<'_> {
                 self.runtime().remove_volume(name).await?;
                 self.storage().forget_volume(*row).await?;
             }
-            Step::PullImage { service } => return self.pull_image(self.service(service)).await,
-            Step::WriteFiles { service } => self.write_files(self.service(service)).await?,
-            Step::CreateContainer { service, policy, why, courtesy } => {
-                self.create_container(self.service(service), *policy, *why, courtesy).await?;
+            Step::PullImage { service, revision } => return self.pull_image(service, *revision).await,
+            Step::WriteFiles { service, role } => {
+                self.write_files(self.side(service, *role)?.service).await?;
             }
-            Step::VerifyContainer { service, row, id } => {
-                self.verify_container(self.service(service), *row, id).await?;
+            Step::CreateContainer { service, role, policy, why, courtesy } => {
+                self.create_container(&self.side(service, *role)?, *policy, *why, courtesy).await?;
             }
-            Step::StartContainer { service, existing, providers } => {
-                self.start_container(self.service(service), existing.as_ref(), providers).await?;
+            Step::VerifyContainer { service, role, row, id } => {
+                self.verify_container(&self.side(service, *role)?, *row, id).await?;
+            }
+            Step::StartContainer { service, role, existing, providers } => {
+                self.start_container(&self.side(service, *role)?, existing.as_ref(), providers).await?;
             }
             Step::StopContainer { id, grace_s, unhealthy, .. } => {
                 self.storage().run_ends_by_us(&id.0, *unhealthy, self.shared.clock.now()).await?;
@@ -46,10 +49,10 @@ impl Execution<'_> {
                 self.storage().run_ended_by_us(&id.0, self.shared.clock.now()).await?;
             }
             Step::SetPolicy { row, id, service, policy, why, .. } => {
-                let resources =
-                    self.desired.specification.services.get(service).map(|service| service.resources.clone());
-                self.runtime().update(id, *policy, &resources.unwrap_or_default()).await?;
                 let before = self.row(*row)?;
+                let resources =
+                    self.desired.side(service, before.role).map(|side| side.service.resources.clone());
+                self.runtime().update(id, *policy, &resources.unwrap_or_default()).await?;
                 self.storage()
                     .set_asked(*row, &Asked { restart: *policy, why: *why, ..before.asked.clone() })
                     .await?;
@@ -87,7 +90,30 @@ impl Execution<'_> {
                 let logs = self.runtime().logs(&id.0, LOG_LINES).await.unwrap_or_default();
                 self.storage().set_logs(*attempt, &logs).await?;
             }
+            Step::Move { rollout, service, parked_name, name, passed } => {
+                let to = Move {
+                    rollout: *rollout,
+                    service,
+                    parked_name: parked_name.as_deref(),
+                    name: name.as_deref(),
+                    passed: *passed,
+                };
+                self.storage().move_service(to).await?;
+            }
+            Step::PassGate { rollout, service } => self.storage().gate_passed(*rollout, service).await?,
+            Step::TurnBack { rollout, why, attempt, names } => {
+                self.storage().turn_back(*rollout, why, *attempt, names).await?;
+            }
+            Step::CompleteRollout { rollout } => {
+                self.storage().complete_rollout(*rollout, self.shared.clock.now()).await?;
+            }
+            Step::EndUndoneRollout { rollout } => {
+                self.storage().end_undone_rollout(*rollout, self.shared.clock.now()).await?;
+            }
             Step::Untag { tag } => self.runtime().untag(tag).await?,
+            Step::DropRevision { revision } => {
+                self.storage().drop_revision(self.desired.installation.id, *revision).await?;
+            }
             Step::RemoveFiles => {
                 let folder = self.shared.identity.files_of(self.desired);
                 on_disk(move || files::remove(&folder)).await?;

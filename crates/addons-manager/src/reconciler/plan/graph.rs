@@ -7,7 +7,7 @@ use service_kit::clock::Timestamp;
 use crate::domain::installation::VolumeOrigin;
 use crate::domain::specification::RestartPolicy;
 use crate::domain::status::{ServicePhase, Waiting};
-use crate::reconciler::state::PolicyReason;
+use crate::reconciler::state::{PolicyReason, Role};
 use crate::runtime::{OwnContainerId, OwnNetworkId, OwnVolumeName};
 
 /// The steps that bring what is to what should be, and what the rest is waiting for. Empty when both agree.
@@ -70,14 +70,17 @@ pub enum Step {
     /// Makes sure that the image is there, tags it, and writes down what it says of itself.
     PullImage {
         service: String,
+        revision: i64,
     },
     /// Writes the service's `files`.
     WriteFiles {
         service: String,
+        role: Role,
     },
     /// Writes the row, creates, and compares what was created with what was meant.
     CreateContainer {
         service: String,
+        role: Role,
         policy: RestartPolicy,
         why: PolicyReason,
         courtesy: BTreeMap<String, String>,
@@ -85,6 +88,7 @@ pub enum Step {
     /// Compares a container that was created, but not compared yet, with what was meant.
     VerifyContainer {
         service: String,
+        role: Role,
         row: i64,
         id: OwnContainerId,
     },
@@ -92,6 +96,7 @@ pub enum Step {
     /// down with it: it is restarted, or created anew, when those change.
     StartContainer {
         service: String,
+        role: Role,
         existing: Option<(i64, OwnContainerId)>,
         providers: BTreeSet<String>,
     },
@@ -144,9 +149,45 @@ pub enum Step {
         attempt: i64,
         id: OwnContainerId,
     },
+    /// From now on the service is as the new revision of the rollout has it: its candidate is the current container, the one before is parked.
+    Move {
+        rollout: i64,
+        service: String,
+        /// Name that the one before is kept under.
+        parked_name: Option<String>,
+        /// Name of the new one.
+        name: Option<String>,
+        /// It has passed its gate already.
+        passed: bool,
+    },
+    /// The service has passed its gate.
+    PassGate {
+        rollout: i64,
+        service: String,
+    },
+    /// The rollout has failed: every service is to be as the old revision has it, its parked container under its name again.
+    TurnBack {
+        rollout: i64,
+        why: String,
+        /// The run whose log tells more.
+        attempt: Option<i64>,
+        names: BTreeMap<String, String>,
+    },
+    /// The new revision is the installation's.
+    CompleteRollout {
+        rollout: i64,
+    },
+    /// The old revision runs again.
+    EndUndoneRollout {
+        rollout: i64,
+    },
     /// Removes a local tag of an image.
     Untag {
         tag: String,
+    },
+    /// Forgets a revision that is not kept any more, when its tags are gone.
+    DropRevision {
+        revision: i64,
     },
     /// Removes the `files` of the installation.
     RemoveFiles,
@@ -174,8 +215,11 @@ impl Step {
             Self::ForgetNetwork { name, .. } => format!("forget network {name}"),
             Self::CreateVolume { name, .. } => format!("create volume {name}"),
             Self::RemoveVolume { name, .. } => format!("remove volume {}", name.0),
-            Self::PullImage { service } => format!("pull the image of {service}"),
-            Self::WriteFiles { service } => format!("write the files of {service}"),
+            Self::PullImage { service, .. } => format!("pull the image of {service}"),
+            Self::WriteFiles { service, .. } => format!("write the files of {service}"),
+            Self::CreateContainer { service, role: Role::Candidate, .. } => {
+                format!("create the new container of {service}")
+            }
             Self::CreateContainer { service, .. } => format!("create the container of {service}"),
             Self::VerifyContainer { service, .. } => {
                 format!("compare the container of {service} with what was meant")
@@ -194,7 +238,16 @@ impl Step {
             Self::Connect { network, .. } => format!("connect to network {network}"),
             Self::Disconnect { .. } => "disconnect from a network that was not asked for".to_owned(),
             Self::CollectLogs { .. } => "keep the log".to_owned(),
+            Self::Move { service, name: Some(_), .. } => format!("change {service} to the new revision"),
+            Self::Move { service, name: None, .. } => {
+                format!("park {service}, which the new revision does not have")
+            }
+            Self::PassGate { service, .. } => format!("take {service} of the new revision for good"),
+            Self::TurnBack { .. } => "go back to the old revision".to_owned(),
+            Self::CompleteRollout { .. } => "take the new revision".to_owned(),
+            Self::EndUndoneRollout { .. } => "keep the old revision".to_owned(),
             Self::Untag { tag } => format!("remove tag {tag}"),
+            Self::DropRevision { revision } => format!("forget revision {revision}"),
             Self::RemoveFiles => "remove the files".to_owned(),
             Self::Forget { .. } => "forget the installation".to_owned(),
         }
@@ -222,7 +275,13 @@ impl Step {
             Self::Connect { .. } => "connect",
             Self::Disconnect { .. } => "disconnect",
             Self::CollectLogs { .. } => "collect_logs",
+            Self::Move { .. } => "move",
+            Self::PassGate { .. } => "pass_gate",
+            Self::TurnBack { .. } => "turn_back",
+            Self::CompleteRollout { .. } => "complete_rollout",
+            Self::EndUndoneRollout { .. } => "end_undone_rollout",
             Self::Untag { .. } => "untag",
+            Self::DropRevision { .. } => "drop_revision",
             Self::RemoveFiles => "remove_files",
             Self::Forget { .. } => "forget",
         }

@@ -29,6 +29,8 @@ pub(super) fn pull(
             )
         });
     let needed = creates && (replaces_running || !is_known(view, name));
-    needed
-        .then(|| plan.add(Step::PullImage { service: name.to_owned() }, Some(name), bring.cause.clone(), &[]))
+    needed.then(|| {
+        let step = Step::PullImage { service: name.to_owned(), revision: view.desired.revision_of(name) };
+        plan.add(step, Some(name), bring.cause.clone(), &[])
+    })
 }

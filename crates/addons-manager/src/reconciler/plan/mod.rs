@@ -7,6 +7,7 @@ pub mod graph;
 pub(crate) mod images;
 pub(crate) mod networks;
 mod removal;
+mod rollout;
 pub(crate) mod services;
 pub(crate) mod volumes;
 
@@ -16,7 +17,7 @@ use service_kit::clock::Timestamp;
 
 use self::graph::{Notice, Plan, Step, StepId, Wait, WaitReason};
 use self::services::{How, Intent};
-use super::state::{DesiredState, ObservedState};
+use super::state::{DesiredState, ObservedState, Role};
 use crate::domain::installation::Desired;
 use crate::domain::specification::{DependencyCondition, ServiceSpecification};
 use crate::runtime::{ContainerState, Health};
@@ -36,7 +37,10 @@ pub fn plan(desired: &DesiredState, observed: &ObservedState, now: Timestamp) ->
     let mut plan = Plan::default();
     networks::remove_surplus(&view, &mut plan);
     match desired.installation.desired {
-        Desired::Active => bring_up(&view, &mut plan),
+        Desired::Active => {
+            bring_up(&view, &mut plan);
+            rollout::lead(&view, &mut plan);
+        }
         Desired::Disabled => removal::disable(&view, &mut plan),
         Desired::Absent => removal::uninstall(&view, &mut plan),
     }
@@ -55,10 +59,15 @@ struct Progress<'a> {
 
 fn bring_up(view: &View<'_>, plan: &mut Plan) {
     let order = view.desired.start_order();
-    removal::remove_unwanted_services(view, plan);
+    let removed = removal::remove_unwanted_services(view, plan);
+    networks::remove_unwanted(view, &removed, plan);
+    let held = rollout::held(view, plan);
     let mut intents = BTreeMap::new();
     for service in &order {
-        let intent = services::intent(view, service, &intents, plan);
+        let intent = match held.contains(service.service_name.as_str()) {
+            true => Intent::Held,
+            false => services::intent(view, service, &intents, plan),
+        };
         intents.insert(service.service_name.as_str(), intent);
     }
     let mut progress = Progress {
@@ -84,6 +93,7 @@ fn bring_up(view: &View<'_>, plan: &mut Plan) {
     for service in &order {
         services::collect_logs(view, service, plan);
     }
+    removal::drop_outdated_revisions(view, plan);
     notices(view, plan);
 }
 
@@ -105,7 +115,7 @@ fn stop_in_reverse<'a>(
         let blocked = match bring.how {
             How::Recreate => services::conflict(view, service)
                 .or_else(|| networks::blocked(view, service))
-                .or_else(|| volumes::blocked(view, service)),
+                .or_else(|| volumes::blocked(view, service, view.desired.images.get(name))),
             _ => None,
         };
         if let Some(wait) = blocked.or_else(|| dependencies(view, service, progress, false).err()) {
@@ -157,7 +167,7 @@ fn bring_service<'a>(
     let name = service.service_name.as_str();
     let current = view.observed.current(view.desired, name);
     let bring = match &progress.intents[name] {
-        Intent::Rest => return,
+        Intent::Rest | Intent::Held => return,
         Intent::Keep => {
             if let Some((row, container)) = current {
                 drift::mend(view, service, row, container, networks, plan);
@@ -182,7 +192,7 @@ fn bring_service<'a>(
             let prepared = services::conflict(view, service).map_or(Ok(()), Err).and_then(|()| {
                 Ok((
                     networks.ensure(service, &bring.cause, plan)?,
-                    volumes.ensure(service, &bring.cause, plan)?,
+                    volumes.ensure(service, view.desired.images.get(name), &bring.cause, plan)?,
                 ))
             });
             let mut parents = match prepared {
@@ -197,7 +207,7 @@ fn bring_service<'a>(
             parents.extend(&progress.pulls);
             if !service.files.is_empty() {
                 parents.push(plan.add(
-                    Step::WriteFiles { service: name.to_owned() },
+                    Step::WriteFiles { service: name.to_owned(), role: Role::Current },
                     Some(name),
                     bring.cause.clone(),
                     &[],
@@ -216,7 +226,13 @@ fn bring_service<'a>(
             }
             let (policy, why) = services::policy_at_create(view, service);
             let courtesy = networks.free_courtesy_aliases(service);
-            let step = Step::CreateContainer { service: name.to_owned(), policy, why, courtesy };
+            let step = Step::CreateContainer {
+                service: name.to_owned(),
+                role: Role::Current,
+                policy,
+                why,
+                courtesy,
+            };
             let create = plan.add(step, Some(name), bring.cause.clone(), &parents);
             progress.creates.insert(name, create);
             (None, vec![create])
@@ -227,12 +243,18 @@ fn bring_service<'a>(
             if bring.how == How::Verify {
                 let step = Step::VerifyContainer {
                     service: name.to_owned(),
+                    role: Role::Current,
                     row: row.row,
                     id: container.id.clone(),
                 };
                 parents.push(plan.add(step, Some(name), bring.cause.clone(), &[]));
             } else if let Some(step) = drift::policy_before_start(view, service, row, container) {
                 parents.push(plan.add(step, Some(name), bring.cause.clone(), &parents));
+            }
+            // Under its name others find it from its first moment on.
+            if container.listed.name != row.name && view.observed.is_free_name(&row.name) {
+                let step = Step::Rename { id: container.id.clone(), name: row.name.clone() };
+                parents.push(plan.add(step, Some(name), bring.cause.clone(), &[]));
             }
             (Some((row.row, container.id.clone())), parents)
         }
@@ -247,7 +269,7 @@ fn bring_service<'a>(
         .filter(|dependency| dependency.namespace || dependency.restart)
         .map(|dependency| dependency.service.clone())
         .collect();
-    let step = Step::StartContainer { service: name.to_owned(), existing, providers };
+    let step = Step::StartContainer { service: name.to_owned(), role: Role::Current, existing, providers };
     let start = plan.add(step, Some(name), bring.cause, &parents);
     progress.starts.insert(name, start);
 }
@@ -319,6 +341,21 @@ fn dependencies(
         return Err(wait);
     }
     Ok(parents)
+}
+
+/// Whether everything that a service waits for before it is started is so.
+fn dependencies_are_up(view: &View<'_>, service: &ServiceSpecification) -> bool {
+    service.depends_on.iter().all(|dependency| {
+        let container = view.observed.current(view.desired, &dependency.service);
+        let health = container.and_then(|(_, container)| container.listed.health);
+        let running = container.is_some_and(|(_, container)| container.state() == ContainerState::Running);
+        let completed = view.desired.completions.contains_key(&dependency.service);
+        match dependency.condition {
+            DependencyCondition::ServiceStarted => running || completed,
+            DependencyCondition::ServiceHealthy => running && matches!(health, None | Some(Health::Healthy)),
+            DependencyCondition::ServiceCompletedSuccessfully => completed,
+        }
+    })
 }
 
 /// Things to know that are no failure.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Plan, Step, StepId, Wait, WaitReason};
+use super::services::backoff_wait;
 use super::{View, adoption};
 use crate::domain::specification::{NetworkAttachment, NetworkMode, ServiceSpecification, SharedNetwork};
 use crate::reconciler::state::{DesiredState, ObservedState, short};
@@ -163,6 +164,36 @@ impl<'a> Networks<'a> {
             .filter(|(network, alias)| !is_taken(&self.view, network, alias))
             .map(|(network, alias)| (network.to_owned(), alias.to_owned()))
             .collect()
+    }
+}
+
+/// Networks of the addon's own that its revision does not have any more; `after` are the steps that take containers off them.
+pub(super) fn remove_unwanted(view: &View<'_>, after: &[StepId], plan: &mut Plan) {
+    if view.desired.rollout.is_some() {
+        return;
+    }
+    let wanted = &view.desired.specification.networks;
+    let unwanted: Vec<_> = view
+        .desired
+        .networks
+        .iter()
+        .filter(|row| !row.platform && !row.surplus && !wanted.contains_key(&row.name))
+        .collect();
+    if unwanted.is_empty() {
+        return;
+    }
+    if let Some(wait) = backoff_wait(view, "", false, false) {
+        return plan.wait("", wait);
+    }
+    for row in unwanted {
+        let cause = format!("{} is no network of this revision", row.name);
+        let step = match view.observed.ours.networks.get(&row.row) {
+            Some(network) => {
+                Step::RemoveNetwork { row: row.row, id: network.id.clone(), name: row.name.clone() }
+            }
+            None => Step::ForgetNetwork { row: row.row, name: row.name.clone() },
+        };
+        plan.add(step, None, cause, after);
     }
 }
 

@@ -6,7 +6,7 @@ use super::View;
 use super::graph::{Plan, Sets, Step, StepId};
 use super::services;
 use crate::domain::specification::RestartPolicy;
-use crate::reconciler::state::{ContainerRow, OurContainer, PolicyReason};
+use crate::reconciler::state::{ContainerRow, OurContainer, PolicyReason, Role};
 use crate::runtime::ContainerState;
 
 /// Removes containers and the addon's own networks; volumes and images stay.
@@ -47,27 +47,46 @@ pub(super) fn uninstall(view: &View<'_>, plan: &mut Plan) {
     plan.add(Step::Forget { kept_volumes }, None, cause, &all);
 }
 
-/// Containers of services that the revision does not have.
-pub(super) fn remove_unwanted_services(view: &View<'_>, plan: &mut Plan) {
-    for row in view
-        .desired
-        .containers
-        .iter()
-        .filter(|row| !view.desired.specification.services.contains_key(&row.service))
-    {
-        let cause = format!("{} is no service of this revision", row.service);
+/// Containers of services that the revision does not have, and what a rollout that is over has left.
+pub(super) fn remove_unwanted_services(view: &View<'_>, plan: &mut Plan) -> Vec<StepId> {
+    let mut removed = Vec::new();
+    // What a rollout has parked or tries is its own to remove.
+    let unwanted = |row: &&ContainerRow| match row.role {
+        Role::Current => !view.desired.specification.services.contains_key(&row.service),
+        Role::Candidate | Role::Previous => view.desired.rollout.is_none(),
+    };
+    for row in view.desired.containers.iter().filter(unwanted) {
+        let cause = match row.role {
+            Role::Current => format!("{} is no service of this revision", row.service),
+            Role::Candidate => "the revision that it was made for is not wanted any more".to_owned(),
+            Role::Previous => "the revision after it has passed".to_owned(),
+        };
         match view.observed.ours.containers.get(&row.row) {
             Some(container) => {
                 let running = !matches!(
                     container.state(),
                     ContainerState::Created | ContainerState::Exited | ContainerState::Dead
                 );
-                remove_container(view, row, container, running, None, &cause, &[], plan);
+                removed.push(remove_container(view, row, container, running, None, &cause, &[], plan));
             }
             None => {
-                plan.add(Step::ForgetContainer { row: row.row }, None, cause, &[]);
+                removed.push(plan.add(Step::ForgetContainer { row: row.row }, None, cause, &[]));
             }
         }
+    }
+    removed
+}
+
+/// Revisions that are not kept any more go with the tags of their images, and the images with their last tag.
+pub(super) fn drop_outdated_revisions(view: &View<'_>, plan: &mut Plan) {
+    if services::backoff_wait(view, "", false, false).is_some() {
+        return;
+    }
+    for (revision, tags) in &view.desired.outdated {
+        let cause = "newer revisions are kept";
+        let untagged: Vec<StepId> =
+            tags.iter().map(|tag| plan.add(Step::Untag { tag: tag.clone() }, None, cause, &[])).collect();
+        plan.add(Step::DropRevision { revision: *revision }, None, cause, &untagged);
     }
 }
 

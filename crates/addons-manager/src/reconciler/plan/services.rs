@@ -18,6 +18,8 @@ use crate::runtime::{ContainerState, Health};
 pub(super) enum Intent {
     /// A job that is done.
     Rest,
+    /// Its turn comes when a rollout has put another container of it out of the way.
+    Held,
     /// Its container stays; what can be mended in place is.
     Keep,
     /// Nothing can be done now.
@@ -251,7 +253,18 @@ fn gated_by_errors(view: &View<'_>, service: &ServiceSpecification, how: How, ca
 
 /// What holds a service (or, under an empty name, the installation) back because of what failed.
 pub(super) fn backoff_wait(view: &View<'_>, service: &str, is_job: bool, in_our_hands: bool) -> Option<Wait> {
-    let failures = backoff::failures(view.desired.history(service), is_job, view.now);
+    backoff_after(view, service, view.desired.history(service), is_job, in_our_hands)
+}
+
+/// As [`backoff_wait`], because of these attempts.
+pub(super) fn backoff_after(
+    view: &View<'_>,
+    service: &str,
+    history: &[Attempt],
+    is_job: bool,
+    in_our_hands: bool,
+) -> Option<Wait> {
+    let failures = backoff::failures(history, is_job, view.now);
     let last = *failures.first()?;
     let failed_at = backoff::failed_at(last);
     let kind = last.error.as_ref().map(|error| error.kind);

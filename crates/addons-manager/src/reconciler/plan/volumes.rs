@@ -51,6 +51,7 @@ pub(crate) fn specification(desired: &DesiredState, name: &str) -> VolumeSpecifi
 pub(crate) fn wanted(
     desired: &DesiredState,
     service: &ServiceSpecification,
+    image: Option<&ImageRow>,
 ) -> BTreeMap<String, VolumeOrigin> {
     let mut wanted = BTreeMap::new();
     for name in mounted(service) {
@@ -60,7 +61,7 @@ pub(crate) fn wanted(
             wanted.insert(name.to_owned(), origin);
         }
     }
-    if let Some(image) = desired.images.get(&service.service_name) {
+    if let Some(image) = image {
         wanted.extend(
             image_volumes(desired, service, image).into_values().map(|name| (name, VolumeOrigin::Image)),
         );
@@ -76,7 +77,11 @@ fn mounted(service: &ServiceSpecification) -> impl Iterator<Item = &str> {
 }
 
 /// What keeps the service from its volumes.
-pub(super) fn blocked(view: &View<'_>, service: &ServiceSpecification) -> Option<Wait> {
+pub(super) fn blocked(
+    view: &View<'_>,
+    service: &ServiceSpecification,
+    image: Option<&ImageRow>,
+) -> Option<Wait> {
     let (desired, others) = (view.desired, &view.observed.others);
     let missing = mounted(service)
         .find(|name| !desired.specification.volumes.contains_key(*name) && !others.has_volume(name));
@@ -84,7 +89,7 @@ pub(super) fn blocked(view: &View<'_>, service: &ServiceSpecification) -> Option
         let message = format!("volume {name}, which belongs to somebody else, is not there");
         return Some(Wait { reason: WaitReason::Change, message, next_attempt: None });
     }
-    wanted(desired, service).into_keys().find_map(|name| {
+    wanted(desired, service, image).into_keys().find_map(|name| {
         let message = match view.observed.own_volume(desired, &name) {
             Some(own) => {
                 let difference = volume_difference(&specification(desired, &name), &own.listed)?;
@@ -113,7 +118,7 @@ pub(super) fn unproven(view: &View<'_>, service: &ServiceSpecification) -> Vec<S
     };
     let mounted =
         |name: &str| container.listed.mounts.iter().any(|mount| mount.volume.as_deref() == Some(name));
-    wanted(view.desired, service)
+    wanted(view.desired, service, view.desired.images.get(&service.service_name))
         .into_keys()
         .filter(|name| mounted(name) && view.observed.own_volume(view.desired, name).is_none())
         .map(|name| {
@@ -146,15 +151,16 @@ impl<'a> Volumes<'a> {
     pub(super) fn ensure(
         &mut self,
         service: &ServiceSpecification,
+        image: Option<&ImageRow>,
         cause: &str,
         plan: &mut Plan,
     ) -> Result<Vec<StepId>, Wait> {
         let desired = self.view.desired;
-        if let Some(wait) = blocked(&self.view, service) {
+        if let Some(wait) = blocked(&self.view, service, image) {
             return Err(wait);
         }
         let mut steps = Vec::new();
-        for (name, origin) in wanted(desired, service) {
+        for (name, origin) in wanted(desired, service, image) {
             if self.view.observed.own_volume(desired, &name).is_some() {
                 continue;
             }

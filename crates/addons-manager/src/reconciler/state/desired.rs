@@ -1,12 +1,14 @@
 //! What is wanted of an installation, and the ledger: what was made for it, and what was last asked of the engine for that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use service_kit::clock::Timestamp;
 
 use super::history::{Attempt, Completion, StartedBy};
 use crate::domain::installation::{Desired, InstallationId};
+use crate::domain::rollout::{Rollout, RolloutPhase};
 use crate::domain::specification::{
     MountSource, RestartPolicy, RevisionSpecification, ServiceSpecification, VolumeSpecification,
 };
@@ -17,14 +19,21 @@ use crate::domain::status::{Condition, InstallationStatus, ServiceReport};
 pub struct DesiredState {
     /// Its row.
     pub installation: InstallationRow,
-    /// What its current revision asks of the engine.
+    /// What is asked of the engine. While a rollout goes forward: of each service what its own revision asks, since those that have not been
+    /// moved yet are looked after as before.
     pub specification: RevisionSpecification,
     /// Digest of each service's specification, computed once and stored with the revision.
     pub digests: BTreeMap<String, String>,
-    /// What is known of the images of the current revision, by service; none: it has to be pulled first.
+    /// The revision of each service, where it is not the installation's.
+    pub moved: BTreeMap<String, i64>,
+    /// The change of revision that is under way.
+    pub rollout: Option<RolloutState>,
+    /// What is known of the images of these services; none: it has to be pulled first.
     pub images: BTreeMap<String, ImageRow>,
     /// Local tags of all its revisions.
     pub tags: BTreeSet<String>,
+    /// Revisions that are not kept any more, with the tags of their images.
+    pub outdated: BTreeMap<i64, Vec<String>>,
     /// Its containers.
     pub containers: Vec<ContainerRow>,
     /// Its networks, and those of the platform that were made here.
@@ -39,6 +48,60 @@ pub struct DesiredState {
     pub courtesy_taken: BTreeSet<(String, String)>,
     /// Names on shared networks that other installations asked for: network and name. A courtesy alias gives way to them.
     pub aliases_claimed: BTreeSet<(String, String)>,
+}
+
+/// A change of revision that is under way, as a pass sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutState {
+    /// Its row.
+    pub row: Rollout,
+    /// What it leaves.
+    pub from: RevisionSpecification,
+    /// What it goes to.
+    pub to: RevisionSpecification,
+    /// Digests of the services of `from`.
+    pub from_digests: BTreeMap<String, String>,
+    /// Digests of the services of `to`.
+    pub digests: BTreeMap<String, String>,
+    /// What is known of the images of `to`.
+    pub images: BTreeMap<String, ImageRow>,
+    /// Runs and failed operations of the new revision's services since it began, newest first.
+    pub attempts: BTreeMap<String, Vec<Attempt>>,
+    /// What failed while containers that are out of their service's place were parked or removed, newest first.
+    pub aside: BTreeMap<String, Vec<Attempt>>,
+    /// Since when this process has looked at it without losing the engine: what was good before counts for no gate.
+    pub watched_since: Timestamp,
+    /// How long a service has to be well.
+    pub settle: Duration,
+    /// How long the whole may take.
+    pub deadline: Duration,
+}
+
+/// A service as one of its containers is meant to be.
+#[derive(Debug, Clone)]
+pub struct Side<'a> {
+    /// Which of its containers.
+    pub role: Role,
+    /// What is asked of the engine.
+    pub service: &'a ServiceSpecification,
+    /// The revision that says so.
+    pub revision: i64,
+    /// Digest of `service`.
+    pub digest: &'a str,
+    /// What is known of its image.
+    pub image: Option<&'a ImageRow>,
+    /// Name of the container.
+    pub name: String,
+}
+
+/// Under this digest failed operations of a rollout are written down: they keep nobody from healing what runs.
+pub fn rollout_digest(rollout: i64) -> String {
+    format!("rollout {rollout}")
+}
+
+/// As [`rollout_digest`], for operations that put containers out of the way: what keeps them from it keeps nobody from starting another one.
+pub fn aside_digest(rollout: i64) -> String {
+    format!("rollout {rollout}, aside")
 }
 
 /// The part of an installation's row that a pass needs.
@@ -206,10 +269,70 @@ pub struct ImageRow {
     pub has_healthcheck: bool,
 }
 
+impl RolloutState {
+    /// Whether the service is another one in the new revision: it, or its image, or that it is there at all.
+    pub fn changes(&self, service: &str) -> bool {
+        self.from_digests.get(service) != self.digests.get(service)
+    }
+
+    /// Whether it goes forward.
+    pub fn is_forward(&self) -> bool {
+        self.row.phase == RolloutPhase::Forward
+    }
+}
+
 impl DesiredState {
     /// The row of the container that serves for `service`.
     pub fn current(&self, service: &str) -> Option<&ContainerRow> {
-        self.containers.iter().find(|row| row.service == service && row.role == Role::Current)
+        self.with_role(service, Role::Current)
+    }
+
+    /// The row of the service's container of that role.
+    pub fn with_role(&self, service: &str, role: Role) -> Option<&ContainerRow> {
+        self.containers.iter().find(|row| row.service == service && row.role == role)
+    }
+
+    /// A service as its container of that role is meant to be; none where no revision that counts has it.
+    pub fn side(&self, service: &str, role: Role) -> Option<Side<'_>> {
+        let beside = |services: &'_ RevisionSpecification, revision: i64| {
+            let name = &services.services.get(service)?.container_name;
+            Some(format!("{name}.r{revision}"))
+        };
+        match (role, &self.rollout) {
+            (Role::Current, _) => {
+                let found = self.specification.services.get(service)?;
+                Some(Side {
+                    role,
+                    service: found,
+                    revision: self.revision_of(service),
+                    digest: self.digests.get(service)?,
+                    image: self.images.get(service),
+                    name: found.container_name.clone(),
+                })
+            }
+            (Role::Candidate, Some(rollout)) => Some(Side {
+                role,
+                service: rollout.to.services.get(service)?,
+                revision: rollout.row.to,
+                digest: rollout.digests.get(service)?,
+                image: rollout.images.get(service),
+                name: beside(&rollout.to, rollout.row.to)?,
+            }),
+            (Role::Previous, Some(rollout)) => Some(Side {
+                role,
+                service: rollout.from.services.get(service)?,
+                revision: rollout.row.from,
+                digest: rollout.from_digests.get(service)?,
+                image: None,
+                name: beside(&rollout.from, rollout.row.from)?,
+            }),
+            (Role::Candidate | Role::Previous, None) => None,
+        }
+    }
+
+    /// The revision of a service.
+    pub fn revision_of(&self, service: &str) -> i64 {
+        self.moved.get(service).copied().unwrap_or(self.installation.revision)
     }
 
     /// Runs and failures of a service, newest first.
@@ -227,31 +350,6 @@ impl DesiredState {
 
     /// Services in an order in which each comes after those that it depends on.
     pub fn start_order(&self) -> Vec<&ServiceSpecification> {
-        let mut order: Vec<&ServiceSpecification> = Vec::new();
-        let mut placed = BTreeSet::new();
-        while order.len() < self.specification.services.len() {
-            let before = order.len();
-            for service in self.specification.services.values() {
-                let name = service.service_name.as_str();
-                let ready = service.depends_on.iter().all(|dependency| {
-                    placed.contains(dependency.service.as_str())
-                        || !self.specification.services.contains_key(&dependency.service)
-                });
-                if !placed.contains(name) && ready {
-                    placed.insert(name);
-                    order.push(service);
-                }
-            }
-            if order.len() == before {
-                // A cycle, which validation refuses: the rest in order of names rather than never.
-                order.extend(
-                    self.specification
-                        .services
-                        .values()
-                        .filter(|service| !placed.contains(service.service_name.as_str())),
-                );
-            }
-        }
-        order
+        self.specification.start_order()
     }
 }

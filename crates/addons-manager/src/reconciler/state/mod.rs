@@ -10,7 +10,7 @@ mod world;
 
 pub use self::desired::{
     Asked, ContainerRow, DesiredState, ImageRow, InstallationRow, NetworkRow, PolicyReason, Provider, Role,
-    VolumeRow,
+    RolloutState, Side, VolumeRow, aside_digest, rollout_digest,
 };
 pub use self::difference::{network_difference, volume_difference};
 pub use self::history::{Attempt, AttemptError, Completion, EndedBy, ErrorKind, StartedBy};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::desired::{ContainerRow, DesiredState};
+use super::desired::{ContainerRow, DesiredState, Role};
 use super::world::World;
 use super::{NONCE_LABEL, short};
 use crate::domain::claim::addresses_overlap;
@@ -238,6 +238,23 @@ impl ObservedState {
     ) -> Option<(&'a ContainerRow, &'a OurContainer)> {
         let row = desired.current(service)?;
         Some((row, self.ours.containers.get(&row.row)?))
+    }
+
+    /// The service's container of that role, where it is there.
+    pub fn with_role<'a>(
+        &'a self,
+        desired: &'a DesiredState,
+        service: &str,
+        role: Role,
+    ) -> Option<(&'a ContainerRow, &'a OurContainer)> {
+        let row = desired.with_role(service, role)?;
+        Some((row, self.ours.containers.get(&row.row)?))
+    }
+
+    /// Whether no container has this name, whoever's it is.
+    pub fn is_free_name(&self, name: &str) -> bool {
+        self.others.container_named(name).is_none()
+            && !self.ours.containers.values().any(|container| container.listed.name == name)
     }
 
     /// Id of the installation's own (or the platform's) network of that name, where it is there.

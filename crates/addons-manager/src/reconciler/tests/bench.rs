@@ -8,7 +8,8 @@ use addon_client::{InstallationStatus, ServicePhase};
 use service_kit::clock::{Clock as _, TestClock, Timestamp};
 use tokio::sync::mpsc;
 
-use crate::domain::installation::InstallationId;
+use crate::domain::installation::{InstallationId, Revision};
+use crate::domain::rollout::{Rollout, RolloutKind};
 use crate::domain::specification::{
     Dependency, DependencyCondition, MountSource, MountSpecification, NetworkAttachment, NetworkMode,
     NetworkSpecification, PinnedImage, Resources, RestartPolicy, RevisionSpecification, ServiceSpecification,
@@ -20,6 +21,7 @@ use crate::reconciler::{Parts, Reconciler, Settings};
 use crate::runtime::memory::MemoryRuntime;
 use crate::runtime::{ContainerState, EventMessage, InspectedContainer};
 use crate::storage::Storage;
+use crate::storage::installations::{NewRevision, Occupied, Standing};
 
 pub(crate) const MANAGER: &str = "manager-1";
 
@@ -76,21 +78,23 @@ impl Bench {
             specification.services.iter().map(|(name, service)| (name, service.digest())).collect();
         let sql = "INSERT INTO installations (id, name, addon, version, release_id, release_digest, descriptor, pins, desired, revision, status,
                                               status_since_ms, created_at_ms, updated_at_ms)
-                   VALUES ($1, $2, $2, '1.0.0', '000000000000000000000001', 'sha256:0', '{}', '[]', 'active', 1, 'installing', $3, $3, $3)";
+                   VALUES ($1, $2, $2, '1.0.0', '000000000000000000000001', $4, '{}', '[]', 'active', 1, 'installing', $3, $3, $3)";
         sqlx::query(sql)
             .bind(id.to_string())
             .bind(name)
             .bind(self.clock.now().millis())
+            .bind(format!("sha256:{:064}", 1))
             .execute(self.storage.writer())
             .await
             .unwrap();
         let sql = "INSERT INTO revisions (installation_id, revision, release_id, release_digest, version, descriptor, pins, specification, digests,
                                           created_at_ms)
-                   VALUES ($1, 1, '000000000000000000000001', 'sha256:0', '1.0.0', '{}', '[]', $2, $3, 0)";
+                   VALUES ($1, 1, '000000000000000000000001', $4, '1.0.0', '{}', '[]', $2, $3, 0)";
         sqlx::query(sql)
             .bind(id.to_string())
             .bind(serde_json::to_string(&specification).unwrap())
             .bind(serde_json::to_string(&digests).unwrap())
+            .bind(format!("sha256:{:064}", 1))
             .execute(self.storage.writer())
             .await
             .unwrap();
@@ -107,6 +111,64 @@ impl Bench {
         self.reconciler.wake(id);
         self.settle().await;
         id
+    }
+
+    /// Has an installation changed to these services, as revision `number`.
+    pub(crate) async fn upgrade(
+        &mut self,
+        id: InstallationId,
+        number: i64,
+        specification: RevisionSpecification,
+    ) {
+        for service in specification.services.values() {
+            if self.runtime.inspect_published(&service.image.digest).is_none() {
+                self.runtime.publish(&service.image.digest, &[], service.healthcheck.is_some());
+            }
+        }
+        self.upgrade_unpublished(id, number, specification).await;
+    }
+
+    pub(crate) async fn upgrade_unpublished(
+        &mut self,
+        id: InstallationId,
+        number: i64,
+        specification: RevisionSpecification,
+    ) {
+        let now = self.clock.now();
+        let digests = specification.services.iter().map(|(name, service)| (name.clone(), service.digest()));
+        let revision = Revision {
+            installation: id,
+            revision: number,
+            release_id: "000000000000000000000002".parse().unwrap(),
+            release_digest: format!("sha256:{number:064}").parse().unwrap(),
+            version: format!("{number}.0.0"),
+            descriptor: "{}".to_owned(),
+            pins: Vec::new(),
+            digests: digests.collect(),
+            specification,
+            created_at: now,
+        };
+        self.change(id, RolloutKind::Upgrade, revision).await;
+    }
+
+    pub(crate) async fn roll_back(&mut self, id: InstallationId, number: i64) {
+        let revision = self.storage.revision(id, number).await.unwrap().unwrap();
+        self.change(id, RolloutKind::Rollback, revision).await;
+    }
+
+    async fn change(&mut self, id: InstallationId, kind: RolloutKind, revision: Revision) {
+        let new =
+            NewRevision { kind, revision, claims: Vec::new(), consent: None, by: "somebody".to_owned() };
+        let decide = |_: &Occupied, standing: &Standing| {
+            assert_eq!(standing.rollout, None);
+            Ok::<_, std::convert::Infallible>(new)
+        };
+        self.storage.change_revision(id, self.clock.now(), decide).await.unwrap().unwrap().unwrap();
+        self.reconciler.wake(id);
+    }
+
+    pub(crate) async fn newest_rollout(&self, id: InstallationId) -> Rollout {
+        self.storage.newest_rollouts(Some(id)).await.unwrap().remove(&id).unwrap()
     }
 
     pub(crate) async fn disable(&mut self, id: InstallationId) {
@@ -244,6 +306,8 @@ async fn start(
         parallel_installations: 4,
         parallel_steps: 8,
         parallel_pulls: 2,
+        settle: Duration::from_secs(10),
+        rollout_deadline: Duration::from_secs(3_600),
     };
     let parts = Parts {
         storage: storage.clone(),
@@ -291,6 +355,7 @@ pub(crate) fn service(addon: &str, name: &str) -> ServiceSpecification {
         restart_unhealthy: true,
         depends_on: Vec::new(),
         restart: RestartPolicy::Always,
+        start_first: false,
         resources: Resources::default(),
         settings: ServiceSettings::default(),
     }

@@ -9,6 +9,7 @@ use addon_client::InstallationStatus;
 
 use super::bench::{Bench, after, inside, revision, service, with_check, with_volume};
 use crate::domain::installation::InstallationId;
+use crate::domain::rollout::RolloutPhase;
 use crate::domain::specification::{
     DependencyCondition, FileSpecification, RestartPolicy, RevisionSpecification,
 };
@@ -30,10 +31,34 @@ enum Scenario {
     Uninstall,
     Heal,
     Restart,
+    Upgrade,
+    /// The last service of the new revision ends as soon as it runs.
+    FailedUpgrade,
+    Rollback,
+    DisabledInUpgrade,
 }
 
-const ALL: [Scenario; 5] =
-    [Scenario::Install, Scenario::Disable, Scenario::Uninstall, Scenario::Heal, Scenario::Restart];
+const ALL: [Scenario; 9] = [
+    Scenario::Install,
+    Scenario::Disable,
+    Scenario::Uninstall,
+    Scenario::Heal,
+    Scenario::Restart,
+    Scenario::Upgrade,
+    Scenario::FailedUpgrade,
+    Scenario::Rollback,
+    Scenario::DisabledInUpgrade,
+];
+
+/// The suite with other images for two of its services, one of which lends its network to the third.
+fn newer_suite() -> RevisionSpecification {
+    let mut newer = suite();
+    for name in ["db", "web"] {
+        let service = newer.services.get_mut(name).expect("it is there");
+        service.image.digest = format!("{}-2", service.image.digest);
+    }
+    newer
+}
 
 /// State, restart policy, names of networks, targets of mounts.
 type EndOfContainer = (ContainerState, Option<RestartPolicy>, BTreeSet<String>, BTreeSet<String>);
@@ -78,7 +103,56 @@ async fn prepared(scenario: Scenario) -> (Bench, InstallationId) {
         bench.settle().await;
         assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
     }
+    if scenario == Scenario::Rollback {
+        upgrade(&mut bench, id).await;
+        go_through(&mut bench, scenario, id).await;
+        assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+    }
     (bench, id)
+}
+
+async fn upgrade(bench: &mut Bench, id: InstallationId) {
+    let newer = newer_suite();
+    bench.runtime.publish(&newer.services["db"].image.digest, &["/var/lib/db"], true);
+    bench.upgrade(id, 2, newer).await;
+}
+
+/// Comes to rest, and lets gates pass where the scenario has any.
+async fn go_through(bench: &mut Bench, scenario: Scenario, id: InstallationId) {
+    bench.settle().await;
+    let is_change = matches!(scenario, Scenario::Upgrade | Scenario::FailedUpgrade | Scenario::Rollback);
+    for _ in 0..if is_change { 4 } else { 0 } {
+        bench.wait(10).await;
+        spoil(bench, scenario, id).await;
+        bench.settle().await;
+    }
+}
+
+/// In a failed upgrade the new `web` ends whenever it runs.
+async fn spoil(bench: &Bench, scenario: Scenario, id: InstallationId) {
+    if scenario != Scenario::FailedUpgrade {
+        return;
+    }
+    let Ok(Some(desired)) = bench.storage.desired_state(id).await else { return };
+    let is_moved = desired.rollout.is_some_and(|rollout| {
+        rollout.row.phase == RolloutPhase::Forward && rollout.row.moved.contains("web")
+    });
+    if is_moved && bench.is_running("shop-web") {
+        bench.runtime.exit(&bench.runtime.id_of("shop-web"), 1);
+    }
+}
+
+/// Until nothing is left to do.
+async fn converge(bench: &mut Bench, scenario: Scenario, id: InstallationId) {
+    if scenario == Scenario::FailedUpgrade {
+        for _ in 0..12 {
+            bench.reconciler.wake_all();
+            bench.settle().await;
+            spoil(bench, scenario, id).await;
+            bench.clock.advance(std::time::Duration::from_secs(5));
+        }
+    }
+    bench.converge().await;
 }
 
 async fn perform(bench: &mut Bench, scenario: Scenario, id: InstallationId) {
@@ -88,6 +162,13 @@ async fn perform(bench: &mut Bench, scenario: Scenario, id: InstallationId) {
         Scenario::Uninstall => bench.uninstall(id, true).await,
         Scenario::Heal => bench.runtime.remove_by_hand(&bench.runtime.id_of("shop-web")),
         Scenario::Restart => bench.request_restart(id).await,
+        Scenario::Upgrade | Scenario::FailedUpgrade => upgrade(bench, id).await,
+        Scenario::Rollback => bench.roll_back(id, 1).await,
+        Scenario::DisabledInUpgrade => {
+            upgrade(bench, id).await;
+            bench.settle().await;
+            bench.disable(id).await;
+        }
     }
 }
 
@@ -96,9 +177,9 @@ async fn smooth(scenario: Scenario) -> (End, usize) {
     let (mut bench, id) = prepared(scenario).await;
     let before = bench.runtime.calls().len();
     perform(&mut bench, scenario, id).await;
-    bench.settle().await;
+    go_through(&mut bench, scenario, id).await;
     let calls = bench.runtime.calls().len() - before;
-    bench.converge().await;
+    converge(&mut bench, scenario, id).await;
     (end(&bench, id).await, calls)
 }
 
@@ -109,8 +190,8 @@ async fn each_call(fault: Fault) {
             let (mut bench, id) = prepared(scenario).await;
             perform(&mut bench, scenario, id).await;
             bench.runtime.fault(bench.runtime.calls().len() + call, fault);
-            bench.settle().await;
-            bench.converge().await;
+            go_through(&mut bench, scenario, id).await;
+            converge(&mut bench, scenario, id).await;
             let found = end(&bench, id).await;
             assert_eq!(found, expected, "{scenario:?}, {fault:?} at call {call}\n{}", bench.why(id).await);
         }
@@ -156,11 +237,11 @@ async fn the_manager_dies_at_any_point() {
             let (mut bench, id) = prepared(scenario).await;
             perform(&mut bench, scenario, id).await;
             let survived = {
-                let mut settling = pin!(bench.settle());
+                let mut settling = pin!(go_through(&mut bench, scenario, id));
                 Killed { future: settling.as_mut(), polls_left: polls }.await.is_some()
             };
             bench.restart_manager().await;
-            bench.converge().await;
+            converge(&mut bench, scenario, id).await;
             let found = end(&bench, id).await;
             assert_eq!(found, expected, "{scenario:?}, killed after {polls} polls\n{}", bench.why(id).await);
             if survived {
@@ -204,7 +285,7 @@ async fn all_events_are_lost() {
         let (mut bench, id) = prepared(scenario).await;
         bench.runtime.lose_events(true);
         perform(&mut bench, scenario, id).await;
-        bench.converge().await;
+        converge(&mut bench, scenario, id).await;
         assert_eq!(end(&bench, id).await, expected, "{scenario:?}");
     }
 }

@@ -6,4 +6,5 @@ mod heal;
 mod jobs;
 mod lifecycle;
 mod properties;
+mod rollouts;
 mod words;

@@ -1,0 +1,416 @@
+//! From one revision to the next, and back: what is touched when, what a failure costs, and what a crash finds.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use addon_client::InstallationStatus;
+
+use super::bench::{Bench, after, inside, job, revision, service, with_check, with_volume};
+use crate::domain::installation::InstallationId;
+use crate::domain::rollout::RolloutPhase;
+use crate::domain::specification::{DependencyCondition, RestartPolicy, ServiceSpecification};
+use crate::runtime::{ContainerState, Health, RuntimeError};
+
+/// The same service with another image.
+fn newer(mut service: ServiceSpecification) -> ServiceSpecification {
+    service.image.digest = format!("{}-2", service.image.digest);
+    service
+}
+
+fn names(bench: &Bench) -> BTreeSet<String> {
+    bench.runtime.snapshot().containers.into_iter().map(|container| container.name).collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+async fn shop() -> (Bench, InstallationId) {
+    let mut bench = Bench::new().await;
+    bench.runtime.set_health_at_start(Health::Starting);
+    let web = after(service("shop", "web"), "db", DependencyCondition::ServiceHealthy);
+    let id = bench.install("shop", revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.runtime.set_health(&bench.runtime.id_of("shop-db"), Health::Healthy);
+    bench.settle().await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+    (bench, id)
+}
+
+#[tokio::test]
+async fn one_service_after_the_other_is_changed_and_has_to_be_well_for_a_while() {
+    let (mut bench, id) = shop().await;
+    let (old_db, old_web) = (bench.runtime.id_of("shop-db"), bench.runtime.id_of("shop-web"));
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![newer(with_check(service("shop", "db"))), web])).await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Upgrading, "said at once");
+    bench.settle().await;
+
+    assert_eq!(names(&bench), set(&["shop-db", "shop-db.r1", "shop-web", "shop-web.r2"]));
+    assert_ne!(bench.runtime.id_of("shop-db"), old_db);
+    assert_eq!(bench.runtime.id_of("shop-db.r1"), old_db, "kept, in case");
+    assert_eq!(bench.container("shop-db.r1").restart, Some(RestartPolicy::No));
+    assert!(!bench.is_running("shop-db.r1"));
+    assert_eq!(bench.runtime.id_of("shop-web"), old_web, "its turn has not come");
+    assert!(bench.is_running("shop-web"));
+    assert_eq!(bench.desired(id).await.installation.revision, 1, "until all have passed");
+
+    bench.runtime.set_health(&bench.runtime.id_of("shop-db"), Health::Healthy);
+    bench.settle().await;
+    bench.wait(9).await;
+    assert_eq!(bench.runtime.id_of("shop-web"), old_web, "not well for long enough");
+    bench.wait(1).await;
+    assert_ne!(bench.runtime.id_of("shop-web"), old_web, "{}", bench.why(id).await);
+    bench.wait(10).await;
+
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+    assert_eq!(names(&bench), set(&["shop-db", "shop-web"]));
+    let installation = bench.storage.installation(id).await.unwrap().unwrap();
+    assert_eq!((installation.revision, installation.version.as_str()), (2, "2.0.0"));
+    let rollout = bench.newest_rollout(id).await;
+    assert_eq!((rollout.phase, rollout.passed), (RolloutPhase::Done, set(&["db", "web"])));
+    let restart = bench.container("shop-web").restart;
+    assert_eq!(restart, Some(RestartPolicy::Always), "its policy is its own again");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_change_is_not_touched() {
+    let (mut bench, id) = shop().await;
+    let (db, calls) = (bench.runtime.id_of("shop-db"), bench.runtime.calls().len());
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.settle().await;
+    bench.wait(10).await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+    assert_eq!(bench.runtime.id_of("shop-db"), db);
+    let calls = bench.runtime.calls().split_off(calls);
+    let changing =
+        calls.iter().filter(|call| !matches!(call.operation, "inspect" | "list" | "inspect_against"));
+    assert!(!changing.clone().any(|call| call.object == db), "{calls:?}");
+    assert!(
+        bench.runtime.tags().iter().any(|tag| tag.ends_with(":r2-db")),
+        "its image stays with revision 2"
+    );
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_touches_nothing() {
+    let (mut bench, id) = shop().await;
+    let before = bench.runtime.snapshot().containers;
+    let new = newer(service("shop", "web"));
+    let error = RuntimeError::Never { operation: "pull".into(), message: "manifest unknown".into() };
+    bench.runtime.unpublish(&new.image.digest, error);
+    let web = after(new, "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade_unpublished(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.settle().await;
+    assert_eq!(bench.runtime.snapshot().containers, before);
+    assert_eq!(bench.status(id).await, InstallationStatus::Active);
+    let rollout = bench.newest_rollout(id).await;
+    assert_eq!(rollout.phase, RolloutPhase::Undone);
+    assert!(rollout.why.unwrap().contains("manifest unknown"));
+}
+
+#[tokio::test]
+async fn a_registry_that_is_away_is_waited_for_and_what_runs_is_healed_meanwhile() {
+    let (mut bench, id) = shop().await;
+    let new = newer(service("shop", "web"));
+    let error = RuntimeError::Retry {
+        operation: "pull".into(),
+        message: "503".into(),
+        after: None,
+        engine_unreachable: false,
+    };
+    bench.runtime.unpublish(&new.image.digest, error);
+    let specification = revision(vec![
+        with_check(service("shop", "db")),
+        after(new, "db", DependencyCondition::ServiceHealthy),
+    ]);
+    bench.upgrade_unpublished(id, 2, specification.clone()).await;
+    bench.settle().await;
+    bench.runtime.kill(&bench.runtime.id_of("shop-web"));
+    bench.settle().await;
+    assert!(bench.is_running("shop-web"), "{}", bench.why(id).await);
+    assert_eq!(bench.status(id).await, InstallationStatus::Upgrading);
+    let conditions = bench.desired(id).await.installation.conditions;
+    assert!(conditions.iter().any(|told| told.message.contains("503")), "{conditions:?}");
+    let digest = &specification.services["web"].image.digest;
+    bench.runtime.publish(digest, &[], false);
+    for _ in 0..4 {
+        bench.wait(200).await;
+    }
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn a_container_that_ends_is_undone_and_its_last_words_are_kept() {
+    let (mut bench, id) = shop().await;
+    let (old_db, old_web) = (bench.runtime.id_of("shop-db"), bench.runtime.id_of("shop-web"));
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![newer(with_check(service("shop", "db"))), web])).await;
+    bench.settle().await;
+    bench.runtime.set_health(&bench.runtime.id_of("shop-db"), Health::Healthy);
+    bench.settle().await;
+    bench.wait(10).await;
+    bench.wait(5).await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-web"), 3);
+    bench.settle().await;
+    bench.runtime.set_health(&old_db, Health::Healthy);
+    bench.settle().await;
+
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+    assert_eq!((bench.runtime.id_of("shop-db"), bench.runtime.id_of("shop-web")), (old_db, old_web));
+    assert_eq!(names(&bench), set(&["shop-db", "shop-web"]));
+    assert!(bench.is_running("shop-db") && bench.is_running("shop-web"));
+    assert_eq!(bench.container("shop-web").restart, Some(RestartPolicy::Always));
+    let rollout = bench.newest_rollout(id).await;
+    assert_eq!(rollout.phase, RolloutPhase::Undone);
+    assert_eq!(rollout.why.as_deref(), Some("web: it exited with 3"));
+    assert!(rollout.logs.is_some_and(|logs| !logs.is_empty()));
+    assert_eq!(bench.storage.installation(id).await.unwrap().unwrap().version, "1.0.0");
+}
+
+#[tokio::test]
+async fn an_unhealthy_container_is_undone() {
+    let (mut bench, id) = shop().await;
+    let old = bench.runtime.id_of("shop-db");
+    let web = after(service("shop", "web"), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![newer(with_check(service("shop", "db"))), web])).await;
+    bench.settle().await;
+    bench.runtime.set_health(&bench.runtime.id_of("shop-db"), Health::Unhealthy);
+    bench.settle().await;
+    assert_eq!(bench.runtime.id_of("shop-db"), old, "{}", bench.why(id).await);
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Undone);
+}
+
+#[tokio::test]
+async fn what_is_never_well_is_undone_when_the_time_is_up() {
+    let (mut bench, id) = shop().await;
+    let old = bench.runtime.id_of("shop-db");
+    let web = after(service("shop", "web"), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![newer(with_check(service("shop", "db"))), web])).await;
+    bench.settle().await;
+    bench.wait(3_000).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Forward, "it is only starting");
+    bench.wait(601).await;
+    assert_eq!(bench.runtime.id_of("shop-db"), old, "{}", bench.why(id).await);
+    let rollout = bench.newest_rollout(id).await;
+    assert!(rollout.why.unwrap().contains("not through within 60 min: db is not well yet"));
+}
+
+#[tokio::test]
+async fn a_time_without_manager_or_engine_does_not_count_and_begins_the_gate_again() {
+    let (mut bench, id) = shop().await;
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.settle().await;
+    bench.wait(8).await;
+    bench.clock.advance(Duration::from_secs(86_400));
+    bench.restart_manager().await;
+    bench.resync().await;
+    let rollout = bench.newest_rollout(id).await;
+    assert_eq!((rollout.phase, rollout.passed.len()), (RolloutPhase::Forward, 0), "it is looked at anew");
+    assert!(rollout.used_ms < 60_000, "{}", rollout.used_ms);
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn a_parked_container_that_somebody_removed_is_made_anew() {
+    let (mut bench, id) = shop().await;
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.settle().await;
+    bench.runtime.remove_by_hand(&bench.runtime.id_of("shop-web.r1"));
+    bench.settle().await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-web"), 1);
+    bench.settle().await;
+    assert_eq!(names(&bench), set(&["shop-db", "shop-web"]));
+    assert!(bench.is_running("shop-web"), "{}", bench.why(id).await);
+    let image = bench.container("shop-web").listed.image_id;
+    assert_eq!(image, bench.desired(id).await.images["web"].image_id, "that of the old revision");
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Undone);
+}
+
+#[tokio::test]
+async fn a_parked_container_that_somebody_starts_is_stopped_again() {
+    let (mut bench, id) = shop().await;
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.settle().await;
+    bench.runtime.start_by_hand(&bench.runtime.id_of("shop-web.r1"));
+    bench.settle().await;
+    assert!(!bench.is_running("shop-web.r1") && bench.is_running("shop-web"), "{}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn services_come_and_go() {
+    let mut bench = Bench::new().await;
+    let id = bench.install("shop", revision(vec![service("shop", "old"), service("shop", "web")])).await;
+    let old = bench.runtime.id_of("shop-old");
+    bench.upgrade(id, 2, revision(vec![service("shop", "new"), service("shop", "web")])).await;
+    bench.settle().await;
+    assert_eq!(names(&bench), set(&["shop-old.r1", "shop-new", "shop-web"]), "{}", bench.why(id).await);
+    bench.wait(10).await;
+    assert_eq!(names(&bench), set(&["shop-new", "shop-web"]));
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done);
+
+    bench.roll_back(id, 1).await;
+    assert_eq!(bench.status(id).await, InstallationStatus::RollingBack);
+    bench.settle().await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-old"), 1);
+    bench.settle().await;
+    assert_eq!(names(&bench), set(&["shop-new", "shop-web"]), "{}", bench.why(id).await);
+    assert!(bench.is_running("shop-new"));
+    assert_ne!(old, bench.runtime.id_of("shop-new"));
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Undone);
+}
+
+#[tokio::test]
+async fn a_job_passes_by_completing() {
+    let mut bench = Bench::new().await;
+    let specification = |migrate: ServiceSpecification, web: ServiceSpecification| {
+        revision(vec![migrate, after(web, "migrate", DependencyCondition::ServiceCompletedSuccessfully)])
+    };
+    let migrate = || job("shop", "migrate", RestartPolicy::No);
+    let id = bench.install("shop", specification(migrate(), service("shop", "web"))).await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 0);
+    bench.settle().await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active);
+    let web = bench.runtime.id_of("shop-web");
+
+    bench.upgrade(id, 2, specification(newer(migrate()), newer(service("shop", "web")))).await;
+    bench.settle().await;
+    bench.wait(60).await;
+    assert_eq!(bench.runtime.id_of("shop-web"), web, "the job runs still");
+    bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 0);
+    bench.settle().await;
+    assert_ne!(bench.runtime.id_of("shop-web"), web, "{}", bench.why(id).await);
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done);
+
+    bench.upgrade(id, 3, specification(newer(newer(migrate())), newer(service("shop", "web")))).await;
+    bench.settle().await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 4);
+    bench.settle().await;
+    let rollout = bench.newest_rollout(id).await;
+    assert_eq!(rollout.phase, RolloutPhase::Undone, "{}", bench.why(id).await);
+    assert!(rollout.why.unwrap().starts_with("migrate: it exited with 4"));
+    assert_eq!(names(&bench), set(&["shop-migrate", "shop-web"]), "a job that is done has its name back");
+}
+
+#[tokio::test]
+async fn start_first_has_the_new_one_up_before_the_old_one_stops() {
+    let mut bench = Bench::new().await;
+    let first = |service: ServiceSpecification| ServiceSpecification { start_first: true, ..service };
+    let id = bench.install("shop", revision(vec![first(service("shop", "web"))])).await;
+    let old = bench.runtime.id_of("shop-web");
+    bench.upgrade(id, 2, revision(vec![first(newer(service("shop", "web")))])).await;
+    bench.settle().await;
+    assert!(bench.is_running("shop-web") && bench.is_running("shop-web.r2"), "{}", bench.why(id).await);
+    assert_eq!(bench.runtime.id_of("shop-web"), old);
+    bench.wait(10).await;
+    assert_eq!(names(&bench), set(&["shop-web"]), "{}", bench.why(id).await);
+    assert_ne!(bench.runtime.id_of("shop-web"), old);
+    assert_eq!(bench.container("shop-web").restart, Some(RestartPolicy::Always));
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done);
+
+    // One that fails costs the old one nothing.
+    let old = bench.runtime.id_of("shop-web");
+    let stops = bench.runtime.calls().len();
+    bench.upgrade(id, 3, revision(vec![first(newer(newer(service("shop", "web"))))])).await;
+    bench.settle().await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-web.r3"), 1);
+    bench.settle().await;
+    assert_eq!(names(&bench), set(&["shop-web"]), "{}", bench.why(id).await);
+    assert_eq!(bench.runtime.id_of("shop-web"), old);
+    let calls = bench.runtime.calls().split_off(stops);
+    assert!(!calls.iter().any(|call| call.operation == "stop" && call.object == old), "{calls:?}");
+}
+
+#[tokio::test]
+async fn disabling_ends_it_and_enabling_brings_the_old_revision_back() {
+    let (mut bench, id) = shop().await;
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.settle().await;
+    assert!(names(&bench).contains("shop-web.r1"));
+    bench.disable(id).await;
+    bench.settle().await;
+    assert_eq!(names(&bench), set(&[]), "{}", bench.why(id).await);
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Ended);
+    bench.enable(id).await;
+    bench.settle().await;
+    bench.runtime.set_health(&bench.runtime.id_of("shop-db"), Health::Healthy);
+    bench.settle().await;
+    let image = bench.container("shop-web").listed.image_id;
+    assert_eq!(image, bench.desired(id).await.images["web"].image_id);
+    assert_eq!(bench.desired(id).await.installation.revision, 1);
+}
+
+#[tokio::test]
+async fn what_lives_in_the_namespace_of_a_changed_service_moves_with_it() {
+    let mut bench = Bench::new().await;
+    let agent = || inside(service("shop", "agent"), "web");
+    let id = bench.install("shop", revision(vec![service("shop", "web"), agent()])).await;
+    bench.upgrade(id, 2, revision(vec![newer(service("shop", "web")), newer(agent())])).await;
+    bench.settle().await;
+    bench.wait(10).await;
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+    assert_eq!(bench.status(id).await, InstallationStatus::Active);
+    assert_eq!(names(&bench), set(&["shop-agent", "shop-web"]));
+}
+
+#[tokio::test]
+async fn the_new_revision_uses_the_volumes_of_the_old_one_and_networks_that_change_are_made_beside_it() {
+    let mut bench = Bench::new().await;
+    let db = || with_volume(service("shop", "db"), "shop_data", "/data");
+    let id = bench.install("shop", revision(vec![db()])).await;
+    let mut new = revision(vec![newer(db())]);
+    let network = new.networks.remove("shop_default").unwrap();
+    let changed = crate::domain::specification::NetworkSpecification {
+        internal: true,
+        subnets: vec!["10.209.1.0/26".to_owned()],
+        ..network
+    };
+    new.networks.insert("shop_default.r2".to_owned(), changed);
+    let crate::domain::specification::NetworkMode::Networks(attachments) =
+        &mut new.services.get_mut("db").unwrap().network
+    else {
+        panic!("it is on a network")
+    };
+    attachments[0].network = "shop_default.r2".to_owned();
+    bench.upgrade(id, 2, new).await;
+    bench.settle().await;
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+    let listing = bench.runtime.snapshot();
+    let networks: Vec<&str> = listing.networks.iter().map(|network| network.name.as_str()).collect();
+    assert_eq!(networks, ["shop_default.r2"]);
+    assert_eq!(listing.volumes.len(), 1);
+    assert_eq!(listing.containers[0].mounts[0].volume.as_deref(), Some("shop_data"));
+    assert_eq!(listing.containers[0].state, ContainerState::Running);
+}
+
+#[tokio::test]
+async fn ten_revisions_are_kept_and_the_images_of_older_ones_go() {
+    let mut bench = Bench::new().await;
+    let web = |number: i64| {
+        let mut web = service("shop", "web");
+        web.image.digest = format!("sha256:web-{number}");
+        revision(vec![web])
+    };
+    let id = bench.install("shop", web(1)).await;
+    for number in 2..=12 {
+        bench.upgrade(id, number, web(number)).await;
+        bench.settle().await;
+        bench.wait(10).await;
+        assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+    }
+    bench.settle().await;
+    let kept: Vec<i64> =
+        bench.storage.revisions(id).await.unwrap().iter().map(|revision| revision.revision).collect();
+    assert_eq!(kept, (3..=12).rev().collect::<Vec<_>>());
+    let tags = bench.runtime.tags();
+    assert!(!tags.iter().any(|tag| tag.ends_with(":r1-web") || tag.ends_with(":r2-web")), "{tags:?}");
+    assert_eq!(tags.len(), 10);
+}
