@@ -103,6 +103,7 @@ rules! {
     NAME_WITH_BLANKS = "name-with-blanks", "The name is kept as the title, and its blanks become hyphens.";
     VOLUME_DRIVER_BRIDGE = "volume-driver-bridge", "No volume driver is called bridge; local is meant.";
     UNDECLARED_VOLUME = "undeclared-volume", "The volume is declared by being named.";
+    UNDECLARED_NETWORK = "undeclared-network", "The network is somebody else's, since nobody declares it.";
     PLATFORM_NETWORK = "platform-network", "A declared network of the platform's name is the platform's network.";
     BOOLEAN_WORD = "boolean-word", "A word or number stands for true or false.";
     NO_EFFECT = "no-effect", "The setting changes nothing beside another one.";

@@ -171,10 +171,17 @@ impl Conflict {
             ),
             Holder::Process => format!("{what} is in use by a process of the host"),
             Holder::Missing => {
-                let kind = self.wanted.kind();
+                let (kind, name) = (self.wanted.kind(), self.wanted.value());
+                // A volume that nobody declares is the addon's own; a network is not.
+                let own = if matches!(self.wanted, Claim::Network(_)) {
+                    format!(
+                        ", or, if it is to be the addon's own, publish a release that declares it (\"networks\": [{{\"name\": \"{name}\"}}])"
+                    )
+                } else {
+                    String::new()
+                };
                 format!(
-                    "{what}, which the addon uses and does not make, is not there: make it first (docker {kind} create {})",
-                    self.wanted.value()
+                    "{what}, which the addon uses and does not make, is not there: make it first (docker {kind} create {name}){own}"
                 )
             }
             Holder::Left { kind, id, name, installation, known_as: Some(known_as), .. } => format!(
@@ -793,7 +800,8 @@ mod tests {
             messages[0].contains("`lan`") && messages[0].contains("docker network create lan"),
             "{messages:?}"
         );
-        assert!(messages[1].contains("docker volume create films"), "{messages:?}");
+        assert!(messages[0].ends_with("declares it (\"networks\": [{\"name\": \"lan\"}])"), "{messages:?}");
+        assert!(messages[1].ends_with("docker volume create films)"), "{messages:?}");
     }
 
     #[test]

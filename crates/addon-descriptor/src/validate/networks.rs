@@ -1,6 +1,6 @@
-//! Networks: each name once, subnets that do not overlap, fixed addresses inside them.
+//! Networks: each name once, subnets that do not overlap, fixed addresses inside them; a word on those that are not declared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ipnet::IpNet;
 
@@ -27,7 +27,28 @@ pub(super) fn check(document: &DocumentRead<'_>) {
         }
     }
     subnets(document);
-    addresses(document);
+    // Where a declaration could not be read, that has been reported.
+    if count(document.root.member("networks")) == document.networks.len() {
+        undeclared(document);
+        addresses(document);
+    }
+}
+
+/// Networks that services name and nobody declares are somebody else's: often meant, and as often a forgotten declaration.
+fn undeclared(document: &DocumentRead<'_>) {
+    let declared = || document.networks.iter().map(|(network, _)| network.name.as_str());
+    let mut known: HashSet<&str> = declared().chain([DEFAULT_PLATFORM_NETWORK]).collect();
+    for service in &document.services {
+        for (name, (_, at)) in &service.networks {
+            if known.insert(name.as_str()) {
+                let message = format!(
+                    "nobody declares the network `{name}`: it is somebody else's and has to be there before the addon is installed; to have \
+                     one of the addon's own, declare it at the top: \"networks\": [{{\"name\": \"{name}\"}}]"
+                );
+                at.warn(rules::UNDECLARED_NETWORK, message, at.nearest(name.as_str(), declared()));
+            }
+        }
+    }
 }
 
 /// Subnets nest or are apart; in order, one that overlaps an earlier one lies in the widest before it.
@@ -53,17 +74,18 @@ fn subnets(document: &DocumentRead<'_>) {
     }
 }
 
-fn addresses(document: &DocumentRead<'_>) {
-    // Where a declaration or a subnet could not be read, that has been reported.
-    let count = |at: Option<At<'_>>| match at.map(|at| &at.node.kind) {
+/// How many entries were written; of what is no list, more than can be read.
+fn count(at: Option<At<'_>>) -> usize {
+    match at.map(|at| &at.node.kind) {
         Some(Kind::List(nodes)) => nodes.len(),
         Some(Kind::Object(_) | Kind::Number(_) | Kind::Boolean(_)) => usize::MAX,
         Some(Kind::Text(text)) if !text.is_empty() => usize::MAX,
         None | Some(Kind::Null | Kind::Text(_)) => 0,
-    };
-    if count(document.root.member("networks")) != document.networks.len() {
-        return;
     }
+}
+
+fn addresses(document: &DocumentRead<'_>) {
+    // Where a subnet could not be read, that has been reported.
     let is_read = |network: &NetworkSpec, at: At<'_>| count(at.member("subnets")) == network.subnets.len();
     let subnets: HashMap<&str, Option<&[IpNet]>> = document
         .networks
