@@ -148,6 +148,11 @@ impl App {
         let client = tokio::task::spawn_blocking(move || RegistryClient::new(settings));
         let state_dir = config.state_dir();
         let lock = lock(&state_dir)?;
+        let (configured, in_state) = (config.signing.key_file.clone(), state_dir.join(key_file::NAME));
+        if config.postgres()?.is_none() && !state_dir.join(DATABASE).exists() {
+            // An empty database that a refused start leaves would stand in the way of a restored one.
+            Signer::without_database(configured.as_deref(), &in_state)?;
+        }
         let storage = open(config).await?;
         if !storage.knows_letters().await? {
             tracing::warn!(
@@ -157,10 +162,7 @@ impl App {
             );
         }
         // Before the first token, which would be written over that of a database that is lost.
-        let configured = config.signing.key_file.clone();
-        let signer =
-            Signer::prepare(storage.clone(), clock.clone(), configured, state_dir.join(key_file::NAME))
-                .await?;
+        let signer = Signer::prepare(storage.clone(), clock.clone(), configured, in_state).await?;
         let tokens = TokenStore::audited(storage.db().clone());
         let address = config.server.address;
         let auth = Auth::start(AUTH, &config.auth, address, &state_dir, tokens, clock.clone()).await?;

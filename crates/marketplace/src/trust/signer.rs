@@ -102,6 +102,11 @@ pub enum SigningError {
     },
 }
 
+/// The file that says that a configured key has signed from a state folder.
+fn mark_of(in_state: &Path) -> PathBuf {
+    in_state.with_extension("id")
+}
+
 /// How a new marketplace begins where another one was.
 fn anew(witness: &Path, path: &Path) -> String {
     if witness == path {
@@ -167,14 +172,11 @@ impl Signer {
             index: version(storage.signed(Signed::Index).await?),
             feed: version(storage.signed(Signed::Revocations).await?),
         };
-        let (made, mark) = (in_state.with_extension("pem.new"), in_state.with_extension("id"));
+        let (made, mark) = (in_state.with_extension("pem.new"), mark_of(&in_state));
         let signer = Self { storage, clock, path: configured.unwrap_or(in_state), found };
         let path = &signer.path;
         if signer.newest().await?.is_none() {
-            let witness = if is_configured { &mark } else { path };
-            if witness.exists() {
-                return Err(SigningError::Forgotten { witness: witness.clone(), path: path.clone() });
-            }
+            Self::may_begin(is_configured, path, &mark)?;
             if is_configured {
                 signer.first(&key_file::load(path)?).await?;
             } else {
@@ -210,6 +212,27 @@ impl Signer {
             usable => _ = usable?,
         }
         Ok(signer)
+    }
+
+    /// Whether a database may be made where there is none, so that a start which is refused for its key leaves none behind.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`] would refuse the new database.
+    pub fn without_database(configured: Option<&Path>, in_state: &Path) -> Result<(), SigningError> {
+        let path = configured.unwrap_or(in_state);
+        Self::may_begin(configured.is_some(), path, &mark_of(in_state))?;
+        if let Some(path) = configured {
+            key_file::load(path)?;
+        }
+        Ok(())
+    }
+
+    fn may_begin(is_configured: bool, path: &Path, mark: &Path) -> Result<(), SigningError> {
+        let witness = if is_configured { mark } else { path };
+        if witness.exists() {
+            return Err(SigningError::Forgotten { witness: witness.to_owned(), path: path.to_owned() });
+        }
+        Ok(())
     }
 
     /// Whether this replica could sign; what everyone may know of why not.

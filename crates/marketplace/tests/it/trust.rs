@@ -12,6 +12,7 @@ use addon_client::{ClientOptions, MarketplaceClient, Timestamp};
 use addon_descriptor::{Digest, Version};
 use marketplace::app::{App, BuildError};
 use marketplace::config::Config;
+use marketplace::storage::Storage;
 use marketplace::trust::{KeysCommand, SigningError, key_file};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -530,8 +531,12 @@ async fn an_empty_database_where_a_marketplace_has_signed_begins_nothing() {
         for said in ["signing-key.pem", "marketplace restore FILE", "state_dir", "signing-key.pem away"] {
             assert!(words.contains(said), "{said}: {words}");
         }
+        assert!(!state.join("marketplace.db").exists(), "what is restored finds nothing in its way");
     }
     assert_eq!([&key, &token].map(|path| std::fs::read(path).unwrap()), before, "nothing is written over");
+    // An empty database that is there is refused as well.
+    Storage::open_sqlite(&state.join("marketplace.db")).await.unwrap().db().close().await;
+    started(&config).await.unwrap_err();
     lose();
     marketplace::backup::restore(&config, &backup).await.unwrap();
     assert_eq!(started(&config).await.unwrap(), set);
