@@ -1,5 +1,5 @@
-//! The private key on the disk: PKCS#8 in PEM, as `openssl genpkey -algorithm ed25519` writes it too, readable by its owner
-//! alone. Never logged; what was read is wiped.
+//! The private key on the disk: PKCS#8 in PEM, as `openssl genpkey -algorithm ed25519` writes it too (RFC 8410: version 1,
+//! without the public key, which OpenSSL before 3.0 does not read beside it), readable by its owner alone. Never logged; what was read is wiped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use addon_client::trust::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
-use zeroize::Zeroizing;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Name of the file in the state folder, where no other is configured.
 pub const NAME: &str = "signing-key.pem";
 
-/// Longest file that is read as a key, in bytes: one of ours has 200.
+/// Longest file that is read as a key, in bytes: one of ours has 120.
 const MAX_BYTES: u64 = 16 * 1024;
 
 /// Why there is no key. Messages name the file, never what is in it.
@@ -106,7 +106,9 @@ pub fn generate() -> SigningKey {
 /// # Errors
 /// [`KeyFileError::Write`].
 pub fn create(path: &Path, key: &SigningKey, like: Option<&Path>) -> Result<(), KeyFileError> {
-    let text = key.to_pkcs8_pem(LineEnding::LF).expect("a key can be written");
+    let mut bytes = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
+    let text = bytes.to_pkcs8_pem(LineEnding::LF).expect("a key can be written");
+    bytes.secret_key.zeroize();
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         if let Some(like) = like.and_then(|like| std::fs::metadata(like).ok()) {
@@ -222,6 +224,21 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let public = addon_client::trust::PublicKey::of(&load(&path).unwrap());
         assert_eq!(public.to_string(), "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=");
+    }
+
+    #[test]
+    fn a_key_is_written_as_every_openssl_reads_it_and_one_with_its_public_half_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, older] = ["a.pem", "older.pem"].map(|name| folder.path().join(name));
+        let key = generate();
+        create(&path, &key, None).unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        // The beginning of a key of version 1 for ed25519: 46 bytes and no public key behind the private one.
+        assert!(written.contains("\nMC4CAQAwBQYDK2VwBCIEI"), "version 1");
+        std::fs::write(&older, key.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
+        std::fs::set_permissions(&older, Permissions::from_mode(0o600)).unwrap();
+        assert_ne!(written, std::fs::read_to_string(&older).unwrap());
+        assert_eq!(load(&older).unwrap(), key);
     }
 
     #[test]
