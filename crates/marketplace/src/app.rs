@@ -173,6 +173,7 @@ impl App {
         let news = News::open(storage.clone()).await?;
         let services = Services {
             bell: bell.clone(),
+            reserved_names: rules.reserved.clone(),
             shutdown: shutdown.clone(),
             ..Services::new(config, storage.clone(), auth.clone(), clock.clone(), news.clone())
         };

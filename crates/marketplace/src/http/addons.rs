@@ -7,7 +7,7 @@ use addon_client::{
     Because, FacetsAnswer, Finding, ListReleases, Problem as ProblemBody, Release as WireRelease,
     ReleaseStatus, RightView, ValidationAnswer,
 };
-use addon_descriptor::{Reading, Right, Version, VersionReq, rights, risk};
+use addon_descriptor::{AddonDescriptor, Reading, Right, Version, VersionReq, rights, risk};
 use service_kit::audit::Actor;
 use service_kit::auth::{Principal, Scope};
 use service_kit::body::{JsonBytes, NoQuery, Query};
@@ -23,6 +23,8 @@ use crate::domain::release::Release;
 use crate::domain::search::{Facet, Sort};
 use crate::publish::Publisher;
 use crate::storage::{COUNTED, Filter, Published, Source};
+use crate::verification::checks::{NameFault, name_fault};
+use crate::verification::names;
 
 /// Releases: the newest approved one of each addon, oldest first; found by words and filters, in another order.
 #[utoipa::path(get, path = "/api/v1/marketplace/addons", tag = "addons", params(ListReleases), responses(
@@ -308,7 +310,12 @@ pub(super) async fn by_version(
     (status = 200, description = "What is wrong with it, and what it comes to", body = ValidationAnswer),
     (status = 400, description = "No JSON", body = ProblemBody),
     (status = 413, description = "Longer than 256 KiB", body = ProblemBody)))]
-pub(super) async fn validate(_: NoQuery, JsonBytes(body): JsonBytes) -> Result<HttpResponse, Problem> {
+pub(super) async fn validate(
+    services: web::Data<Services>,
+    principal: Principal,
+    _: NoQuery,
+    JsonBytes(body): JsonBytes,
+) -> Result<HttpResponse, Problem> {
     let reading = understood(body).await?;
     let mut answer = ValidationAnswer {
         valid: reading.descriptor.is_some(),
@@ -319,7 +326,20 @@ pub(super) async fn validate(_: NoQuery, JsonBytes(body): JsonBytes) -> Result<H
         digest: None,
         canonical: None,
     };
-    if let Some(descriptor) = reading.descriptor {
+    // A name that the verification refuses or holds is told of here as there, since nothing else of the document says so.
+    let mut descriptor = reading.descriptor;
+    if let Some(read) = &descriptor
+        && let Some((fault, finding)) = name_finding(&services, read, &principal).await?
+    {
+        if fault == NameFault::Reserved {
+            (answer.valid, descriptor) = (false, None);
+            answer.violations.push(finding);
+        } else {
+            // Whose a name is may change until it is published.
+            answer.warnings.push(finding);
+        }
+    }
+    if let Some(descriptor) = descriptor {
         let rights = rights(&descriptor);
         answer.risk = Some(risk(&rights));
         let view = |right: &Right| RightView { right: right.to_string(), level: right.level().into() };
@@ -328,6 +348,29 @@ pub(super) async fn validate(_: NoQuery, JsonBytes(body): JsonBytes) -> Result<H
         answer.canonical = serde_json::from_slice(&descriptor.canonical()).ok();
     }
     Ok(HttpResponse::Ok().json(answer))
+}
+
+async fn name_finding(
+    services: &Services,
+    descriptor: &AddonDescriptor,
+    principal: &Principal,
+) -> Result<Option<(NameFault, Finding)>, Problem> {
+    let addon = descriptor.name.folded();
+    let account = principal.account_or_anonymous();
+    let context = names::known(&services.storage, &services.reserved_names, &addon, Some(account)).await;
+    let Some((fault, message)) = name_fault(descriptor, &context.map_err(error::storage)?) else {
+        return Ok(None);
+    };
+    let rule = if fault == NameFault::Reserved { "reserved-name" } else { "look-alike-name" };
+    let finding = Finding {
+        path: "/name".to_owned(),
+        rule: rule.to_owned(),
+        message,
+        suggestion: None,
+        line: None,
+        column: None,
+    };
+    Ok(Some((fault, finding)))
 }
 
 /// The JSON Schema of the descriptor.

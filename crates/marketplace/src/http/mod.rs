@@ -16,6 +16,8 @@ mod query;
 mod review;
 mod trust;
 
+use std::collections::BTreeSet;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse};
@@ -160,12 +162,14 @@ pub struct Services {
     pub stats: KeptStats,
     /// How often an address may report installations.
     pub reports: ReportLimits,
+    /// Names, folded, that no addon may have.
+    pub reserved_names: BTreeSet<String>,
     /// Cancelled when the service begins to stop.
     pub shutdown: CancellationToken,
 }
 
 impl Services {
-    /// With these settings; with a bell that wakes nobody and a shutdown that nobody begins, where they are not set.
+    /// With these settings; with a bell that wakes nobody, no reserved name and a shutdown that nobody begins, where they are not set.
     pub fn new(config: &Config, storage: Storage, auth: Auth, clock: SharedClock, news: News) -> Self {
         Self {
             stats: KeptStats::new(storage.clone(), clock.clone()),
@@ -178,6 +182,7 @@ impl Services {
             news,
             seats: Seats::new(config.events.listeners, config.events.per_address),
             reports: ReportLimits::new(config.installs.per_address, config.installs.per_addon),
+            reserved_names: BTreeSet::new(),
             shutdown: CancellationToken::new(),
         }
     }

@@ -197,3 +197,16 @@ pub(super) const NEAR: Both = Both {
                      ON mine.account = theirs.account WHERE mine.addon = own.addon AND theirs.addon = other.addon)
                ORDER BY other.approved_at_ms, other.addon LIMIT 20",
 };
+
+/// The same for a name that nobody has yet, and the account `$2` that would have it.
+pub(super) const NEAR_NEW: Both = Both {
+    sqlite: "SELECT other.addon, other.name FROM addons AS other
+             WHERE REPLACE(other.skeleton, '-', '') IN (SELECT value FROM json_each($1)) AND other.approved_at_ms IS NOT NULL
+               AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.addon = other.addon AND account = $2)
+             ORDER BY other.approved_at_ms, other.addon LIMIT 20",
+    postgres: "SELECT other.addon, other.name FROM addons AS other
+               WHERE REPLACE(other.skeleton, '-', '') = ANY (ARRAY(SELECT json_array_elements_text(CAST($1 AS JSON))))
+                 AND other.approved_at_ms IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.addon = other.addon AND account = $2)
+               ORDER BY other.approved_at_ms, other.addon LIMIT 20",
+};

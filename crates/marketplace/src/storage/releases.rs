@@ -330,6 +330,42 @@ impl Storage {
         .map_err(StorageError::from)
     }
 
+    /// What [`Self::look_alike`] and [`Self::near`] would say of an addon that nobody has yet, were it this account's; `None`
+    /// where somebody has it.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn like_a_new_name(
+        &self,
+        addon: &str,
+        skeleton: &str,
+        bare: &[String],
+        account: &str,
+    ) -> Result<Option<(Option<String>, Vec<Named>)>, StorageError> {
+        let there = "SELECT addon FROM addons WHERE addon = $1";
+        let alike = "SELECT name FROM addons AS other WHERE skeleton = $1 AND approved_at_ms IS NOT NULL
+                       AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.addon = other.addon AND account = $2)
+                     ORDER BY approved_at_ms, addon LIMIT 1";
+        let found: Option<(String,)> =
+            read!(&self.db, |pool| sqlx::query_as(there).bind(addon).fetch_optional(pool).await)?;
+        if found.is_some() {
+            return Ok(None);
+        }
+        let alike: Option<(String,)> = read!(&self.db, |pool| sqlx::query_as(alike)
+            .bind(skeleton)
+            .bind(account)
+            .fetch_optional(pool)
+            .await)?;
+        let near = read!(&self.db, |pool| {
+            sqlx::query_as(dialect::NEAR_NEW.of(&self.db))
+                .bind(json(&bare))
+                .bind(account)
+                .fetch_all(pool)
+                .await
+        })?;
+        Ok(Some((alike.map(|(name,)| name), near)))
+    }
+
     /// Approves a release that is under review, whose digest is this one, and whose checks are green: compare and swap.
     /// `false` when any of these does not hold; and when a name like its own was approved since they were made: then they
     /// are made again.

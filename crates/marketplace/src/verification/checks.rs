@@ -61,28 +61,46 @@ pub fn judge(descriptor: &AddonDescriptor, facts: &Facts, context: &Context) -> 
     Findings { checks, pins }
 }
 
-fn name(descriptor: &AddonDescriptor, context: &Context) -> Check {
+/// What is wrong with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameFault {
+    /// No addon may have it, or it reads like one that no addon may have.
+    Reserved,
+    /// It reads like the name of an addon of others.
+    LookAlike,
+    /// It is a slip of a finger away from one: a reviewer decides.
+    Near,
+}
+
+/// What is wrong with the name, and how that is said.
+pub fn name_fault(descriptor: &AddonDescriptor, context: &Context) -> Option<(NameFault, String)> {
     let name = descriptor.name.as_str();
     let folded = descriptor.name.folded();
     let reserved = context.reserved.iter().find(|reserved| reads_like(&folded, reserved));
-    let (verdict, message) = if let Some(reserved) = reserved {
+    if let Some(reserved) = reserved {
         let is =
             if *reserved == folded { "is".to_owned() } else { format!("reads like {reserved}, which is") };
-        (Verdict::Fail, format!("the name {name} {is} reserved; publish under another one"))
-    } else if let Some(other) = &context.look_alike {
-        (
-            Verdict::Fail,
-            format!("the name {name} reads like {other}, which belongs to somebody else; take another one"),
-        )
-    } else if let Some(other) = &context.near {
-        (
-            Verdict::Pass,
-            format!(
-                "the name {name} is a slip away from {other}, which belongs to somebody else: a reviewer decides"
-            ),
-        )
-    } else {
-        (Verdict::Pass, format!("the name {name} is neither reserved nor easily taken for another"))
+        let message = format!("the name {name} {is} reserved; publish under another one");
+        return Some((NameFault::Reserved, message));
+    }
+    if let Some(other) = &context.look_alike {
+        let message =
+            format!("the name {name} reads like {other}, which belongs to somebody else; take another one");
+        return Some((NameFault::LookAlike, message));
+    }
+    let other = context.near.as_ref()?;
+    let message = format!(
+        "the name {name} is a slip away from {other}, which belongs to somebody else: a reviewer decides"
+    );
+    Some((NameFault::Near, message))
+}
+
+fn name(descriptor: &AddonDescriptor, context: &Context) -> Check {
+    let name = descriptor.name.as_str();
+    let (verdict, message) = match name_fault(descriptor, context) {
+        Some((NameFault::Reserved | NameFault::LookAlike, message)) => (Verdict::Fail, message),
+        Some((NameFault::Near, message)) => (Verdict::Pass, message),
+        None => (Verdict::Pass, format!("the name {name} is neither reserved nor easily taken for another")),
     };
     let look_alike = context.look_alike.iter().map(|other| ("look_alike".to_owned(), json!(other)));
     let near = context.near.iter().map(|other| ("near".to_owned(), json!(other)));

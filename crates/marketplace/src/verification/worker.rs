@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::{Context, judge, missing_images, warnings};
 use super::facts::{Facts, gather, gather_pinned};
+use super::names;
 use super::registry::{Asker, RegistryClient, RegistryError};
-use crate::domain::name;
 use crate::domain::release::Status;
 use crate::domain::verification::{Backoff, Decision, Mode, decide, held, why_open, why_waiting};
 use crate::storage::{Job, Purpose, Storage, StorageError, Verdicted, spread};
@@ -344,19 +344,12 @@ impl Worker {
     /// What the rules look at beside document and registries.
     async fn context(&self, job: &Job) -> Result<Context, StorageError> {
         let addon = &job.release.addon;
-        let skeleton = name::skeleton(addon);
-        let near = self.storage.near(addon, &name::slips(&name::bare(&skeleton))).await?;
         Ok(Context {
-            reserved: self.rules.reserved.clone(),
-            look_alike: self.storage.look_alike(addon, &skeleton).await?,
-            near: near
-                .into_iter()
-                .find(|other| !name::are_numbered(addon, &other.addon))
-                .map(|other| other.name),
             approved_rights: self.storage.approved_rights(addon).await?,
             approved: job.purpose == Purpose::Recheck,
             attempts: job.attempts,
             now: self.clock.now(),
+            ..names::known(&self.storage, &self.rules.reserved, addon, None).await?
         })
     }
 

@@ -823,6 +823,52 @@ async fn reserved_names_and_look_alikes_of_others_fail() {
     assert!(release["reason"].as_str().unwrap().contains("mosquitto"), "{release}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn validating_tells_of_a_name_what_the_checks_will() {
+    let registry = Registry::start().await;
+    let image = registry.push("a", "1").await.image;
+    let market = Market::beside(&registry).await;
+    let owner = market.token("paul", &["publish"], None).await;
+    let body = |name: &str| Some(serde_json::to_vec(&document(name, &image)).unwrap());
+    let id = market.send(Method::POST, ADDONS, Some(&owner), body("mosquitto")).await.expect(201).json();
+    market.until(id["_id"].as_str().unwrap(), "approved").await;
+    let other = market.token("mallory", &["publish"], None).await;
+    let said = async |name: &str, token: Option<&str>| {
+        let path = "/api/v1/marketplace/validate";
+        let answer = market.send(Method::POST, path, token, body(name)).await.expect(200).json();
+        let of_name = |key: &str| {
+            let all = answer[key].as_array().unwrap().iter();
+            let found: Vec<String> = all
+                .filter(|finding| finding["path"] == "/name")
+                .map(|finding| format!("{}: {}", finding["rule"], finding["message"]))
+                .collect();
+            found.concat()
+        };
+        (answer["valid"].as_bool().unwrap(), of_name("violations"), of_name("warnings"))
+    };
+    let (valid, violation, _) = said("0akestra", None).await;
+    assert!(!valid && violation.contains("reserved-name") && violation.contains("reads like oakestra"));
+    for (name, token, words) in [
+        ("m0squitto", Some(other.as_str()), "reads like mosquitto"),
+        ("mosquito", None, "a slip away from mosquitto"),
+    ] {
+        let (valid, violations, warning) = said(name, token).await;
+        assert!(valid && violations.is_empty(), "{name}: {violations}");
+        assert!(warning.contains("look-alike-name") && warning.contains(words), "{name}: {warning}");
+        // And published it comes to that.
+        let answer = market.send(Method::POST, ADDONS, Some(&other), body(name)).await.expect(201).json();
+        market
+            .until_report(answer["_id"].as_str().unwrap(), words, |report| {
+                report.checks.first().is_some_and(|check| check.message.contains(words))
+            })
+            .await;
+        // Now that it is there, it is told of as before.
+        assert!(said(name, token).await.2.contains(words), "{name}");
+    }
+    assert_eq!(said("mosquittoo", Some(&owner)).await, (true, String::new(), String::new()), "one's own");
+    assert_eq!(said("mosquitto", None).await, (true, String::new(), String::new()), "what was approved");
+}
+
 /// Lets the database refuse what is found out about images.
 async fn refuse_pins(market: &Market) {
     match market.app().storage().db() {
