@@ -40,7 +40,7 @@ pub(super) fn engine(error: RuntimeError) -> Problem {
     match &error {
         RuntimeError::Retry { engine_unreachable: true, .. } => Problem::unavailable(
             "engine-unreachable",
-            "the container engine does not answer now",
+            "the container engine does not answer now (docker.host; /readyz says where it is looked for)",
             ENGINE_RETRY,
         )
         .with_source(error),

@@ -101,7 +101,7 @@ async fn a_kept_volume_is_deleted_unless_it_is_used_or_somebody_elses() {
     manager.until_gone(&id).await;
 
     manager.engine.set_away(true);
-    remove("shop_data").await.refused(503, "engine-unreachable", &[]);
+    remove("shop_data").await.refused(503, "engine-unreachable", &["docker.host", "/readyz"]);
     manager.engine.set_away(false);
     assert_eq!(
         manager.get("/api/v1/host").await.json()["kept_volumes"].as_array().unwrap().len(),

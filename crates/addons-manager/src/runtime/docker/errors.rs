@@ -116,6 +116,7 @@ impl Failure {
             Self::Answer { status, message } => (Some(status), message),
             Self::Stream(message) => (None, message),
         };
+        let message = if asked == Asked::Pull { hinted(message) } else { message };
         match judge(status, &message, asked) {
             Verdict::Retry => {
                 RuntimeError::Retry { operation, message, after: None, engine_unreachable: false }
@@ -138,6 +139,17 @@ pub(super) enum Asked {
     Start,
     /// An image was pulled: the registry speaks through the engine.
     Pull,
+}
+
+/// What a registry says, with what to do about it where the engine's words do not tell.
+fn hinted(mut message: String) -> String {
+    if message.to_lowercase().contains(PLAIN_HTTP) {
+        message.push_str(
+            " (the registry answers without TLS, which the engine takes only of registries that `insecure-registries` in its \
+             daemon.json names)",
+        );
+    }
+    message
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +213,9 @@ const ANYWHERE: &[(&str, Verdict)] = &[
     ("non-running container", Verdict::Retry),
 ];
 
+/// What the engine says of a registry without TLS.
+const PLAIN_HTTP: &str = "server gave http response to https client";
+
 /// What registries say, as the engine hands it on: in the stream, or wrapped in a 404 or 500.
 const PULLING: &[(&str, Verdict)] = &[
     ("toomanyrequests", Verdict::Retry),
@@ -224,7 +239,7 @@ const PULLING: &[(&str, Verdict)] = &[
     ("unsupported media type", Verdict::Never),
     ("media type in manifest", Verdict::Never),
     ("invalid reference format", Verdict::Never),
-    ("server gave http response to https client", Verdict::Wait(ChangeNeeded::Configuration)),
+    (PLAIN_HTTP, Verdict::Wait(ChangeNeeded::Configuration)),
     ("x509:", Verdict::Wait(ChangeNeeded::Configuration)),
 ];
 
@@ -502,6 +517,21 @@ mod tests {
         for (status, text, asked, expected) in table {
             assert_eq!(judge(*status, text, *asked), *expected, "{status:?} {asked:?} {text}");
         }
+    }
+
+    #[test]
+    fn a_registry_without_tls_is_said_what_to_do_about() {
+        let words = "Get \"https://r.example:5000/v2/\": http: server gave HTTP response to HTTPS client";
+        let answered = || Failure::Answer { status: 500, message: words.to_owned() };
+        for failure in [answered(), Failure::Stream(words.to_owned())] {
+            let error = failure.into_error("pull r.example:5000/a", Asked::Pull);
+            let RuntimeError::WaitForChange { message, .. } = &error else { panic!("{error:?}") };
+            assert!(message.starts_with(words) && message.contains("insecure-registries"), "{message}");
+        }
+        let other = Failure::Stream("x509: certificate signed by unknown authority".to_owned());
+        let error = other.into_error("pull r.example/a", Asked::Pull);
+        let RuntimeError::WaitForChange { message, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(message, "x509: certificate signed by unknown authority");
     }
 
     #[test]
