@@ -5,12 +5,13 @@
 use addon_descriptor::are_opposite;
 
 /// Words of one meaning; which of them a caller knows is the one to suggest.
-const ALIKE: [&[&str]; 5] = [
+const ALIKE: [&[&str]; 6] = [
     &ON,
     &OFF,
     &["account", "name", "user", "username", "login"],
     &["marketplace_id", "release", "release_id", "id"],
     &["rights", "permissions", "privileges", "consent", "grants"],
+    &["expires_at", "expires_in_days", "expires_in", "expires", "expiry", "expiration", "valid_until", "ttl"],
 ];
 const ON: [&str; 10] =
     ["active", "enabled", "enable", "activate", "on", "running", "run", "started", "start", "up"];
@@ -76,6 +77,8 @@ mod tests {
             ("name", token, Some("account")),
             ("names", token, Some("name_pattern")),
             ("scope", token, Some("scopes")),
+            ("expires_in_days", token, Some("expires_at")),
+            ("ttl", token, Some("expires_at")),
             ("comand", &["command", "depends_on"], Some("command")),
         ] {
             assert_eq!(nearest(name, known.iter().copied()), expected, "{name} of {known:?}");
