@@ -44,8 +44,8 @@ impl Scope {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Read => "see what is there",
-            Self::Publish => "publish addons, and delete releases",
-            Self::Review => "approve and reject releases of others",
+            Self::Publish => "publish addons, delete and yank one's own releases, and manage their owners",
+            Self::Review => "approve and reject releases of others, and revoke releases",
             Self::Operate => "install, change, restart and remove addons",
             Self::Consent => "grant dangerous rights to addons at install: that is root on the host",
             Self::Admin => "do everything, make and revoke tokens too",
