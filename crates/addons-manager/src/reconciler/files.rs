@@ -1,14 +1,15 @@
 //! The `files` of services on disk: written once for each content, whole or not at all, and removed with their installation.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file to write.
 #[derive(Debug, Clone)]
 pub(crate) struct FileToWrite {
-    pub(crate) path: std::path::PathBuf,
+    pub(crate) path: PathBuf,
     pub(crate) content: String,
     pub(crate) mode: u32,
 }
@@ -34,6 +35,22 @@ pub(crate) fn write(files: &[FileToWrite]) -> io::Result<()> {
         new.sync_all()?;
         fs::rename(temporary, &file.path)?;
         fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Removes what lies two levels below a folder (the files of a service, by their digest) and is none of these.
+pub(crate) fn keep_only(folder: &Path, kept: &BTreeSet<PathBuf>) -> io::Result<()> {
+    let entries = |folder: &Path| match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>(),
+    };
+    for service in entries(folder)? {
+        for files in entries(&service)? {
+            if !kept.contains(&files) {
+                remove(&files)?;
+            }
+        }
     }
     Ok(())
 }

@@ -70,13 +70,18 @@ impl Identity {
         self.state_folder.join("files").join(desired.installation.id.to_string())
     }
 
+    /// Folder of the files of a service, as this specification has them; another one for anything of them that differs.
+    pub fn files_folder(&self, desired: &DesiredState, service: &ServiceSpecification) -> PathBuf {
+        self.files_of(desired).join(&service.service_name).join(files_digest(&service.files))
+    }
+
     /// Where each file of a service lies, by its path in the container.
     pub fn file_sources(
         &self,
         desired: &DesiredState,
         service: &ServiceSpecification,
     ) -> BTreeMap<String, PathBuf> {
-        let folder = self.files_of(desired).join(&service.service_name).join(files_digest(&service.files));
+        let folder = self.files_folder(desired, service);
         service
             .files
             .iter()

@@ -113,6 +113,7 @@ impl Execution<'_> {
             Step::Untag { tag } => self.runtime().untag(tag).await?,
             Step::DropRevision { revision } => {
                 self.storage().drop_revision(self.desired.installation.id, *revision).await?;
+                self.drop_files().await?;
             }
             Step::RemoveFiles => {
                 let folder = self.shared.identity.files_of(self.desired);
@@ -125,6 +126,16 @@ impl Execution<'_> {
             }
         }
         Ok(Did::All)
+    }
+
+    /// Removes the files that no revision has any more.
+    async fn drop_files(&self) -> Result<(), StepError> {
+        let identity = &self.shared.identity;
+        let revisions = self.storage().revisions(self.desired.installation.id).await?;
+        let services = revisions.iter().flat_map(|revision| revision.specification.services.values());
+        let kept = services.map(|service| identity.files_folder(self.desired, service)).collect();
+        let folder = identity.files_of(self.desired);
+        on_disk(move || files::keep_only(&folder, &kept)).await
     }
 
     /// Writes down the alias that a container was given, or has lost, on a network.

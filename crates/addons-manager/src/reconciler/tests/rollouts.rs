@@ -8,7 +8,9 @@ use addon_client::InstallationStatus;
 use super::bench::{Bench, after, inside, job, revision, service, with_check, with_volume};
 use crate::domain::installation::InstallationId;
 use crate::domain::rollout::RolloutPhase;
-use crate::domain::specification::{DependencyCondition, RestartPolicy, ServiceSpecification};
+use crate::domain::specification::{
+    DependencyCondition, FileSpecification, RestartPolicy, ServiceSpecification,
+};
 use crate::runtime::{ContainerState, Health, RuntimeError};
 
 /// The same service with another image.
@@ -397,6 +399,11 @@ async fn ten_revisions_are_kept_and_the_images_of_older_ones_go() {
     let web = |number: i64| {
         let mut web = service("shop", "web");
         web.image.digest = format!("sha256:web-{number}");
+        web.files.push(FileSpecification {
+            path: "/etc/web.conf".into(),
+            content: number.to_string(),
+            mode: 0o444,
+        });
         revision(vec![web])
     };
     let id = bench.install("shop", web(1)).await;
@@ -413,4 +420,11 @@ async fn ten_revisions_are_kept_and_the_images_of_older_ones_go() {
     let tags = bench.runtime.tags();
     assert!(!tags.iter().any(|tag| tag.ends_with(":r1-web") || tag.ends_with(":r2-web")), "{tags:?}");
     assert_eq!(tags.len(), 10);
+    let files = bench.folder.path().join("files").join(id.to_string()).join("web");
+    let mut left: Vec<String> = std::fs::read_dir(files)
+        .unwrap()
+        .map(|folder| std::fs::read_to_string(folder.unwrap().path().join("0")).unwrap())
+        .collect();
+    left.sort_by_key(|number| number.parse::<i64>().unwrap());
+    assert_eq!(left, (3..=12).map(|number| number.to_string()).collect::<Vec<_>>());
 }
