@@ -1,44 +1,40 @@
 //! The periodic look at everything: one reading of the database, one listing, and a few inspects for all installations together. Those for
 //! which there is something to do are woken; the others cost nothing more.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use service_kit::clock::Timestamp;
+
+use super::pass::Answers;
 use super::plan::plan;
 use super::record::{records, unexplained};
 use super::report::report;
-use super::state::observe;
+use super::state::{DesiredState, World, observe};
 use super::{PassError, Shared, lock};
-use crate::domain::installation::InstallationId;
 use crate::runtime::ContainerState;
 
 /// Each running container is inspected once in this time: what no listing tells can change unseen.
 const INSPECT_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Installations that are looked over together.
+const AT_ONCE: usize = 50;
 
 impl Shared {
     /// Looks at everything.
     pub(crate) async fn resync(&self) -> Result<(), PassError> {
         metrics::counter!("addons_manager_resyncs_total").increment(1);
         let need = self.next();
-        let mut states = self.storage.desired_states().await?;
         let world = self.world(need).await.map_err(PassError::Engine)?;
         let now = self.clock.now();
-        let mut owners: HashMap<String, InstallationId> = HashMap::new();
-        let mut seen: Vec<(Option<service_kit::clock::Timestamp>, String)> = Vec::new();
-        {
+        let owners = self.storage.owners().await?;
+        let mut seen: Vec<(Option<Timestamp>, String)> = {
             let inspected = lock(&self.inspected);
-            for state in &states {
-                let observed = observe(state, &world, &BTreeMap::new());
-                for container in observed.ours.containers.values() {
-                    owners.insert(container.id.0.clone(), state.installation.id);
-                    if container.state() == ContainerState::Running {
-                        seen.push((inspected.get(&container.id.0).copied(), container.id.0.clone()));
-                    }
-                }
-                for network in observed.ours.networks.values() {
-                    owners.insert(network.id.0.clone(), state.installation.id);
-                }
-            }
-        }
+            let is_up = |id: &&String| {
+                world.container(id).is_some_and(|container| container.state == ContainerState::Running)
+            };
+            owners.keys().filter(is_up).map(|id| (inspected.get(id).copied(), id.clone())).collect()
+        };
         // Those that were not inspected for longest, so many that each has its turn in time.
         seen.sort();
         let share = seen.len() as f64
@@ -48,34 +44,12 @@ impl Shared {
         lock(&self.inspected).retain(|id, _| owners.contains_key(id));
         *lock(&self.owners) = owners;
 
-        let outages = self.outages();
         let mut by_status: BTreeMap<&'static str, u32> = BTreeMap::new();
-        for state in &mut states {
-            let id = state.installation.id;
-            *by_status.entry(state.installation.status.as_str()).or_default() += 1;
-            let observed = observe(state, &world, &answers);
-            let plan = plan(state, &observed, now);
-            let report = report(state, &observed, &plan, now);
-            let shown = &state.installation;
-            let same = report.status == shown.status
-                && report.been_up == shown.been_up
-                && report.conditions == shown.conditions
-                && report.service_states == shown.service_states;
-            let unwritten = !records(state, &observed, now, &outages).is_empty()
-                || !unexplained(state, &observed).is_empty();
-            if !plan.steps.is_empty() || !same || unwritten || self.may_adopt(state, &world) {
-                // This listing serves it, if it is looked at before anything else happens.
-                self.wakes.full(id, need);
-                for container in observed
-                    .ours
-                    .containers
-                    .values()
-                    .filter(|container| answers.contains_key(&container.id.0))
-                {
-                    self.wakes.container(id, &container.id.0);
-                }
-            } else if let Some(at) = plan.look_again {
-                self.wakes.due(id, at);
+        // Some at a time: what is known of an installation is many times what is shown of it.
+        for ids in self.storage.installation_ids().await?.chunks(AT_ONCE) {
+            for state in self.storage.desired_states_of(ids).await? {
+                *by_status.entry(state.installation.status.as_str()).or_default() += 1;
+                self.look_over(&state, &world, &answers, need, now);
             }
         }
         for status in addon_client::InstallationStatus::ALL {
@@ -84,5 +58,37 @@ impl Shared {
                 .set(f64::from(count));
         }
         Ok(())
+    }
+
+    /// Wakes an installation for which there is something to do; `need` is the number that the listing was begun under.
+    fn look_over(
+        &self,
+        state: &DesiredState,
+        world: &Arc<World>,
+        answers: &Answers,
+        need: u64,
+        now: Timestamp,
+    ) {
+        let id = state.installation.id;
+        let observed = observe(state, world, answers);
+        let plan = plan(state, &observed, now);
+        let report = report(state, &observed, &plan, now);
+        let shown = &state.installation;
+        let same = report.status == shown.status
+            && report.been_up == shown.been_up
+            && report.conditions == shown.conditions
+            && report.service_states == shown.service_states;
+        let unwritten = !records(state, &observed, now, &self.outages()).is_empty()
+            || !unexplained(state, &observed).is_empty();
+        if !plan.steps.is_empty() || !same || unwritten || self.may_adopt(state, world) {
+            // This listing serves it, if it is looked at before anything else happens.
+            self.wakes.full(id, need);
+            let ours = observed.ours.containers.values();
+            for container in ours.filter(|container| answers.contains_key(&container.id.0)) {
+                self.wakes.container(id, &container.id.0);
+            }
+        } else if let Some(at) = plan.look_again {
+            self.wakes.due(id, at);
+        }
     }
 }

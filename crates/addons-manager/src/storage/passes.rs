@@ -50,7 +50,15 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when the database does not answer or a row makes no sense.
     pub async fn desired_state(&self, id: InstallationId) -> Result<Option<DesiredState>, StorageError> {
-        Ok(self.load(Some(id)).await?.pop())
+        Ok(self.load(Some(&[id])).await?.pop())
+    }
+
+    /// The same of these installations, in as many statements.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or a row makes no sense.
+    pub async fn desired_states_of(&self, ids: &[InstallationId]) -> Result<Vec<DesiredState>, StorageError> {
+        self.load(Some(ids)).await
     }
 
     /// The same of every installation, in as many statements.
@@ -61,7 +69,9 @@ impl Storage {
         self.load(None).await
     }
 
-    async fn load(&self, scope: Option<InstallationId>) -> Result<Vec<DesiredState>, StorageError> {
+    async fn load(&self, ids: Option<&[InstallationId]>) -> Result<Vec<DesiredState>, StorageError> {
+        let scope = ids.map(|ids| to_json(&ids.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        let scope = scope.as_deref();
         // One read transaction: all tables as of the same moment.
         let mut tx = self.reader().begin().await.map_err(StorageError::query("read desired state"))?;
         let mut states = read_installations(&mut tx, scope).await?;
@@ -74,7 +84,7 @@ impl Storage {
         read_outdated(&mut tx, scope, &mut by_id).await?;
         read_images(&mut tx, scope, &mut by_id).await?;
         read_containers(&mut tx, scope, &mut by_id).await?;
-        read_networks(&mut tx, &mut by_id).await?;
+        read_networks(&mut tx, scope, &mut by_id).await?;
         read_volumes(&mut tx, scope, &mut by_id).await?;
         read_completions(&mut tx, scope, &mut by_id).await?;
         read_attempts(&mut tx, scope, &mut by_id).await?;
@@ -189,16 +199,16 @@ impl Storage {
     }
 }
 
-/// `head`, then the condition on the installation where there is one, then `tail`.
+/// `head`, then the condition that the installation is one of these (ids as a JSON array) where there is one, then `tail`.
 fn scoped(
     head: &'static str,
     column: &'static str,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
     tail: &'static str,
 ) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(head);
-    if let Some(id) = scope {
-        query.push(column).push_bind(id.to_string());
+    if let Some(ids) = scope {
+        query.push(column).push(" IN (SELECT value FROM json_each(").push_bind(ids.to_owned()).push("))");
     }
     query.push(tail);
     query
@@ -206,7 +216,7 @@ fn scoped(
 
 async fn read_installations(
     tx: &mut SqliteConnection,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
 ) -> Result<Vec<DesiredState>, StorageError> {
     #[derive(sqlx::FromRow)]
     struct Row {
@@ -231,7 +241,7 @@ async fn read_installations(
     let head = "SELECT i.id, i.name, i.addon, i.release_id, i.desired, i.generation, i.revision, i.restart_generation, i.epoch, i.been_up,
                        i.delete_volumes, i.status, i.status_since_ms, i.conditions, i.service_states, r.specification, r.digests
                 FROM installations i JOIN revisions r ON r.installation_id = i.id AND r.revision = i.revision";
-    let rows: Vec<Row> = scoped(head, " WHERE i.id = ", scope, " ORDER BY i.created_at_ms, i.id")
+    let rows: Vec<Row> = scoped(head, " WHERE i.id", scope, " ORDER BY i.created_at_ms, i.id")
         .build_query_as()
         .fetch_all(tx)
         .await
@@ -286,11 +296,11 @@ type ById<'a> = HashMap<String, &'a mut DesiredState>;
 /// Rollouts that are under way. Of a service that has been moved the new revision counts, of each other one the old.
 async fn read_rollouts(
     tx: &mut SqliteConnection,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
     by_id: &mut ById<'_>,
 ) -> Result<(), StorageError> {
     let rows: Vec<super::rollouts::Row> =
-        scoped("SELECT * FROM rollouts WHERE ended_at_ms IS NULL", " AND installation_id = ", scope, "")
+        scoped("SELECT * FROM rollouts WHERE ended_at_ms IS NULL", " AND installation_id", scope, "")
             .build_query_as()
             .fetch_all(&mut *tx)
             .await
@@ -331,16 +341,16 @@ async fn read_rollouts(
 /// Revisions beyond the newest [`KEPT_REVISIONS`], where no rollout is under way.
 async fn read_outdated(
     tx: &mut SqliteConnection,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
     by_id: &mut ById<'_>,
 ) -> Result<(), StorageError> {
     let sql = "SELECT installation_id, revision FROM
                    (SELECT r.installation_id, r.revision, ROW_NUMBER() OVER (PARTITION BY r.installation_id ORDER BY r.revision DESC) AS place
                     FROM revisions r JOIN installations i ON i.id = r.installation_id AND i.revision <> r.revision
-                    WHERE $1 IS NULL OR r.installation_id = $1)
+                    WHERE $1 IS NULL OR r.installation_id IN (SELECT value FROM json_each($1)))
                WHERE place >= $2";
     let rows: Vec<(String, i64)> = sqlx::query_as(sql)
-        .bind(scope.map(|id| id.to_string()))
+        .bind(scope)
         .bind(KEPT_REVISIONS)
         .fetch_all(tx)
         .await
@@ -379,7 +389,7 @@ fn blend(state: &mut DesiredState, rollout: &RolloutState) {
 
 async fn read_images(
     tx: &mut SqliteConnection,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
     by_id: &mut ById<'_>,
 ) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
@@ -392,7 +402,7 @@ async fn read_images(
         volumes: String,
         has_healthcheck: bool,
     }
-    let rows: Vec<Row> = scoped("SELECT * FROM images", " WHERE installation_id = ", scope, "")
+    let rows: Vec<Row> = scoped("SELECT * FROM images", " WHERE installation_id", scope, "")
         .build_query_as()
         .fetch_all(tx)
         .await
@@ -423,7 +433,7 @@ async fn read_images(
 
 async fn read_containers(
     tx: &mut SqliteConnection,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
     by_id: &mut ById<'_>,
 ) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
@@ -443,12 +453,11 @@ async fn read_containers(
         started_at_before: Option<String>,
         restart_generation: i64,
     }
-    let rows: Vec<Row> =
-        scoped("SELECT * FROM containers", " WHERE installation_id = ", scope, " ORDER BY id")
-            .build_query_as()
-            .fetch_all(tx)
-            .await
-            .map_err(StorageError::query("read containers"))?;
+    let rows: Vec<Row> = scoped("SELECT * FROM containers", " WHERE installation_id", scope, " ORDER BY id")
+        .build_query_as()
+        .fetch_all(tx)
+        .await
+        .map_err(StorageError::query("read containers"))?;
     for row in rows {
         let Some(state) = by_id.get_mut(&row.installation_id) else { continue };
         let id = row.id.to_string();
@@ -473,7 +482,11 @@ async fn read_containers(
     Ok(())
 }
 
-async fn read_networks(tx: &mut SqliteConnection, by_id: &mut ById<'_>) -> Result<(), StorageError> {
+async fn read_networks(
+    tx: &mut SqliteConnection,
+    scope: Option<&str>,
+    by_id: &mut ById<'_>,
+) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         id: i64,
@@ -483,13 +496,9 @@ async fn read_networks(tx: &mut SqliteConnection, by_id: &mut ById<'_>) -> Resul
         engine_id: Option<String>,
         surplus: bool,
     }
-    let scope = match by_id.len() {
-        1 => by_id.keys().next().and_then(|id| id.parse().ok()),
-        _ => None,
-    };
     let rows: Vec<Row> = scoped(
         "SELECT * FROM networks",
-        " WHERE installation_id IS NULL OR installation_id = ",
+        " WHERE installation_id IS NULL OR installation_id",
         scope,
         " ORDER BY id",
     )
@@ -528,7 +537,7 @@ async fn read_networks(tx: &mut SqliteConnection, by_id: &mut ById<'_>) -> Resul
 
 async fn read_volumes(
     tx: &mut SqliteConnection,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
     by_id: &mut ById<'_>,
 ) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
@@ -539,7 +548,7 @@ async fn read_volumes(
         nonce: String,
         specification: String,
     }
-    let rows: Vec<Row> = scoped("SELECT * FROM volumes", " WHERE installation_id = ", scope, " ORDER BY id")
+    let rows: Vec<Row> = scoped("SELECT * FROM volumes", " WHERE installation_id", scope, " ORDER BY id")
         .build_query_as()
         .fetch_all(tx)
         .await
@@ -554,7 +563,7 @@ async fn read_volumes(
 
 async fn read_completions(
     tx: &mut SqliteConnection,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
     by_id: &mut ById<'_>,
 ) -> Result<(), StorageError> {
     #[derive(sqlx::FromRow)]
@@ -566,7 +575,7 @@ async fn read_completions(
         finished_at_ms: i64,
         watched: bool,
     }
-    let rows: Vec<Row> = scoped("SELECT * FROM completions", " WHERE installation_id = ", scope, "")
+    let rows: Vec<Row> = scoped("SELECT * FROM completions", " WHERE installation_id", scope, "")
         .build_query_as()
         .fetch_all(tx)
         .await
@@ -609,11 +618,11 @@ struct AttemptRow {
 
 async fn read_attempts(
     tx: &mut SqliteConnection,
-    scope: Option<InstallationId>,
+    scope: Option<&str>,
     by_id: &mut ById<'_>,
 ) -> Result<(), StorageError> {
     let rows: Vec<AttemptRow> =
-        scoped("SELECT * FROM attempts", " WHERE installation_id = ", scope, " ORDER BY id DESC")
+        scoped("SELECT * FROM attempts", " WHERE installation_id", scope, " ORDER BY id DESC")
             .build_query_as()
             .fetch_all(tx)
             .await
