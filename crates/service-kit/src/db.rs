@@ -36,6 +36,10 @@ pub const WRITE: Duration = Duration::from_secs(35);
 /// 300 KiB.
 const SQLITE_READERS: u32 = 3;
 
+/// Pages that each connection to SQLite keeps, in KiB (negative: `PRAGMA cache_size` takes positive numbers for pages). The system keeps
+/// those of the file as well, once for all connections, and gives them up where memory is short.
+const KEPT_PAGES: &str = "-512";
+
 /// A file of at most so many bytes is looked at as a whole when it is opened: that takes some tens of milliseconds.
 const LOOKED_AT: u64 = 32 * 1024 * 1024;
 
@@ -229,7 +233,8 @@ impl Db {
             // What was acknowledged survives power loss.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(ACQUIRE)
-            .foreign_keys(true);
+            .foreign_keys(true)
+            .pragma("cache_size", KEPT_PAGES);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
@@ -619,6 +624,16 @@ mod tests {
         assert_eq!(unique_violation(&fault), None);
         assert!(fault.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation));
         assert!(!is_unavailable(&fault));
+    }
+
+    #[tokio::test]
+    async fn every_connection_keeps_few_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let Db::Sqlite { writer, reader } = open(folder.path()).await else { panic!("it is SQLite") };
+        for pool in [writer, reader] {
+            let kept: i64 = sqlx::query_scalar("PRAGMA cache_size").fetch_one(&pool).await.unwrap();
+            assert_eq!(kept.to_string(), KEPT_PAGES);
+        }
     }
 
     #[tokio::test]
