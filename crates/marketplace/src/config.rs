@@ -238,7 +238,7 @@ pub struct BucketConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Most that kept answers may take, in bytes; 0 keeps none.
+    /// Most that kept answers may take, in bytes; 0 keeps none. One that is longer than a thirty-second part of it is not kept.
     pub max_bytes: u64,
 }
 

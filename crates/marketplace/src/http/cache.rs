@@ -35,10 +35,14 @@ struct Kept {
     epoch: u64,
 }
 
+/// The part of all that is kept which one answer may take: a longer one would stand in the place of hundreds that are asked for more.
+const LARGEST_PART: u64 = 32;
+
 /// The kept answers.
 #[derive(Debug, Clone)]
 pub struct Answers {
     kept: Cache<String, Kept>,
+    longest: u64,
 }
 
 impl Rendered {
@@ -126,11 +130,12 @@ impl Answers {
             const OVERHEAD: usize = 256;
             u32::try_from(key.len() + kept.rendered.body.len() + OVERHEAD).unwrap_or(u32::MAX)
         };
-        Self { kept: Cache::builder().max_capacity(max_bytes).weigher(weigh).build() }
+        let kept = Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
+        Self { kept, longest: max_bytes / LARGEST_PART }
     }
 
-    /// The answer kept for this URL while it holds, else the one that `render` makes. The epoch is noted before `render`
-    /// reads, so that an answer made of what was before a write is never kept beyond it.
+    /// The answer kept for this URL while it holds, else the one that `render` makes, which is kept unless it is long. The epoch
+    /// is noted before `render` reads, so that an answer made of what was before a write is never kept beyond it.
     ///
     /// # Errors
     /// Those of `render`; they are not kept.
@@ -150,6 +155,9 @@ impl Answers {
             return Ok(kept.rendered);
         }
         let rendered = render().await?;
+        if rendered.body.len() as u64 > self.longest {
+            return Ok(rendered);
+        }
         // What is kept has its own bounds.
         let kept = Rendered { held: Held::NONE, ..rendered.clone() };
         self.kept.insert(url.to_owned(), Kept { rendered: kept, epoch });
@@ -186,5 +194,21 @@ mod tests {
     fn the_next_part_is_a_link() {
         let rendered = Rendered::page(Vec::new(), Some("/x?cursor=1".to_owned()), Held::NONE);
         assert_eq!(rendered.link.unwrap(), "</x?cursor=1>; rel=\"next\"");
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open_sqlite(&folder.path().join("test.db")).await.unwrap();
+        let answers = Answers::new(64 * LARGEST_PART);
+        let get = async |url: &str, text: String| {
+            let render = async || Ok(Rendered::text(text));
+            answers.get(&storage, Source::Approved, url, render).await.unwrap().body
+        };
+        for (length, kept) in [(64, true), (65, false)] {
+            let url = length.to_string();
+            assert_eq!(get(&url, "a".repeat(length)).await, "a".repeat(length));
+            assert_eq!(get(&url, "b".to_owned()).await == "b", !kept);
+        }
     }
 }
