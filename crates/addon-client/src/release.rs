@@ -304,7 +304,7 @@ pub struct FacetCount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FacetsAnswer {
-    /// How many addons were counted: up to 20,000 of the best by rank.
+    /// How many addons were counted: up to 10,000 of the best by rank.
     pub counted: u64,
     /// Whether these are all that were found.
     pub complete: bool,

@@ -160,6 +160,13 @@ pub(super) const ANSWERS: Both = Both {
     postgres: "words @@ CAST($1 AS tsquery)",
 };
 
+/// Facets of the listings in `chosen`, looked up listing by listing. Left to itself, PostgreSQL reads those of every listing that there is;
+/// `OFFSET 0` keeps it from that.
+pub(super) const FACETS_OF_CHOSEN: Both = Both {
+    sqlite: "chosen CROSS JOIN facets ON facets.place = chosen.place",
+    postgres: "chosen CROSS JOIN LATERAL (SELECT kind, value FROM facets WHERE facets.place = chosen.place OFFSET 0) AS facets",
+};
+
 /// The numbers of a JSON array, `$1`.
 pub(super) const NUMBERS: Both = Both {
     sqlite: "SELECT value FROM json_each($1)",

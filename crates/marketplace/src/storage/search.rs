@@ -15,8 +15,8 @@ use crate::domain::search::{Cursor, Facet, Sort, Words};
 /// Relevance is worked out for so many of the best by stored rank.
 pub const RELEVANT: u32 = 2_000;
 
-/// Facets are counted of so many of the best by stored rank.
-pub const COUNTED: u32 = 20_000;
+/// Facets are counted of so many of the best by stored rank: that bounds how long it takes, however many there are.
+pub const COUNTED: u32 = 10_000;
 
 /// Most values of one facet in an answer.
 const VALUES: i64 = 100;
@@ -194,10 +194,10 @@ impl Storage {
     pub async fn facets(&self, search: &Search<'_>) -> Result<Facets, StorageError> {
         let terms = search.terms(&self.db);
         let chosen = self.first(search, terms.is_some(), "place", "place > $3", "place");
+        let facets = dialect::FACETS_OF_CHOSEN.of(&self.db);
         let sql = format!(
             "WITH chosen AS MATERIALIZED ({chosen}),
-             counts AS (SELECT kind, value, COUNT(*) AS number FROM chosen JOIN facets ON facets.place = chosen.place
-                 GROUP BY kind, value),
+             counts AS (SELECT kind, value, COUNT(*) AS number FROM {facets} GROUP BY kind, value),
              ranked AS (SELECT kind, value, number,
                  ROW_NUMBER() OVER (PARTITION BY kind ORDER BY number DESC, value) AS at FROM counts)
              SELECT kind, value, number FROM ranked WHERE at <= {VALUES}
