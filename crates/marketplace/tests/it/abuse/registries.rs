@@ -125,15 +125,18 @@ async fn a_check_without_an_answer_approves_nothing_in_whatever_way_it_fails() {
     let registry = Registry::start().await;
     let image = registry.push("a", "1").await.image;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let market = Market::start(|config| {
-        registry.allow(config);
-        config.registries.insert(format!("127.0.0.1:{nobody}"), insecure());
-        config.verification.request_timeout_ms = 300;
-        config.verification.idle_timeout_ms = 200;
-    })
-    .await;
+    let market = async || {
+        Market::start(|config| {
+            registry.allow(config);
+            config.registries.insert(format!("127.0.0.1:{nobody}"), insecure());
+            config.verification.request_timeout_ms = 300;
+            config.verification.idle_timeout_ms = 200;
+        })
+        .await
+    };
     let page = ResponseTemplate::new(200).set_body_raw("<html>login</html>", "text/html");
-    // Each with what is said of it alone: one that makes the registry be left alone hides none that follow.
+    // Each with what is said of it alone, to a marketplace that has not heard of the others: a registry that failed is left alone for longer
+    // and longer.
     let faults = [
         ("an-error", "(500)", ResponseTemplate::new(500)),
         ("unavailable", "(503)", ResponseTemplate::new(503)),
@@ -150,6 +153,7 @@ async fn a_check_without_an_answer_approves_nothing_in_whatever_way_it_fails() {
     ];
     for (name, said, fault) in faults {
         let on = registry.switch(fault).await;
+        let market = market().await;
         let id = market.published(&document(name, &image)).await;
         let report = market
             .until_report(&id, &format!("{name} was met"), |report| {
@@ -166,6 +170,7 @@ async fn a_check_without_an_answer_approves_nothing_in_whatever_way_it_fails() {
         on.off();
     }
     // Nobody is there at all.
+    let market = market().await;
     let id = market.published(&document("absent", &format!("127.0.0.1:{nobody}/a:1"))).await;
     market
         .until_report(&id, "nobody answers", |report| report.attempts >= 1 && report.checked_at.is_some())
