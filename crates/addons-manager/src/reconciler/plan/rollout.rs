@@ -17,6 +17,7 @@ use super::services::{backoff_after, ended};
 use super::volumes::Volumes;
 use super::{View, dependencies_are_up};
 use crate::domain::specification::{RestartPolicy, ServiceSpecification};
+use crate::domain::status::ServicePhase;
 use crate::reconciler::state::{
     Attempt, ContainerRow, EndedBy, ErrorKind, OurContainer, PolicyReason, Role, RolloutState,
 };
@@ -439,11 +440,11 @@ fn gate(
     if !is_well || is_job {
         return Gate::Open(None);
     }
-    let before = view.desired.installation.service_states.iter().find(|before| before.service_name == name);
-    let healthy_since =
-        before.filter(|_| moved && container.listed.health.is_some()).map(|before| before.since);
-    let since =
-        [Some(run.started_at), Some(rollout.watched_since), healthy_since].into_iter().flatten().max();
+    // A run is written down before the engine is asked to begin it, which may take longer than the whole time that it is to be well.
+    let mut reports = view.desired.installation.service_states.iter();
+    let before = reports.find(|before| before.service_name == name);
+    let seen = before.filter(|before| before.phase == ServicePhase::Running).map_or(view.now, |it| it.since);
+    let since = [run.started_at, rollout.watched_since].into_iter().chain(moved.then_some(seen)).max();
     let at = since.unwrap_or(view.now) + rollout.settle;
     if view.now >= at { Gate::Passed } else { Gate::Open(Some(at)) }
 }
