@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use addon_client::{Finding, InstallRequest, InstallationStatus, ReleaseId};
-use addon_descriptor::AddonName;
+use addon_descriptor::{AddonDescriptor, AddonName};
 use ipnet::{Ipv4Net, Ipv6Net};
 use service_kit::auth::{Principal, Scope};
 use service_kit::clock::{SharedClock, Timestamp};
@@ -159,7 +159,7 @@ impl Installer {
             release.pins = self.pins_of_today(&release).await?;
         }
         let descriptor = &release.descriptor;
-        let aliases = self.aliases_of_others(&release, &listing).await?;
+        let aliases = self.aliases_of_others(descriptor, &listing).await?;
         let listening = tokio::task::spawn_blocking({
             let listing = listing.clone();
             move || listeners::of_host(&listing)
@@ -302,11 +302,11 @@ impl Installer {
     /// Names that containers answer to on networks where this descriptor asks for names. The listing does not tell them.
     pub(crate) async fn aliases_of_others(
         &self,
-        release: &ApprovedRelease,
+        descriptor: &AddonDescriptor,
         listing: &Listing,
     ) -> Result<BTreeMap<(String, String), String>, InstallError> {
         let mut asked: BTreeSet<&str> = BTreeSet::new();
-        for service in &release.descriptor.services {
+        for service in &descriptor.services {
             // A host name is a name on every network of its container.
             let has_host_name = service.hostname.is_some();
             let named =

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use addon_client::{InstallRequest, RollbackRequest, UpgradeRequest};
-use addon_descriptor::{AddonDescriptor, Right};
+use addon_descriptor::{AddonDescriptor, Right, Version};
+use ipnet::IpNet;
 use service_kit::auth::{Principal, Scope};
 use service_kit::clock::Timestamp;
 
@@ -19,7 +20,7 @@ use crate::domain::specification::RevisionSpecification;
 use crate::install::{InstallError, Installer, runs_on, wanted};
 use crate::listeners;
 use crate::requirement::Requirement;
-use crate::resolve::choose::TakenPort;
+use crate::resolve::choose::{Kept, TakenPort};
 use crate::resolve::{self, HostDefaults, Subject};
 use crate::runtime::{Listing, for_a_request};
 use crate::storage::StorageError;
@@ -52,6 +53,14 @@ pub enum ChangeError {
         revision: i64,
         /// What there is.
         there: Vec<i64>,
+    },
+    /// The newest release is older than what is installed, and nobody has named it.
+    #[error("the newest approved version is {newest}, and {installed} is installed")]
+    Older {
+        /// Of the release.
+        newest: String,
+        /// Of the installation.
+        installed: String,
     },
     /// Another change is under way.
     #[error("{} from revision {} to {} is under way", .0.kind.describe(), .0.from, .0.to)]
@@ -95,10 +104,15 @@ impl Installer {
         if release.digest == installation.release_digest {
             return Err(ChangeError::Already(format!("version {}", release.version())));
         }
+        let is_named = request.marketplace_id.is_some() || request.version.is_some();
+        if !is_named && is_older(&release.version(), &installation.version) {
+            return Err(ChangeError::Older { newest: release.version(), installed: installation.version });
+        }
         resolve::not_supported(&release.descriptor).map_err(InstallError::from)?;
         let asked_for = addon_descriptor::rights(&release.descriptor);
         let named = request.rights.as_deref().unwrap_or_default();
-        let consent = widened(&installation.consent, &asked_for, named, who, self.clock.now())?;
+        // Said early and again in the transaction, as of what has been agreed to by then.
+        widened(&installation.consent, &asked_for, named, who, self.clock.now())?;
         let required: Vec<Requirement> =
             release.descriptor.requires.addons.iter().map(Requirement::from).collect();
         self.requirements_are_met(&required, &self.storage.present().await?).await?;
@@ -111,22 +125,34 @@ impl Installer {
         if release.pins.is_empty() {
             release.pins = self.pins_of_today(&release).await?;
         }
-        let aliases = self.aliases_of_others(&release, &host.listing).await?;
         let own = self.own_objects(id).await?;
+        let aliases = self.aliases_of_others(&release.descriptor, &host.without(&own)).await?;
         let now = self.clock.now();
         let decide = |occupied: &Occupied, standing: &Standing| {
             may_change(standing)?;
             let before = standing_revision(standing)?;
+            let consent = widened(&standing.installation.consent, &asked_for, named, who, now)?;
             let revision = 1 + standing.revisions.iter().map(|known| known.revision).max().unwrap_or(0);
             let others = Others::of(id, &own, occupied, &host);
             let world = others.world(&aliases);
-            let mut choices = self.choices(world).keeping(revision, before.specification.clone());
+            let networks = standing.revisions.iter().flat_map(|known| known.specification.networks.keys());
+            let kept = Kept {
+                revision,
+                before: before.specification.clone(),
+                network_names: networks.cloned().collect(),
+            };
+            let mut choices = self.choices(world).keeping(kept);
+            own_subnets(&own, &host.listing).for_each(|subnet| choices.take_subnet(subnet));
             let name = &standing.installation.name;
             let subject = Subject { name, descriptor: &release.descriptor, pins: &release.pins };
             let specification =
                 resolve::resolve(subject, &host.defaults, &mut choices).map_err(InstallError::from)?;
             for (volume, declared) in &specification.volumes {
-                if before.specification.volumes.get(volume).is_some_and(|there| there != declared) {
+                let mut revisions = standing.revisions.iter();
+                let is_another = |known: &Revision| {
+                    known.specification.volumes.get(volume).is_some_and(|there| there != declared)
+                };
+                if revisions.any(is_another) {
                     return Err(ChangeError::VolumeChanges(declared.key.clone().unwrap_or(volume.clone())));
                 }
             }
@@ -168,6 +194,10 @@ impl Installer {
         self.listed(id).await?;
         let host = self.host_of_today().await?;
         let own = self.own_objects(id).await?;
+        let aliases = match self.storage.revision(id, request.revision).await? {
+            Some(revision) => self.aliases_of_others(&descriptor_of(&revision)?, &host.without(&own)).await?,
+            None => BTreeMap::new(),
+        };
         let decide = |occupied: &Occupied, standing: &Standing| {
             may_change(standing)?;
             let there = || standing.revisions.iter().map(|known| known.revision).collect();
@@ -178,9 +208,11 @@ impl Installer {
                 return Err(ChangeError::Already(format!("revision {}", found.revision)));
             }
             let others = Others::of(id, &own, occupied, &host);
-            let nobody = BTreeMap::new();
-            let world = others.world(&nobody);
+            let world = others.world(&aliases);
             let descriptor = descriptor_of(found)?;
+            // Consent is only ever widened: what it had once it may have again, and nothing that it never had.
+            let asked_for = addon_descriptor::rights(&descriptor);
+            widened(&standing.installation.consent, &asked_for, &[], who, self.clock.now())?;
             let name = &standing.installation.name;
             let claims = free_claims(name, &descriptor, &found.specification, &host.listing, world)?;
             Ok(NewRevision {
@@ -225,6 +257,16 @@ struct HostOfToday {
     defaults: HostDefaults,
 }
 
+impl HostOfToday {
+    /// What is there beside these containers and networks.
+    fn without(&self, own: &BTreeSet<String>) -> Listing {
+        let mut listing = self.listing.clone();
+        listing.containers.retain(|container| !own.contains(&container.id));
+        listing.networks.retain(|network| !own.contains(&network.id));
+        listing
+    }
+}
+
 /// The host without what the installation has itself.
 struct Others {
     occupied: Occupied,
@@ -252,9 +294,7 @@ impl Others {
         let listeners = host.listeners.iter().copied();
         let listeners =
             listeners.filter(|taken| !published.contains(&(taken.port, taken.protocol))).collect();
-        let mut listing = host.listing.clone();
-        listing.containers.retain(|container| !own.contains(&container.id));
-        listing.networks.retain(|network| !own.contains(&network.id));
+        let mut listing = host.without(own);
         listing.volumes.retain(|volume| !volumes.contains(&volume.name));
         let occupied = Occupied { claims, ..occupied.clone() };
         Self { occupied, listing, listeners }
@@ -263,6 +303,20 @@ impl Others {
     fn world<'a>(&'a self, aliases: &'a BTreeMap<(String, String), String>) -> World<'a> {
         World { occupied: &self.occupied, listing: &self.listing, aliases, listeners: &self.listeners }
     }
+}
+
+/// Whether a version comes before another in SemVer's order.
+fn is_older(version: &str, than: &str) -> bool {
+    match (version.parse::<Version>(), than.parse::<Version>()) {
+        (Ok(version), Ok(than)) => version < than,
+        _ => false,
+    }
+}
+
+/// Subnets of the installation's own networks as they are, those among them that no revision wants any more and that are still to go.
+fn own_subnets(own: &BTreeSet<String>, listing: &Listing) -> impl Iterator<Item = IpNet> {
+    let networks = listing.networks.iter().filter(|network| own.contains(&network.id));
+    networks.flat_map(|network| &network.subnets).filter_map(|subnet| subnet.parse().ok())
 }
 
 fn may_change(standing: &Standing) -> Result<(), ChangeError> {

@@ -62,6 +62,8 @@ pub struct Rollout {
     pub logs: Option<String>,
     /// Account that asked for it.
     pub asked_by: String,
+    /// The last attempt that was written down before it began: later ones are its own.
+    pub after_attempt: i64,
     /// Since when.
     pub opened_at: Timestamp,
     /// Until when; none while it is under way.

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::claim::addresses_overlap;
+
 /// Everything that one revision of an installation asks of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevisionSpecification {
@@ -465,6 +467,35 @@ impl RevisionSpecification {
 }
 
 impl ServiceSpecification {
+    /// Whether the other one cannot run, or not well, while this one does: both want the same port, address, name or volume.
+    pub fn is_in_the_way_of(&self, other: &Self) -> bool {
+        let ports = self.ports.iter().any(|port| {
+            other.ports.iter().any(|theirs| {
+                port.host_port == theirs.host_port
+                    && port.protocol == theirs.protocol
+                    && addresses_overlap(port.host_ip, theirs.host_ip)
+            })
+        });
+        let networks = match (&self.network, &other.network) {
+            // Which ports they listen on, nothing tells.
+            (NetworkMode::Host, NetworkMode::Host) => true,
+            (NetworkMode::Networks(ours), NetworkMode::Networks(theirs)) => ours.iter().any(|ours| {
+                theirs.iter().any(|theirs| {
+                    let same_v4 = ours.ipv4_address.is_some() && ours.ipv4_address == theirs.ipv4_address;
+                    let same_v6 = ours.ipv6_address.is_some() && ours.ipv6_address == theirs.ipv6_address;
+                    ours.network == theirs.network && (same_v4 || same_v6)
+                })
+            }),
+            _ => false,
+        };
+        let volumes = self.mounts.iter().any(|mount| {
+            let theirs = other.mounts.iter();
+            !mount.read_only
+                && theirs.filter(|theirs| !theirs.read_only).any(|theirs| theirs.source == mount.source)
+        });
+        ports || networks || volumes || self.container_name == other.container_name
+    }
+
     /// SHA-256 over what recreates the container, `sha256:<hex>`: the image by its pin and `files` by their content, neither names, `oak.*`
     /// labels, tags nor what only the reconciler uses (dependencies, restart of unhealthy ones, the order of an upgrade, the restart policy, which can be changed in place).
     pub fn digest(&self) -> String {

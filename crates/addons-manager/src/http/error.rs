@@ -222,6 +222,9 @@ pub(super) fn change(error: ChangeError) -> Problem {
         ChangeError::Refused(error) => install(error),
         ChangeError::OtherAddon { .. } => Problem::unprocessable("other-addon", &detail)
             .with_errors([finding("/marketplace_id", "other-addon", detail)]),
+        ChangeError::Older { .. } => {
+            Problem::conflict("older", format!("{detail}: name the version to go back to it all the same"))
+        }
         ChangeError::Already(_) => Problem::conflict("already-installed", detail),
         ChangeError::NoRevision { .. } => Problem::unprocessable("no-such-revision", &detail)
             .with_errors([finding("/revision", "no-such-revision", detail)]),

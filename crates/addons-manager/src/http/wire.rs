@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::domain::claim::protocol_name;
 use crate::domain::installation::{Desired, Installation, InstallationId, Revision};
-use crate::domain::rollout::Rollout;
+use crate::domain::rollout::{Rollout, RolloutPhase};
 use crate::domain::specification::ServiceSpecification;
 use crate::domain::status::{Condition, ServiceReport};
 use crate::reconciler::report::{VOLUMES_GO, volumes_go};
@@ -57,7 +57,17 @@ impl Answers {
         progress: Option<Progress>,
         rollout: Option<Rollout>,
     ) -> Result<Wire, StorageError> {
-        let parts = self.parts(&installation).await?;
+        let parts = self.parts(installation.id, installation.revision).await?;
+        // While a rollout goes forward, what it has moved is as the new revision has it.
+        let forward = rollout.as_ref().filter(|rollout| rollout.phase == RolloutPhase::Forward);
+        let moved = match forward.filter(|rollout| !rollout.moved.is_empty()) {
+            Some(rollout) => Some((&rollout.moved, self.parts(installation.id, rollout.to).await?)),
+            None => None,
+        };
+        let parts_of = |service: &str| match &moved {
+            Some((moved, new)) if moved.contains(service) => new,
+            _ => &parts,
+        };
         let failed: Vec<&ServiceReport> =
             installation.service_states.iter().filter(|report| report.has_failed()).collect();
         Ok(Wire {
@@ -84,7 +94,7 @@ impl Answers {
             service_states: installation
                 .service_states
                 .iter()
-                .map(|report| service_state(report, &parts))
+                .map(|report| service_state(report, parts_of(&report.service_name)))
                 .collect(),
             conditions: conditions(&installation),
             progress,
@@ -96,20 +106,19 @@ impl Answers {
         })
     }
 
-    async fn parts(&self, installation: &Installation) -> Result<Arc<Parts>, StorageError> {
-        let key = (installation.id, installation.revision);
+    async fn parts(&self, installation: InstallationId, revision: i64) -> Result<Arc<Parts>, StorageError> {
+        let key = (installation, revision);
         if let Some(parts) = self.parts.get(&key) {
             return Ok(parts);
         }
         let missing = || {
             StorageError::corrupt(
                 "installations",
-                installation.id,
-                format_args!("revision {} is missing", installation.revision),
+                installation,
+                format_args!("revision {revision} is missing"),
             )
         };
-        let revision =
-            self.storage.revision(installation.id, installation.revision).await?.ok_or_else(missing)?;
+        let revision = self.storage.revision(installation, revision).await?.ok_or_else(missing)?;
         let parts = Arc::new(Parts::of(&revision)?);
         self.parts.insert(key, Arc::clone(&parts));
         Ok(parts)

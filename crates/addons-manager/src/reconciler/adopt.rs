@@ -275,11 +275,9 @@ impl Shared {
             &asked,
             nonce,
             desired.digests.get(name).map_or("", String::as_str),
+            &providers,
         );
-        let adopted = self
-            .storage
-            .adopt_container(&new, &container.id, gone, true, &providers, self.clock.now())
-            .await?;
+        let adopted = self.storage.adopt_container(&new, &container.id, gone, true, self.clock.now()).await?;
         self.own(&container.id, desired.installation.id);
         Ok(adopted)
     }
@@ -320,6 +318,7 @@ fn new_container<'a>(
     asked: &'a Asked,
     nonce: &'a str,
     spec_digest: &'a str,
+    providers: &'a BTreeMap<String, Provider>,
 ) -> NewContainer<'a> {
     NewContainer {
         installation: desired.installation.id,
@@ -330,6 +329,7 @@ fn new_container<'a>(
         nonce,
         spec_digest,
         asked,
+        providers,
         restart_generation: desired.installation.restart_generation,
     }
 }
@@ -435,13 +435,14 @@ impl Reconciler {
                 &BTreeMap::new(),
             );
             let nonce = format!("adopted {id}");
+            let nobody = BTreeMap::new();
             let digest = container.labels.get("oak.spec.digest").map_or("", String::as_str);
-            let new = new_container(&desired, service, &asked, &nonce, digest);
+            let new = new_container(&desired, service, &asked, &nonce, digest, &nobody);
             let gone = desired
                 .current(&service.service_name)
                 .and_then(|row| row.engine_id.as_deref())
                 .filter(|id| world.container(id).is_none());
-            if !shared.storage.adopt_container(&new, id, gone, true, &BTreeMap::new(), now).await? {
+            if !shared.storage.adopt_container(&new, id, gone, true, now).await? {
                 return Err(AdoptError::Taken(format!("{} has a container already", service.service_name)));
             }
             shared.own(id, installation);

@@ -288,6 +288,8 @@ impl Shared {
         if let Some(from) = lock(&self.outages).0 {
             *lock(&self.last_away) = Some(Outage { from, until: self.clock.now() });
         }
+        // Without the engine no time of a rollout counts, and what was well has to be well anew.
+        lock(&self.rollouts).clear();
         let mut since = lock(&self.unreachable_since);
         if since.is_none() {
             tracing::warn!(error = why, "the engine does not answer; nothing is concluded from that");

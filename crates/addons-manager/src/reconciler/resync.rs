@@ -47,7 +47,8 @@ impl Shared {
         let mut by_status: BTreeMap<&'static str, u32> = BTreeMap::new();
         // Some at a time: what is known of an installation is many times what is shown of it.
         for ids in self.storage.installation_ids().await?.chunks(AT_ONCE) {
-            for state in self.storage.desired_states_of(ids).await? {
+            for mut state in self.storage.desired_states_of(ids).await? {
+                self.watch_rollout(&mut state).await?;
                 *by_status.entry(state.installation.status.as_str()).or_default() += 1;
                 self.look_over(&state, &world, &answers, need, now);
             }

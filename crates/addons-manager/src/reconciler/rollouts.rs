@@ -37,7 +37,9 @@ impl Shared {
             let mut watches = lock(&self.rollouts);
             let new = Watch { rollout: row, since: now, until: now, unsaved_ms: 0 };
             let watch = watches.entry(id).or_insert(new);
-            if watch.rollout != row {
+            // Resyncs look more often than that: the process stood still, or the clock was set.
+            let was_away = now.since(watch.until) > self.settings.resync_interval * 2 + SLACK;
+            if watch.rollout != row || was_away {
                 *watch = new;
             }
             let passed = i64::try_from(now.since(watch.until).as_millis()).unwrap_or(i64::MAX);
@@ -67,5 +69,8 @@ impl Shared {
         }
     }
 }
+
+/// What a resync may be late, on a host that has much to do.
+const SLACK: Duration = Duration::from_secs(60);
 
 const LONGEST: Duration = Duration::from_secs(24 * 3600);

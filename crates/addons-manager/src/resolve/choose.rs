@@ -38,10 +38,13 @@ pub struct Choices {
 
 /// What an installation has already, and keeps for its life.
 #[derive(Debug, Clone)]
-struct Kept {
+pub struct Kept {
     /// The revision that it is to have; names of networks that change are told apart by it.
-    revision: i64,
-    before: RevisionSpecification,
+    pub revision: i64,
+    /// The revision that it has.
+    pub before: RevisionSpecification,
+    /// Names on the engine of the networks of every revision that it can go back to.
+    pub network_names: BTreeSet<String>,
 }
 
 impl Choices {
@@ -64,11 +67,11 @@ impl Choices {
     }
 
     /// What the installation had in its revision before, it has again.
-    pub fn keeping(mut self, revision: i64, before: RevisionSpecification) -> Self {
+    pub fn keeping(mut self, kept: Kept) -> Self {
         // A network that changes is made beside the one that it takes the place of.
-        let subnets = before.networks.values().flat_map(|network| &network.subnets);
+        let subnets = kept.before.networks.values().flat_map(|network| &network.subnets);
         self.taken_subnets.extend(subnets.filter_map(|subnet| subnet.parse::<IpNet>().ok()));
-        Self { kept: Some(Kept { revision, before }), ..self }
+        Self { kept: Some(kept), ..self }
     }
 
     /// The port that a service has had for this one of its container, unless something else has it by now.
@@ -98,10 +101,10 @@ impl Choices {
         Some((name, network))
     }
 
-    /// A name for a network that is not the one that the installation had under that name.
+    /// A name for a network that is none of those that the installation can go back to.
     pub fn network_name(&self, name: String) -> String {
         match &self.kept {
-            Some(kept) if kept.before.networks.contains_key(&name) => format!("{name}.r{}", kept.revision),
+            Some(kept) if kept.network_names.contains(&name) => format!("{name}.r{}", kept.revision),
             _ => name,
         }
     }

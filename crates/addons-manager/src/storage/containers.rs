@@ -21,6 +21,8 @@ pub(crate) struct NewContainer<'a> {
     pub(crate) nonce: &'a str,
     pub(crate) spec_digest: &'a str,
     pub(crate) asked: &'a Asked,
+    /// The containers that it was made against: those whose namespaces it uses, and of one that is adopted those that it runs with.
+    pub(crate) providers: &'a BTreeMap<String, Provider>,
     pub(crate) restart_generation: i64,
 }
 
@@ -60,8 +62,8 @@ impl Storage {
             .map_err(failed())?;
         let nonce = pending.unwrap_or_else(|| new.nonce.to_owned());
         let sql = "INSERT INTO containers (installation_id, service, revision, role, name, nonce, spec_digest, asked, restart_generation,
-                                           created_at_ms)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+                                           created_at_ms, providers)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id";
         let row: i64 = sqlx::query_scalar(sql)
             .bind(new.installation.to_string())
             .bind(new.service)
@@ -73,6 +75,7 @@ impl Storage {
             .bind(to_json(&asked))
             .bind(new.restart_generation)
             .bind(now.millis())
+            .bind(to_json(new.providers))
             .fetch_one(&mut *tx)
             .await
             .map_err(failed())?;
@@ -248,7 +251,6 @@ impl Storage {
         engine_id: &str,
         gone: Option<&str>,
         verified: bool,
-        providers: &BTreeMap<String, Provider>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let failed = || StorageError::query("adopt container");
@@ -289,7 +291,7 @@ impl Storage {
             .bind(engine_id)
             .bind(new.spec_digest)
             .bind(to_json(new.asked))
-            .bind(to_json(providers))
+            .bind(to_json(new.providers))
             .bind(verified)
             .bind(new.restart_generation)
             .bind(now.millis())

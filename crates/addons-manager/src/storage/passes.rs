@@ -338,14 +338,18 @@ async fn read_rollouts(
     Ok(())
 }
 
-/// Revisions beyond the newest [`KEPT_REVISIONS`], where no rollout is under way.
+/// Revisions beyond [`KEPT_REVISIONS`], where no rollout is under way: first those that never ran through, then the oldest.
 async fn read_outdated(
     tx: &mut SqliteConnection,
     scope: Option<&str>,
     by_id: &mut ById<'_>,
 ) -> Result<(), StorageError> {
     let sql = "SELECT installation_id, revision FROM
-                   (SELECT r.installation_id, r.revision, ROW_NUMBER() OVER (PARTITION BY r.installation_id ORDER BY r.revision DESC) AS place
+                   (SELECT r.installation_id, r.revision, ROW_NUMBER() OVER (PARTITION BY r.installation_id ORDER BY
+                           EXISTS (SELECT 1 FROM rollouts o WHERE o.installation_id = r.installation_id AND o.to_revision = r.revision)
+                               AND NOT EXISTS (SELECT 1 FROM rollouts o WHERE o.installation_id = r.installation_id
+                                               AND o.to_revision = r.revision AND o.phase = 'done'),
+                           r.revision DESC) AS place
                     FROM revisions r JOIN installations i ON i.id = r.installation_id AND i.revision <> r.revision
                     WHERE $1 IS NULL OR r.installation_id IN (SELECT value FROM json_each($1)))
                WHERE place >= $2";
@@ -635,12 +639,15 @@ async fn read_attempts(
         let of_rollout = state.rollout.as_ref().is_some_and(|rollout| {
             let is_new =
                 rollout.digests.get(&row.service) == Some(&row.spec_digest) && rollout.changes(&row.service);
-            let since = row.started_at_ms >= rollout.row.opened_at.millis();
-            since && (is_new || row.spec_digest == rollout_digest(rollout.row.id))
+            row.id > rollout.row.after_attempt
+                && (is_new || row.spec_digest == rollout_digest(rollout.row.id))
         });
+        // What a service that has been moved did in an earlier rollout keeps nobody from trying it again.
+        let of_earlier = state.moved.contains_key(&row.service)
+            && state.rollout.as_ref().is_some_and(|rollout| row.id <= rollout.row.after_attempt);
         let aside =
             state.rollout.as_ref().is_some_and(|rollout| row.spec_digest == aside_digest(rollout.row.id));
-        let of_now = of_now || row.ended_at_ms.is_none();
+        let of_now = (of_now && !of_earlier) || row.ended_at_ms.is_none();
         if !of_now && !of_rollout && !aside {
             continue;
         }

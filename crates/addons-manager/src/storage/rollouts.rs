@@ -25,6 +25,7 @@ pub(super) struct Row {
     why: Option<String>,
     logs: Option<String>,
     asked_by: String,
+    after_attempt: i64,
     opened_at_ms: i64,
     ended_at_ms: Option<i64>,
 }
@@ -49,6 +50,7 @@ impl TryFrom<Row> for Rollout {
             why: row.why,
             logs: row.logs,
             asked_by: row.asked_by,
+            after_attempt: row.after_attempt,
             opened_at: millis(row.opened_at_ms),
             ended_at: row.ended_at_ms.map(millis),
         })
@@ -263,8 +265,8 @@ pub(super) async fn open(
     new: &NewRollout<'_>,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    let sql = "INSERT INTO rollouts (installation_id, kind, from_revision, to_revision, phase, asked_by, opened_at_ms)
-               VALUES ($1, $2, $3, $4, 'forward', $5, $6)";
+    let sql = "INSERT INTO rollouts (installation_id, kind, from_revision, to_revision, phase, asked_by, opened_at_ms, after_attempt)
+               VALUES ($1, $2, $3, $4, 'forward', $5, $6, (SELECT COALESCE(MAX(id), 0) FROM attempts))";
     sqlx::query(sql)
         .bind(new.installation.to_string())
         .bind(new.kind.as_str())

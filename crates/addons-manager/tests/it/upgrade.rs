@@ -114,6 +114,120 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_on_shared_networks_are_its_own_and_nobody_elses() {
+    let manager = manager().await;
+    let asks = |alias: &str| json!({"networks": {"oakestra": {"aliases": [alias]}}});
+    let id = manager.installed(addon("shop", asks("store"))).await;
+    manager.until(&id, "active").await;
+    let same = manager.publish(newer("shop", asks("store"))).await;
+    let answer = manager.upgrade(&id, json!({"marketplace_id": same})).await;
+    assert_eq!(answer.status, 202, "the name is its own: {}", answer.text);
+    manager.until_through(&id, "done").await;
+    let mut without = newer("shop", json!({}));
+    without["version"] = json!("3.0.0");
+    let without = manager.publish(without).await;
+    assert_eq!(manager.upgrade(&id, json!({"marketplace_id": without})).await.status, 202);
+    manager.until_through(&id, "done").await;
+
+    // Somebody else has it now.
+    let foreign = manager.engine.foreign_container("redis", &[], &[]);
+    let listing = manager.engine.snapshot();
+    let network = listing.networks.iter().find(|network| network.name == "oakestra").unwrap();
+    manager.engine.connect_by_hand(&foreign, &network.id, &["store"]);
+    let said = ["the name `store`", "container `redis`"];
+    manager.upgrade(&id, json!({"marketplace_id": same})).await.refused(409, "conflict", &said);
+    manager.roll_back(&id, json!({"revision": 2})).await.refused(409, "conflict", &said);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_release_is_taken_only_by_its_name() {
+    let manager = manager().await;
+    let old = manager.publish(addon("shop", json!({}))).await;
+    let id = manager.installed(newer("shop", json!({}))).await;
+    manager.until(&id, "active").await;
+    // As after a yank of the newer one.
+    let newest = manager.market_release(&old).await;
+    let answer = wiremock::ResponseTemplate::new(200).set_body_json(newest);
+    manager.serve("/api/v1/marketplace/by-name/shop", answer).await;
+    let refused = manager.upgrade(&id, json!({})).await;
+    refused.refused(409, "older", &["1.0.0", "2.0.0", "name the version"]);
+    assert_eq!(manager.upgrade(&id, json!({"marketplace_id": old})).await.status, 202);
+    let after = manager.until_through(&id, "done").await;
+    assert_eq!(after["version"], "1.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_changes_twice_is_no_revision_s_but_its_own() {
+    let manager = manager().await;
+    let release = |version: &str, internal: bool| {
+        let mut document = addon("shop", json!({"networks": ["lan"]}));
+        document["version"] = json!(version);
+        document["networks"] = json!([{"name": "lan", "internal": internal}]);
+        document
+    };
+    let id = manager.installed(release("1.0.0", true)).await;
+    manager.until(&id, "active").await;
+    let networks = || {
+        let networks = manager.engine.snapshot().networks.into_iter();
+        let networks = networks.filter(|network| network.name.starts_with("shop_"));
+        networks.map(|network| (network.name, network.internal)).collect::<Vec<_>>()
+    };
+    for (version, internal, name) in [("2.0.0", false, "shop_lan.r2"), ("3.0.0", true, "shop_lan.r3")] {
+        let release = manager.publish(release(version, internal)).await;
+        let answer = manager.upgrade(&id, json!({"marketplace_id": release})).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        manager.until_through(&id, "done").await;
+        let found = manager.eventually("the network before is gone", async || match networks() {
+            found if found.len() == 1 => Ok(found),
+            found => Err(format!("{found:?}")),
+        });
+        assert_eq!(found.await, [(name.to_owned(), internal)]);
+    }
+    assert_eq!(manager.roll_back(&id, json!({"revision": 2})).await.status, 202);
+    manager.until_through(&id, "done").await;
+    assert!(networks().contains(&("shop_lan.r2".to_owned(), false)), "{:?}", networks());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_agreed_to_adds_up_while_it_is_disabled() {
+    let manager = manager().await;
+    let id = manager.installed(addon("shop", json!({}))).await;
+    manager.until(&id, "active").await;
+    let disabled = Some(json!({"status": "disabled"}));
+    manager.send(Method::PATCH, &format!("/api/v1/addons/{id}"), disabled).await;
+    manager.until(&id, "disabled").await;
+    for (version, right) in [("2.0.0", "pid"), ("3.0.0", "ipc")] {
+        let mut document = newer("shop", json!({right: "host"}));
+        document["version"] = json!(version);
+        let release = manager.publish(document).await;
+        let rights = [format!("host-{right}")];
+        let answer = manager.upgrade(&id, json!({"marketplace_id": release, "rights": rights})).await;
+        assert_eq!((answer.status, &answer.json()["version"]), (202, &json!(version)), "{}", answer.text);
+    }
+    let answer = manager.roll_back(&id, json!({"revision": 2})).await;
+    assert_eq!(answer.status, 202, "it was agreed to: {}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_been_moved_is_shown_as_the_new_revision_has_it() {
+    let manager = Manager::start_with(|config| config.rollouts.settle_ms = 300_000).await;
+    let id = manager.installed(addon("shop", json!({"ports": {"80": ""}}))).await;
+    let before = manager.until(&id, "active").await;
+    let release = manager.publish(newer("shop", json!({"ports": {"80": "", "81": ""}}))).await;
+    assert_eq!(manager.upgrade(&id, json!({"marketplace_id": release})).await.status, 202);
+    let moved = manager
+        .eventually("the service is moved", async || {
+            let answer = manager.get(&format!("/api/v1/addons/{id}")).await.json();
+            if answer["rollout"]["moved"] == json!(["web"]) { Ok(answer) } else { Err(answer.to_string()) }
+        })
+        .await;
+    let service = |answer: &Value| answer["service_states"][0].clone();
+    assert_ne!(service(&moved)["image_digest"], service(&before)["image_digest"]);
+    assert_eq!(service(&moved)["ports"].as_array().unwrap().len(), 2);
+    assert_eq!((&moved["version"], &moved["rollout"]["phase"]), (&json!("1.0.0"), &json!("forward")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_change_at_a_time() {
     let manager = Manager::start_with(|config| config.rollouts.settle_ms = 300_000).await;
     let id = manager.installed(addon("shop", json!({}))).await;

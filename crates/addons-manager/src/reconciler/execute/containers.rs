@@ -29,6 +29,13 @@ impl Execution<'_> {
         let name = service.service_name.as_str();
         let image = self.image(side)?;
         let asked = meant::asked(self.desired, &self.shared.identity, service, image, policy, why, courtesy);
+        let mut providers = BTreeMap::new();
+        for dependency in service.depends_on.iter().filter(|dependency| dependency.namespace) {
+            let (row, id) = self.provider_of(&dependency.service, side.role)?;
+            let run = self.desired.last_own_run(&dependency.service, &id.0);
+            let provider = Provider { row, engine_id: id.0, started_at: None, run };
+            providers.insert(dependency.service.clone(), provider);
+        }
         let new = NewContainer {
             installation: self.desired.installation.id,
             service: name,
@@ -38,6 +45,7 @@ impl Execution<'_> {
             nonce: &nonce(),
             spec_digest: side.digest,
             asked: &asked,
+            providers: &providers,
             restart_generation: self.desired.installation.restart_generation,
         };
         // The engine makes a volume that is not there by itself, without our labels: nobody's. So they are looked for, while the row is

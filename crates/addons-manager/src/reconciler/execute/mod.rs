@@ -276,7 +276,15 @@ impl Execution<'_> {
             let mut rows = self.desired.containers.iter();
             rows.any(|container| container.row == *row && container.role != Role::Current)
         };
+        let from = &self.desired.rollout.as_ref()?.from;
         match step {
+            Step::CreateNetwork { name, .. } => {
+                let is_new = !from.networks.contains_key(name) && !from.shared_networks.contains_key(name);
+                is_new.then(|| rollout_digest(rollout))
+            }
+            Step::CreateVolume { name, .. } => {
+                (!from.volumes.contains_key(name)).then(|| rollout_digest(rollout))
+            }
             Step::PullImage { service, revision } => {
                 (*revision != self.desired.revision_of(service)).then(|| rollout_digest(rollout))
             }
@@ -322,9 +330,25 @@ impl Execution<'_> {
         Ok(())
     }
 
+    /// Whether the step takes away what no revision has a place for: it fails for the installation, and keeps no service from running.
+    fn is_of_leftover(&self, step: &Step) -> bool {
+        let (Step::StopContainer { row, .. }
+        | Step::SetPolicy { row, .. }
+        | Step::RemoveContainer { row, .. }
+        | Step::ForgetContainer { row }) = step
+        else {
+            return false;
+        };
+        let found = self.desired.containers.iter().find(|container| container.row == *row);
+        self.desired.rollout.is_none()
+            && found.is_some_and(|row| {
+                row.role != Role::Current || !self.desired.specification.services.contains_key(&row.service)
+            })
+    }
+
     /// The services that a failing step is a failure of: its own, and those of the steps that come after it.
     fn kept_from(&self, plan: &Plan, step: StepId, planned: &PlannedStep) -> BTreeSet<String> {
-        if self.desired.installation.desired != Desired::Active {
+        if self.desired.installation.desired != Desired::Active || self.is_of_leftover(&planned.step) {
             return BTreeSet::from([String::new()]);
         }
         let mut reached = BTreeSet::from([step]);

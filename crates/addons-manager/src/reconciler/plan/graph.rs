@@ -397,6 +397,11 @@ impl Plan {
         StepId(self.steps.len() - 1)
     }
 
+    /// Whether it gives containers another place in the ledger.
+    pub fn changes_roles(&self) -> bool {
+        self.steps.iter().any(|planned| matches!(planned.step, Step::Move { .. } | Step::TurnBack { .. }))
+    }
+
     /// Looks again at the earliest of the times given.
     pub fn look_at(&mut self, at: Timestamp) {
         self.look_again = Some(self.look_again.map_or(at, |earlier| earlier.min(at)));

@@ -39,6 +39,12 @@ pub fn plan(desired: &DesiredState, observed: &ObservedState, now: Timestamp) ->
     match desired.installation.desired {
         Desired::Active => {
             bring_up(&view, &mut plan);
+            let mut alone = Plan::default();
+            rollout::lead(&view, &mut alone);
+            if alone.changes_roles() {
+                // No other step may be under way while containers of a service change their places in the ledger.
+                plan.steps.clear();
+            }
             rollout::lead(&view, &mut plan);
         }
         Desired::Disabled => removal::disable(&view, &mut plan),
@@ -142,7 +148,6 @@ fn stop_in_reverse<'a>(
                 plan.add(stop, Some(name), cause, &parents)
             }
             _ => removal::remove_container(
-                view,
                 row,
                 container,
                 running,
@@ -167,7 +172,18 @@ fn bring_service<'a>(
     let name = service.service_name.as_str();
     let current = view.observed.current(view.desired, name);
     let bring = match &progress.intents[name] {
-        Intent::Rest | Intent::Held => return,
+        Intent::Held => return,
+        Intent::Rest => {
+            // A job that is done, and that a rollout has put in the place of another one.
+            if let Some((row, container)) = current
+                && container.listed.name != row.name
+                && view.observed.is_free_name(&row.name)
+            {
+                let step = Step::Rename { id: container.id.clone(), name: row.name.clone() };
+                plan.add(step, Some(name), "it has the place of the one before", &[]);
+            }
+            return;
+        }
         Intent::Keep => {
             if let Some((row, container)) = current {
                 drift::mend(view, service, row, container, networks, plan);

@@ -167,9 +167,10 @@ impl<'a> Networks<'a> {
     }
 }
 
-/// Networks of the addon's own that its revision does not have any more; `after` are the steps that take containers off them.
+/// Networks of the addon's own that no revision which counts has; `after` are the steps that take containers off them.
 pub(super) fn remove_unwanted(view: &View<'_>, after: &[StepId], plan: &mut Plan) {
-    if view.desired.rollout.is_some() {
+    // On the way back the new revision's containers are still on its networks. On the way forward those of both are wanted.
+    if view.desired.rollout.as_ref().is_some_and(|rollout| !rollout.is_forward()) {
         return;
     }
     let wanted = &view.desired.specification.networks;

@@ -55,7 +55,14 @@ pub(super) fn remove_unwanted_services(view: &View<'_>, plan: &mut Plan) -> Vec<
         Role::Current => !view.desired.specification.services.contains_key(&row.service),
         Role::Candidate | Role::Previous => view.desired.rollout.is_none(),
     };
-    for row in view.desired.containers.iter().filter(unwanted) {
+    let mut rows = view.desired.containers.iter().filter(unwanted).peekable();
+    if rows.peek().is_some()
+        && let Some(wait) = services::backoff_wait(view, "", false, false)
+    {
+        plan.wait("", wait);
+        return removed;
+    }
+    for row in rows {
         let cause = match row.role {
             Role::Current => format!("{} is no service of this revision", row.service),
             Role::Candidate => "the revision that it was made for is not wanted any more".to_owned(),
@@ -67,7 +74,7 @@ pub(super) fn remove_unwanted_services(view: &View<'_>, plan: &mut Plan) -> Vec<
                     container.state(),
                     ContainerState::Created | ContainerState::Exited | ContainerState::Dead
                 );
-                removed.push(remove_container(view, row, container, running, None, &cause, &[], plan));
+                removed.push(remove_container(row, container, running, None, &cause, &[], plan));
             }
             None => {
                 removed.push(plan.add(Step::ForgetContainer { row: row.row }, None, cause, &[]));
@@ -90,10 +97,8 @@ pub(super) fn drop_outdated_revisions(view: &View<'_>, plan: &mut Plan) {
     }
 }
 
-/// Takes a container away: its policy first, since one that is stopped under `always` runs again after the engine's next start.
-#[expect(clippy::too_many_arguments, reason = "one line for each thing that differs between the callers")]
+/// Takes a container away.
 pub(super) fn remove_container(
-    _view: &View<'_>,
     row: &ContainerRow,
     container: &OurContainer,
     running: bool,
@@ -102,24 +107,41 @@ pub(super) fn remove_container(
     parents: &[StepId],
     plan: &mut Plan,
 ) -> StepId {
+    let stopped = running.then(|| stop_for_good(row, container, running, grace_s, cause, parents, plan));
+    let parents = stopped.as_deref().unwrap_or(parents);
+    let step = Step::RemoveContainer { row: row.row, id: container.id.clone() };
+    plan.add(step, Some(&row.service), cause, parents)
+}
+
+/// Stops a container, its policy first: one that is stopped under `always` runs again after the engine's next start. What is to wait for
+/// it, waits for the steps returned.
+pub(super) fn stop_for_good(
+    row: &ContainerRow,
+    container: &OurContainer,
+    running: bool,
+    grace_s: Option<i64>,
+    cause: &str,
+    parents: &[StepId],
+    plan: &mut Plan,
+) -> Vec<StepId> {
     let service = Some(row.service.as_str());
     let mut parents = parents.to_vec();
+    if row.asked.restart != RestartPolicy::No {
+        let step = Step::SetPolicy {
+            row: row.row,
+            id: container.id.clone(),
+            service: row.service.clone(),
+            policy: RestartPolicy::No,
+            why: PolicyReason::Stopping,
+            sets: Sets::Policy,
+        };
+        parents = vec![plan.add(step, service, cause, &parents)];
+    }
     if running {
-        if row.asked.restart != RestartPolicy::No {
-            let step = Step::SetPolicy {
-                row: row.row,
-                id: container.id.clone(),
-                service: row.service.clone(),
-                policy: RestartPolicy::No,
-                why: PolicyReason::Stopping,
-                sets: Sets::Policy,
-            };
-            parents = vec![plan.add(step, service, cause, &parents)];
-        }
         let stop = Step::StopContainer { row: row.row, id: container.id.clone(), grace_s, unhealthy: false };
         parents = vec![plan.add(stop, service, cause, &parents)];
     }
-    plan.add(Step::RemoveContainer { row: row.row, id: container.id.clone() }, service, cause, &parents)
+    parents
 }
 
 /// All containers, dependents before what they depend on.
@@ -148,7 +170,7 @@ fn remove_containers(view: &View<'_>, cause: &str, plan: &mut Plan) -> Vec<StepI
                     ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
                 );
                 let grace = service.and_then(|service| service.settings.stop_grace_period_s);
-                remove_container(view, row, container, running, grace, cause, &parents, plan)
+                remove_container(row, container, running, grace, cause, &parents, plan)
             }
             None => plan.add(Step::ForgetContainer { row: row.row }, Some(&row.service), cause, &[]),
         };

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use service_kit::clock::Timestamp;
 
-use super::graph::{Notice, Plan, Sets, Step, StepId, Wait};
+use super::graph::{Notice, Plan, Step, StepId, Wait};
 use super::networks::Networks;
 use super::removal;
 use super::services::{backoff_after, ended};
@@ -39,6 +39,18 @@ pub(super) fn held<'a>(view: &View<'a>, plan: &mut Plan) -> BTreeSet<&'a str> {
     let Some(rollout) = &view.desired.rollout else { return BTreeSet::new() };
     let mut held = BTreeSet::new();
     for row in &view.desired.containers {
+        if is_left(rollout, row) {
+            if aside_wait(view, rollout, &row.service).is_none() {
+                let cause = "an earlier change has left it";
+                match view.observed.ours.containers.get(&row.row) {
+                    Some(container) => {
+                        removal::remove_container(row, container, runs(container), None, cause, &[], plan)
+                    }
+                    None => plan.add(Step::ForgetContainer { row: row.row }, Some(&row.service), cause, &[]),
+                };
+            }
+            continue;
+        }
         let Some(container) = view.observed.ours.containers.get(&row.row) else { continue };
         if row.role == Role::Current || (row.role == Role::Candidate && rollout.is_forward()) {
             continue;
@@ -55,7 +67,7 @@ pub(super) fn held<'a>(view: &View<'a>, plan: &mut Plan) -> BTreeSet<&'a str> {
                 let grace = view.desired.side(&row.service, row.role);
                 let grace = grace.and_then(|side| side.service.settings.stop_grace_period_s);
                 let cause = cause_of_return(rollout);
-                removal::remove_container(view, row, container, runs(container), grace, &cause, &[], plan);
+                removal::remove_container(row, container, runs(container), grace, &cause, &[], plan);
                 true
             }
         };
@@ -64,6 +76,11 @@ pub(super) fn held<'a>(view: &View<'a>, plan: &mut Plan) -> BTreeSet<&'a str> {
         }
     }
     held
+}
+
+/// Whether a container was parked by an earlier rollout, which was over before it was removed.
+fn is_left(rollout: &RolloutState, row: &ContainerRow) -> bool {
+    row.role == Role::Previous && !(rollout.is_forward() && rollout.row.moved.contains(&row.service))
 }
 
 /// What holds back because a container could not be put out of the way.
@@ -79,31 +96,13 @@ fn park(
     container: &OurContainer,
     plan: &mut Plan,
 ) -> Vec<StepId> {
-    let name = Some(row.service.as_str());
     let cause = format!("{} goes on with revision {}", row.service, rollout.row.to);
-    let mut steps: Vec<StepId> = Vec::new();
-    if row.asked.restart != RestartPolicy::No {
-        let step = Step::SetPolicy {
-            row: row.row,
-            id: container.id.clone(),
-            service: row.service.clone(),
-            policy: RestartPolicy::No,
-            why: PolicyReason::Stopping,
-            sets: Sets::Policy,
-        };
-        steps.push(plan.add(step, name, cause.clone(), &[]));
-    }
-    if runs(container) {
-        let side = view.desired.side(&row.service, Role::Previous);
-        let grace_s = side.and_then(|side| side.service.settings.stop_grace_period_s);
-        let stop = Step::StopContainer { row: row.row, id: container.id.clone(), grace_s, unhealthy: false };
-        let after = steps.clone();
-        steps.push(plan.add(stop, name, cause.clone(), &after));
-    }
+    let side = view.desired.side(&row.service, Role::Previous);
+    let grace_s = side.and_then(|side| side.service.settings.stop_grace_period_s);
+    let mut steps = removal::stop_for_good(row, container, runs(container), grace_s, &cause, &[], plan);
     if container.listed.name != row.name {
         let step = Step::Rename { id: container.id.clone(), name: row.name.clone() };
-        let after = steps.clone();
-        steps.push(plan.add(step, name, cause, &after));
+        steps = vec![plan.add(step, Some(&row.service), cause, &steps)];
     }
     steps
 }
@@ -135,10 +134,17 @@ fn forward(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) {
         deadline(rollout, view, plan);
         let moved = rollout.row.moved.contains(service);
         let new = rollout.to.services.get(service);
-        let starts_first =
-            new.is_some_and(|new| new.start_first) && rollout.from.services.contains_key(service);
+        // Nobody wants two runs of a job at once.
+        // Nobody wants two runs of a job at once, nor two servers in one network namespace.
+        let starts_first = new.is_some_and(|new| {
+            new.start_first && !new.restart.is_job() && !new.depends_on.iter().any(|on| on.namespace)
+        }) && rollout.from.services.contains_key(service);
         if !moved && starts_first && !goes_first(view, rollout, new.expect("it is in the new revision"), plan)
         {
+            return;
+        }
+        if !moved && view.desired.with_role(service, Role::Previous).is_some() {
+            // What an earlier rollout has left of it goes first.
             return;
         }
         if !moved {
@@ -172,6 +178,9 @@ fn forward(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) {
                 }
             }
         }
+        return;
+    }
+    if !rollout.row.moved.iter().all(|service| parked(view, service)) {
         return;
     }
     let cause = "every service of it has passed".to_owned();
@@ -213,15 +222,16 @@ fn candidates(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) -> bool 
     let mut created: BTreeMap<&str, StepId> = BTreeMap::new();
     for service in rollout.to.start_order() {
         let name = service.service_name.as_str();
-        let changes = rollout.changes(name) && rollout.from.services.contains_key(name);
-        if !changes || rollout.row.moved.contains(name) {
+        if !rollout.changes(name) || rollout.row.moved.contains(name) {
             continue;
         }
         let cause = format!("revision {} is to be brought up", rollout.row.to);
         let found = view.observed.with_role(view.desired, name, Role::Candidate);
-        if let Some((row, container)) =
-            found.filter(|(row, _)| rollout.digests.get(name) == Some(&row.spec_digest))
-        {
+        let fits = |row: &ContainerRow| {
+            rollout.digests.get(name) == Some(&row.spec_digest)
+                && is_in_todays_namespaces(view, rollout, service, row)
+        };
+        if let Some((row, container)) = found.filter(|(row, _)| fits(row)) {
             if !row.verified {
                 all = false;
                 let (row, id) = (row.row, container.id.clone());
@@ -231,9 +241,13 @@ fn candidates(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) -> bool 
             continue;
         }
         all = false;
+        if let Some(wait) = backoff_after(view, name, attempts(rollout, name), false, false) {
+            wait_for_candidate(name, &wait, plan);
+            continue;
+        }
         if let Some((row, container)) = found {
-            // Left by an earlier rollout.
-            removal::remove_container(view, row, container, runs(container), None, &cause, &[], plan);
+            // Left by an earlier rollout, or made in a namespace that has gone meanwhile.
+            removal::remove_container(row, container, runs(container), None, &cause, &[], plan);
             continue;
         }
         let prepared = networks.ensure(service, &cause, plan).and_then(|steps| {
@@ -243,11 +257,7 @@ fn candidates(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) -> bool 
         let mut parents = match prepared {
             Ok(parents) => parents,
             Err(wait) => {
-                plan.conditions.push(Notice {
-                    kind: "rollout_waiting",
-                    service: Some(name.to_owned()),
-                    message: wait.message,
-                });
+                wait_for_candidate(name, &wait, plan);
                 continue;
             }
         };
@@ -267,6 +277,36 @@ fn candidates(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) -> bool 
     all
 }
 
+fn wait_for_candidate(service: &str, wait: &Wait, plan: &mut Plan) {
+    if let Some(at) = wait.next_attempt {
+        plan.look_at(at);
+    }
+    let service_name = Some(service.to_owned());
+    plan.conditions.push(Notice {
+        kind: "rollout_waiting",
+        service: service_name,
+        message: wait.message.clone(),
+    });
+}
+
+/// Whether the containers whose namespaces a candidate was created in are still those that it is to live with.
+fn is_in_todays_namespaces(
+    view: &View<'_>,
+    rollout: &RolloutState,
+    service: &ServiceSpecification,
+    row: &ContainerRow,
+) -> bool {
+    service.depends_on.iter().filter(|on| on.namespace).all(|on| {
+        let provider = on.service.as_str();
+        let candidate = view.desired.with_role(provider, Role::Candidate);
+        let today = candidate.filter(|_| rollout.is_forward()).or_else(|| view.desired.current(provider));
+        let today = today.and_then(|row| row.engine_id.as_deref());
+        let seen = row.providers.get(provider).map(|provider| provider.engine_id.as_str());
+        // A lender that is not there just now is made anew first.
+        today.is_none() || seen.is_none() || today == seen
+    })
+}
+
 /// Starts the new container beside the old one. Whether it has passed its gate.
 fn goes_first(
     view: &View<'_>,
@@ -278,7 +318,7 @@ fn goes_first(
     let Some((row, container)) = view.observed.with_role(view.desired, name, Role::Candidate) else {
         return false;
     };
-    if runs(container) || !attempts(rollout, name).is_empty() {
+    if runs(container) {
         return match gate(view, rollout, service, Some(container)) {
             Gate::Passed => true,
             Gate::Failed(_) | Gate::Open(None) => false,
@@ -287,6 +327,12 @@ fn goes_first(
                 false
             }
         };
+    }
+    if let Some(wait) = backoff_after(view, name, attempts(rollout, name), false, false) {
+        if let Some(at) = wait.next_attempt {
+            plan.look_at(at);
+        }
+        return false;
     }
     if dependencies_are_up(view, service) {
         let providers = service.depends_on.iter().filter(|on| on.namespace || on.restart);
@@ -306,7 +352,7 @@ fn back(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) {
     let mut all_gone = true;
     for row in view.desired.containers.iter().filter(|row| row.role != Role::Current) {
         all_gone = false;
-        if !view.observed.ours.containers.contains_key(&row.row) {
+        if !is_left(rollout, row) && !view.observed.ours.containers.contains_key(&row.row) {
             let step = Step::ForgetContainer { row: row.row };
             plan.add(step, Some(&row.service), cause_of_return(rollout), &[]);
         }
@@ -390,6 +436,17 @@ fn failure<'a>(view: &View<'_>, rollout: &'a RolloutState) -> Option<Failure<'a>
             return Some(Failure::of(name, &why));
         }
     }
+    let taken = order(rollout).into_iter().find_map(|name| {
+        let side = view.desired.side(name, Role::Previous).filter(|_| !rollout.row.moved.contains(name))?;
+        let is_left = view.desired.with_role(name, Role::Previous).is_some();
+        (!is_left && !view.observed.is_free_name(&side.name)).then_some((name, side.name))
+    });
+    if let Some((service, name)) = taken {
+        let why = format!(
+            "a container is named {name}, which the old one is to be kept under: rename or remove it"
+        );
+        return Some(Failure::of(service, &why));
+    }
     (rollout.row.used_ms > millis(rollout.deadline)).then(|| {
         let minutes = rollout.deadline.as_secs().div_ceil(60);
         let service = order(rollout).into_iter().find(|name| !rollout.row.passed.contains(*name));
@@ -421,7 +478,8 @@ fn gate(
     };
     let bad: Vec<&Attempt> = history.iter().filter(ended_badly).collect();
     let tries = match service.restart {
-        RestartPolicy::OnFailure(tries) => usize::try_from(tries.unwrap_or(0)).unwrap_or(usize::MAX),
+        RestartPolicy::OnFailure(None | Some(0)) => usize::MAX,
+        RestartPolicy::OnFailure(Some(tries)) => usize::try_from(tries).unwrap_or(usize::MAX),
         RestartPolicy::Always | RestartPolicy::No => 0,
     };
     if bad.len() > tries
@@ -449,14 +507,18 @@ fn gate(
     if view.now >= at { Gate::Passed } else { Gate::Open(Some(at)) }
 }
 
-/// The services that a rollout moves, in the order in which it does: first what the new revision does not have, dependents before what they
-/// depend on; then each after those that it depends on.
+/// The services that a rollout moves, in the order in which it does: first those that the new revision does not have and that are in the way
+/// of one that it has; then each that changes, after those that it depends on; at last the others that the new revision does not have, which
+/// the old containers of the others use until then. Of services that go, dependents before what they depend on.
 fn order(rollout: &RolloutState) -> Vec<&str> {
     let gone = rollout.from.start_order().into_iter().rev();
     let gone = gone.filter(|service| !rollout.to.services.contains_key(&service.service_name));
+    let (first, last): (Vec<_>, Vec<_>) =
+        gone.partition(|old| rollout.to.services.values().any(|new| old.is_in_the_way_of(new)));
     let changed = rollout.to.start_order().into_iter();
     let changed = changed.filter(|service| rollout.changes(&service.service_name));
-    gone.chain(changed).map(|service| service.service_name.as_str()).collect()
+    let all = first.into_iter().chain(changed).chain(last);
+    all.map(|service| service.service_name.as_str()).collect()
 }
 
 fn attempts<'a>(rollout: &'a RolloutState, service: &str) -> &'a [Attempt] {

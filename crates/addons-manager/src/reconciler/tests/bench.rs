@@ -233,8 +233,8 @@ impl Bench {
 
     /// Passes until the engine and the database answer and nothing is left to do.
     pub(crate) async fn converge(&mut self) {
-        for _ in 0..40 {
-            self.clock.advance(Duration::from_secs(400));
+        for _ in 0..120 {
+            self.clock.advance(Duration::from_secs(150));
             self.reconciler.wake_all();
             let all_made = self.settle().await;
             let next = self.reconciler.shared.wakes.next_due();

@@ -36,9 +36,11 @@ enum Scenario {
     FailedUpgrade,
     Rollback,
     DisabledInUpgrade,
+    /// The new container runs beside the old one until it has passed its gate.
+    StartFirst,
 }
 
-const ALL: [Scenario; 9] = [
+const ALL: [Scenario; 10] = [
     Scenario::Install,
     Scenario::Disable,
     Scenario::Uninstall,
@@ -48,6 +50,7 @@ const ALL: [Scenario; 9] = [
     Scenario::FailedUpgrade,
     Scenario::Rollback,
     Scenario::DisabledInUpgrade,
+    Scenario::StartFirst,
 ];
 
 /// The suite with other images for two of its services, one of which lends its network to the third.
@@ -58,6 +61,14 @@ fn newer_suite() -> RevisionSpecification {
         service.image.digest = format!("{}-2", service.image.digest);
     }
     newer
+}
+
+/// A service that is changed by starting the new container first.
+fn start_first(image: &str) -> RevisionSpecification {
+    let mut web = service("shop", "web");
+    web.image.digest = format!("sha256:{image}");
+    web.start_first = true;
+    revision(vec![web])
 }
 
 /// State, restart policy, names of networks, targets of mounts.
@@ -94,9 +105,13 @@ async fn end(bench: &Bench, id: InstallationId) -> End {
 /// Everything before what the scenario is about.
 async fn prepared(scenario: Scenario) -> (Bench, InstallationId) {
     let mut bench = Bench::new().await;
-    let specification = suite();
-    bench.runtime.publish(&specification.services["db"].image.digest, &["/var/lib/db"], true);
-    let id = bench.want("shop", specification).await;
+    let id = if scenario == Scenario::StartFirst {
+        bench.want("shop", start_first("old")).await
+    } else {
+        let specification = suite();
+        bench.runtime.publish(&specification.services["db"].image.digest, &["/var/lib/db"], true);
+        bench.want("shop", specification).await
+    };
     bench.settle().await;
     if scenario != Scenario::Install {
         bench.reconciler.wake(id);
@@ -120,7 +135,10 @@ async fn upgrade(bench: &mut Bench, id: InstallationId) {
 /// Comes to rest, and lets gates pass where the scenario has any.
 async fn go_through(bench: &mut Bench, scenario: Scenario, id: InstallationId) {
     bench.settle().await;
-    let is_change = matches!(scenario, Scenario::Upgrade | Scenario::FailedUpgrade | Scenario::Rollback);
+    let is_change = matches!(
+        scenario,
+        Scenario::Upgrade | Scenario::FailedUpgrade | Scenario::Rollback | Scenario::StartFirst
+    );
     for _ in 0..if is_change { 4 } else { 0 } {
         bench.wait(10).await;
         spoil(bench, scenario, id).await;
@@ -164,6 +182,7 @@ async fn perform(bench: &mut Bench, scenario: Scenario, id: InstallationId) {
         Scenario::Restart => bench.request_restart(id).await,
         Scenario::Upgrade | Scenario::FailedUpgrade => upgrade(bench, id).await,
         Scenario::Rollback => bench.roll_back(id, 1).await,
+        Scenario::StartFirst => bench.upgrade(id, 2, start_first("new")).await,
         Scenario::DisabledInUpgrade => {
             upgrade(bench, id).await;
             bench.settle().await;
@@ -246,6 +265,31 @@ async fn the_manager_dies_at_any_point() {
             assert_eq!(found, expected, "{scenario:?}, killed after {polls} polls\n{}", bench.why(id).await);
             if survived {
                 assert!(polls > 0);
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_container_is_removed_by_hand_at_any_point_of_an_upgrade() {
+    for name in ["shop-web", "shop-db", "shop-agent", "shop-web.r2", "shop-web.r1"] {
+        let (expected, _) = smooth(Scenario::Upgrade).await;
+        for polls in (0..).step_by(29) {
+            let (mut bench, id) = prepared(Scenario::Upgrade).await;
+            perform(&mut bench, Scenario::Upgrade, id).await;
+            let survived = {
+                let mut settling = pin!(go_through(&mut bench, Scenario::Upgrade, id));
+                Killed { future: settling.as_mut(), polls_left: polls }.await.is_some()
+            };
+            if bench.runtime.by_name(name).is_some() {
+                bench.runtime.remove_by_hand(&bench.runtime.id_of(name));
+            }
+            bench.restart_manager().await;
+            converge(&mut bench, Scenario::Upgrade, id).await;
+            let found = end(&bench, id).await;
+            assert_eq!(found, expected, "{name}, killed after {polls} polls\n{}", bench.why(id).await);
+            if survived {
                 break;
             }
         }

@@ -11,6 +11,7 @@ use crate::domain::rollout::RolloutPhase;
 use crate::domain::specification::{
     DependencyCondition, FileSpecification, RestartPolicy, ServiceSpecification,
 };
+use crate::runtime::memory::Fault;
 use crate::runtime::{ContainerState, Health, RuntimeError};
 
 /// The same service with another image.
@@ -25,6 +26,14 @@ fn names(bench: &Bench) -> BTreeSet<String> {
 
 fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Time in which the manager is up: it looks at everything each minute.
+async fn wait_long(bench: &mut Bench, seconds: u64) {
+    for _ in 0..seconds / 60 {
+        bench.clock.advance(Duration::from_secs(60));
+        bench.resync().await;
+    }
 }
 
 async fn shop() -> (Bench, InstallationId) {
@@ -136,8 +145,8 @@ async fn a_registry_that_is_away_is_waited_for_and_what_runs_is_healed_meanwhile
     assert!(conditions.iter().any(|told| told.message.contains("503")), "{conditions:?}");
     let digest = &specification.services["web"].image.digest;
     bench.runtime.publish(digest, &[], false);
-    for _ in 0..4 {
-        bench.wait(200).await;
+    for _ in 0..8 {
+        bench.wait(100).await;
     }
     assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
 }
@@ -190,9 +199,9 @@ async fn what_is_never_well_is_undone_when_the_time_is_up() {
     let web = after(service("shop", "web"), "db", DependencyCondition::ServiceHealthy);
     bench.upgrade(id, 2, revision(vec![newer(with_check(service("shop", "db"))), web])).await;
     bench.settle().await;
-    bench.wait(3_000).await;
+    wait_long(&mut bench, 3_000).await;
     assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Forward, "it is only starting");
-    bench.wait(601).await;
+    wait_long(&mut bench, 660).await;
     assert_eq!(bench.runtime.id_of("shop-db"), old, "{}", bench.why(id).await);
     let rollout = bench.newest_rollout(id).await;
     assert!(rollout.why.unwrap().contains("not through within 60 min: db is not well yet"));
@@ -213,6 +222,194 @@ async fn a_time_without_manager_or_engine_does_not_count_and_begins_the_gate_aga
     assert!(rollout.used_ms < 60_000, "{}", rollout.used_ms);
     bench.wait(10).await;
     assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn a_time_in_which_the_engine_is_away_does_not_count() {
+    let (mut bench, id) = shop().await;
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![newer(with_check(service("shop", "db"))), web])).await;
+    bench.settle().await;
+    bench.runtime.set_away(true);
+    for _ in 0..3 * 60 {
+        bench.clock.advance(Duration::from_secs(60));
+        bench.resync().await;
+    }
+    bench.runtime.set_away(false);
+    bench.resync().await;
+    bench.runtime.set_health(&bench.runtime.id_of("shop-db"), Health::Healthy);
+    bench.settle().await;
+    bench.wait(10).await;
+    bench.wait(10).await;
+    let rollout = bench.newest_rollout(id).await;
+    assert_eq!(rollout.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+    assert!(rollout.used_ms < 600_000, "{}", rollout.used_ms);
+}
+
+#[tokio::test]
+async fn what_an_earlier_rollout_has_left_goes_before_the_next_one_moves_anything() {
+    let (mut bench, id) = shop().await;
+    let db = || with_check(service("shop", "db"));
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![db(), web])).await;
+    bench.settle().await;
+    // It is over, and nothing is cleaned up before the next one begins.
+    let first = bench.newest_rollout(id).await;
+    bench.storage.complete_rollout(first.id, bench.now()).await.unwrap();
+    let web = after(newer(newer(service("shop", "web"))), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 3, revision(vec![db(), web])).await;
+    bench.settle().await;
+    assert_eq!(names(&bench), set(&["shop-db", "shop-web", "shop-web.r2"]), "{}", bench.why(id).await);
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+    assert_eq!(names(&bench), set(&["shop-db", "shop-web"]));
+}
+
+#[tokio::test]
+async fn what_an_earlier_rollout_has_left_goes_also_where_the_next_one_fails() {
+    let (mut bench, id) = shop().await;
+    let changed = |db: ServiceSpecification, web: ServiceSpecification| {
+        revision(vec![with_check(db), after(web, "db", DependencyCondition::ServiceHealthy)])
+    };
+    bench.upgrade(id, 2, changed(service("shop", "db"), newer(service("shop", "web")))).await;
+    bench.settle().await;
+    let first = bench.newest_rollout(id).await;
+    bench.storage.complete_rollout(first.id, bench.now()).await.unwrap();
+    bench.upgrade(id, 3, changed(newer(service("shop", "db")), newer(service("shop", "web")))).await;
+    bench.settle().await;
+    bench.runtime.set_health(&bench.runtime.id_of("shop-db"), Health::Unhealthy);
+    bench.settle().await;
+    bench.runtime.set_health(&bench.runtime.id_of("shop-db"), Health::Healthy);
+    bench.settle().await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Undone, "{}", bench.why(id).await);
+    assert_eq!(names(&bench), set(&["shop-db", "shop-web"]));
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn what_failed_once_is_tried_again_by_the_next_upgrade() {
+    let mut bench = Bench::new().await;
+    let migrate = || job("shop", "migrate", RestartPolicy::No);
+    let new = || revision(vec![newer(migrate()), newer(service("shop", "web"))]);
+    let id = bench.install("shop", revision(vec![migrate(), service("shop", "web")])).await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 0);
+    bench.settle().await;
+    bench.upgrade(id, 2, new()).await;
+    bench.settle().await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 4);
+    bench.settle().await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Undone, "{}", bench.why(id).await);
+
+    bench.upgrade(id, 3, new()).await;
+    bench.settle().await;
+    assert!(bench.is_running("shop-migrate"), "{}", bench.why(id).await);
+    bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 0);
+    bench.settle().await;
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+
+    // A job that was done before is not run again, and has its name all the same.
+    bench.roll_back(id, 1).await;
+    bench.settle().await;
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+    assert_eq!(names(&bench), set(&["shop-migrate", "shop-web"]));
+}
+
+#[tokio::test]
+async fn a_network_that_only_the_new_revision_has_holds_back_nothing_that_runs() {
+    let mut bench = Bench::new().await;
+    let id = bench.install("shop", revision(vec![service("shop", "web")])).await;
+    let mut new = revision(vec![newer(service("shop", "web"))]);
+    let network = new.networks["shop_default"].clone();
+    new.networks.insert("shop_lan".to_owned(), network);
+    let crate::domain::specification::NetworkMode::Networks(attachments) =
+        &mut new.services.get_mut("web").unwrap().network
+    else {
+        panic!("it is on a network")
+    };
+    attachments.push(crate::domain::specification::NetworkAttachment {
+        network: "shop_lan".to_owned(),
+        ..attachments[0].clone()
+    });
+    let before = bench.runtime.calls().len();
+    let mut probe = Bench::new().await;
+    let other = probe.install("shop", revision(vec![service("shop", "web")])).await;
+    let begun = probe.runtime.calls().len();
+    probe.upgrade(other, 2, new.clone()).await;
+    probe.settle().await;
+    let calls = probe.runtime.calls().split_off(begun);
+    let create = calls.iter().position(|call| call.operation == "create_network").expect("it is made");
+    bench.runtime.fault(before + create, Fault::Fails);
+    bench.upgrade(id, 2, new).await;
+    bench.settle().await;
+    let desired = bench.desired(id).await;
+    assert!(desired.history("web").iter().all(|attempt| attempt.error.is_none()), "{}", bench.why(id).await);
+    assert!(bench.why(id).await.contains("the answer was lost"), "{}", bench.why(id).await);
+    bench.runtime.kill(&bench.runtime.id_of("shop-web"));
+    bench.settle().await;
+    assert!(bench.is_running("shop-web"), "{}", bench.why(id).await);
+    bench.wait(5).await;
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn a_name_that_somebody_else_has_is_told_before_anything_is_stopped() {
+    let (mut bench, id) = shop().await;
+    let web_before = bench.runtime.id_of("shop-web");
+    bench.runtime.foreign_container("shop-web.r1", &[], &[]);
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    let stops = bench.runtime.calls().len();
+    bench.upgrade(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.settle().await;
+    let rollout = bench.newest_rollout(id).await;
+    assert_eq!(rollout.phase, RolloutPhase::Undone, "{}", bench.why(id).await);
+    assert!(rollout.why.unwrap().contains("shop-web.r1"));
+    assert_eq!(bench.runtime.id_of("shop-web"), web_before);
+    assert!(!bench.runtime.calls()[stops..].iter().any(|call| call.operation == "stop"));
+}
+
+#[tokio::test]
+async fn what_goes_is_stopped_last_unless_it_is_in_the_way() {
+    let mut bench = Bench::new().await;
+    let cache = with_volume(service("shop", "cache"), "shop_cache", "/cache");
+    let id = bench.install("shop", revision(vec![cache, service("shop", "web")])).await;
+    bench.upgrade(id, 2, revision(vec![newer(service("shop", "web"))])).await;
+    bench.settle().await;
+    assert!(bench.is_running("shop-cache"), "the old web may need it: {}", bench.why(id).await);
+    bench.wait(10).await;
+    assert_eq!(names(&bench), set(&["shop-web"]), "{}", bench.why(id).await);
+
+    let store = |name: &str| with_volume(service("shop", name), "shop_data", "/data");
+    let id = bench.install("other", revision(vec![store("one")])).await;
+    bench.upgrade(id, 2, revision(vec![store("two")])).await;
+    bench.settle().await;
+    assert!(!bench.is_running("shop-one.r1"), "both would write to one volume: {}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn revisions_that_never_ran_through_go_before_those_that_did() {
+    let mut bench = Bench::new().await;
+    let web = |number: i64| {
+        let mut web = service("shop", "web");
+        web.image.digest = format!("sha256:web-{number}");
+        revision(vec![web])
+    };
+    let id = bench.install("shop", web(1)).await;
+    for number in 2..=14 {
+        bench.upgrade(id, number, web(number)).await;
+        bench.settle().await;
+        if number > 3 {
+            bench.runtime.exit(&bench.runtime.id_of("shop-web"), 1);
+            bench.settle().await;
+        }
+        bench.wait(10).await;
+    }
+    bench.settle().await;
+    let kept: Vec<i64> =
+        bench.storage.revisions(id).await.unwrap().iter().map(|revision| revision.revision).collect();
+    assert_eq!(kept, [14, 13, 12, 11, 10, 9, 8, 3, 2, 1]);
 }
 
 #[tokio::test]
@@ -250,7 +447,7 @@ async fn services_come_and_go() {
     let old = bench.runtime.id_of("shop-old");
     bench.upgrade(id, 2, revision(vec![service("shop", "new"), service("shop", "web")])).await;
     bench.settle().await;
-    assert_eq!(names(&bench), set(&["shop-old.r1", "shop-new", "shop-web"]), "{}", bench.why(id).await);
+    assert_eq!(names(&bench), set(&["shop-old", "shop-new", "shop-web"]), "{}", bench.why(id).await);
     bench.wait(10).await;
     assert_eq!(names(&bench), set(&["shop-new", "shop-web"]));
     assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done);
@@ -326,6 +523,59 @@ async fn start_first_has_the_new_one_up_before_the_old_one_stops() {
     assert_eq!(bench.runtime.id_of("shop-web"), old);
     let calls = bench.runtime.calls().split_off(stops);
     assert!(!calls.iter().any(|call| call.operation == "stop" && call.object == old), "{calls:?}");
+}
+
+#[tokio::test]
+async fn what_starts_first_and_is_killed_or_not_started_is_started_again() {
+    let mut bench = Bench::new().await;
+    let first = |service: ServiceSpecification| ServiceSpecification { start_first: true, ..service };
+    let id = bench.install("shop", revision(vec![first(service("shop", "web"))])).await;
+    let before = bench.runtime.calls().len();
+    bench.upgrade(id, 2, revision(vec![first(newer(service("shop", "web")))])).await;
+    bench.settle().await;
+    bench.runtime.kill(&bench.runtime.id_of("shop-web.r2"));
+    bench.settle().await;
+    bench.wait(2).await;
+    assert!(bench.is_running("shop-web.r2"), "{}", bench.why(id).await);
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+
+    // The engine does not start it, once.
+    let calls = bench.runtime.calls().split_off(before);
+    let start = calls.iter().position(|call| call.operation == "start").expect("it was started");
+    bench.runtime.fault(bench.runtime.calls().len() + start, Fault::Fails);
+    bench.upgrade(id, 3, revision(vec![first(newer(newer(service("shop", "web"))))])).await;
+    bench.settle().await;
+    bench.wait(2).await;
+    assert!(bench.why(id).await.contains("the answer was lost"));
+    assert!(bench.is_running("shop-web.r3") && bench.is_running("shop-web"), "{}", bench.why(id).await);
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+}
+
+#[tokio::test]
+async fn a_job_that_may_fail_any_number_of_times_is_waited_for() {
+    let mut bench = Bench::new().await;
+    let migrate = || job("shop", "migrate", RestartPolicy::OnFailure(None));
+    let id = bench.install("shop", revision(vec![migrate(), service("shop", "web")])).await;
+    bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 0);
+    bench.settle().await;
+    let changed = ServiceSpecification { start_first: true, ..newer(migrate()) };
+    bench.upgrade(id, 2, revision(vec![changed, service("shop", "web")])).await;
+    bench.settle().await;
+    assert!(!names(&bench).contains("shop-migrate.r2"), "no two runs of a job at once");
+    for _ in 0..7 {
+        bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 1);
+        bench.settle().await;
+        bench.runtime.engine_restarts(&bench.runtime.id_of("shop-migrate"));
+        bench.wait(90).await;
+        let rollout = bench.newest_rollout(id).await;
+        assert_eq!(rollout.phase, RolloutPhase::Forward, "{}", bench.why(id).await);
+        assert!(bench.is_running("shop-migrate"), "{}", bench.why(id).await);
+    }
+    bench.runtime.exit(&bench.runtime.id_of("shop-migrate"), 0);
+    bench.settle().await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
 }
 
 #[tokio::test]
