@@ -12,6 +12,7 @@ use service_kit::auth::TokenStore;
 use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, parse, print};
 use service_kit::clock::SystemClock;
 use service_kit::config::{Environment, load, prepare_state_dir, show};
+use service_kit::memory::in_one_place;
 use service_kit::telemetry;
 
 /// Installs approved addons onto the local container engine and keeps them as they should be.
@@ -24,9 +25,13 @@ struct Arguments {
     command: Option<CommonCommand>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(parse(&AUTH)).await {
+fn main() -> ExitCode {
+    let arguments: Arguments = parse(&AUTH);
+    let environment = Environment::process();
+    if arguments.command.is_none() {
+        in_one_place(&environment);
+    }
+    match start(arguments, environment) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Logging may not be set up yet, and whoever started this reads standard error.
@@ -37,8 +42,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let environment = Environment::process();
+#[tokio::main]
+async fn start(arguments: Arguments, environment: Environment) -> anyhow::Result<()> {
     let config: Config = load(&PROFILE, arguments.common.config.as_deref(), &environment)?;
     if arguments.common.print_config {
         print(&show(&config))?;

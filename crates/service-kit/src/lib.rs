@@ -28,6 +28,7 @@ mod gate;
 mod guard;
 pub mod health;
 pub mod limit;
+pub mod memory;
 pub mod metrics;
 mod nearest;
 pub mod openapi;
