@@ -291,6 +291,14 @@ impl Service {
         Ok(fs::read_to_string(&self.log)?)
     }
 
+    /// A variable that the process runs with.
+    pub fn variable(&self, name: &str) -> anyhow::Result<Option<String>> {
+        let id = self.child.as_ref().map(Child::id).with_context(|| format!("{} does not run", self.name))?;
+        let all = String::from_utf8(fs::read(format!("/proc/{id}/environ"))?)?;
+        let found = all.split('\0').find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='));
+        Ok(found.map(str::to_owned))
+    }
+
     /// Resident memory of the process, in bytes.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
         let id = self.child.as_ref().map(Child::id).with_context(|| format!("{} does not run", self.name))?;

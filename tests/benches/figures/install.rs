@@ -138,11 +138,14 @@ async fn installs(
 /// From the request to the answer that says `active`.
 async fn to_active(manager: &Manager, release: &Release) -> anyhow::Result<(Installation, Duration)> {
     // The name is free a moment after the last container has gone.
+    let asked = Instant::now();
     let (begun, installation) = loop {
         let begun = Instant::now();
         match manager.install(release).await {
             Ok(installation) => break (begun, installation),
-            Err(error) if error.to_string().contains("being removed") => tokio::time::sleep(LOOK_EVERY).await,
+            Err(error) if error.to_string().contains("being removed") && asked.elapsed() < SOON => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
             Err(error) => return Err(error),
         }
     };

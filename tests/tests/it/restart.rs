@@ -216,3 +216,16 @@ fn an_engine_that_stops_and_starts_again_finds_everything_as_it_was() {
         Ok(())
     });
 }
+
+#[test]
+fn the_manager_takes_its_memory_from_one_place() {
+    system_tests::run(async |world| {
+        let mut manager = world.manager(Setup::default()).await?;
+        let set = manager.service.variable("MALLOC_ARENA_MAX")?;
+        assert_eq!(set.as_deref(), cfg!(target_env = "gnu").then_some("1"));
+        // It is the process that was started: a signal to it ends it.
+        let (status, _) = manager.service.stop(Signal::Term).await?;
+        assert!(status.success(), "{status}");
+        Ok(())
+    });
+}
