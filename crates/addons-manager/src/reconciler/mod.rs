@@ -15,6 +15,7 @@ pub mod meant;
 mod pass;
 pub mod plan;
 mod progress;
+mod quiet;
 pub mod record;
 pub mod report;
 mod resync;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use self::blocked::Blocked;
 use self::meant::Identity;
 use self::progress::ProgressBoard;
+use self::quiet::{Breadth, Quiet};
 use self::record::Outage;
 use self::state::World;
 use self::wakes::Wakes;
@@ -113,6 +115,8 @@ pub(crate) struct Shared {
     owners: Mutex<HashMap<String, InstallationId>>,
     /// When each container was last inspected.
     inspected: Mutex<HashMap<String, Timestamp>>,
+    /// Installations that need no look while they look as they did.
+    quiet: Quiet,
     /// Installations that wait for something of somebody else to change.
     blocked: Mutex<Blocked>,
     /// What was around the engine at the last look.
@@ -184,6 +188,7 @@ impl Reconciler {
             last_away: Mutex::default(),
             owners: Mutex::default(),
             inspected: Mutex::default(),
+            quiet: Quiet::default(),
             blocked: Mutex::default(),
             surroundings: Mutex::default(),
             rollouts: Mutex::default(),
@@ -352,10 +357,15 @@ async fn run(shared: Arc<Shared>) {
             shared.settings.resync_interval
         };
         next_resync = next_resync.min(now + at_most);
-        if !resyncing && (shared.wakes.take_resync() || now >= next_resync) {
+        let breadth = match resyncing {
+            true => None,
+            false if shared.wakes.take_resync() => Some(Breadth::All),
+            false => (now >= next_resync).then_some(Breadth::Changed),
+        };
+        if let Some(breadth) = breadth {
             resyncing = true;
             let shared = Arc::clone(&shared);
-            work.spawn(async move { Done::Resync(shared.resync().await) });
+            work.spawn(async move { Done::Resync(shared.resync(breadth).await) });
         }
         let watches = !lock(&shared.blocked).wait_for_surroundings().is_empty();
         next_look_around = next_look_around.min(now + LOOK_AROUND);

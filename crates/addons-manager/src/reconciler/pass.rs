@@ -36,6 +36,7 @@ impl Shared {
     /// Brings one installation to what is wanted of it, as far as that is possible now. Answers when time alone asks for another look.
     pub(crate) async fn pass(&self, id: InstallationId) -> Result<Option<Timestamp>, PassError> {
         let started = Instant::now();
+        self.quiet.forget(id);
         let mut stale = 0;
         for _ in 0..LONGEST_STREAK {
             if self.shutdown.is_cancelled() {

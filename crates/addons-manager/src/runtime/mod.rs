@@ -62,7 +62,7 @@ pub struct Listing {
 }
 
 /// A container as the list call shows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ListedContainer {
     /// Engine id, 64 hex digits.
     pub id: String,
@@ -86,7 +86,7 @@ pub struct ListedContainer {
     pub exit_code: Option<i64>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum ContainerState {
     #[default]
@@ -100,7 +100,7 @@ pub enum ContainerState {
     Removing,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Health {
     Starting,
@@ -108,14 +108,14 @@ pub enum Health {
     Unhealthy,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct ListedAttachment {
     pub network_name: String,
     pub addresses: Vec<IpAddr>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct ListedMount {
     pub target: String,
@@ -126,7 +126,7 @@ pub struct ListedMount {
     pub read_only: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub struct ListedPort {
     pub host_ip: Option<IpAddr>,
@@ -135,7 +135,7 @@ pub struct ListedPort {
     pub protocol: Protocol,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct ListedNetwork {
     pub id: String,
@@ -150,7 +150,7 @@ pub struct ListedNetwork {
     pub created: String,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct ListedVolume {
     pub name: String,

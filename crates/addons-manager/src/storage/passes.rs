@@ -104,6 +104,19 @@ impl Storage {
         ids.iter().map(|id| parsed("installations", id, "id", id)).collect()
     }
 
+    /// How many installations have each status, as stored.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn count_by_status(&self) -> Result<BTreeMap<String, u32>, StorageError> {
+        let rows: Vec<(String, u32)> =
+            sqlx::query_as("SELECT status, COUNT(*) FROM installations GROUP BY status")
+                .fetch_all(self.reader())
+                .await
+                .map_err(StorageError::query("count installations"))?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// Writes down what a look at the engine added, in one transaction.
     ///
     /// # Errors

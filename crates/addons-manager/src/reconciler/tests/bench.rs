@@ -16,6 +16,7 @@ use crate::domain::specification::{
     Settings as ServiceSettings, SharedNetwork, VolumeSpecification,
 };
 use crate::domain::status::ServiceReport;
+use crate::reconciler::quiet::Breadth;
 use crate::reconciler::state::DesiredState;
 use crate::reconciler::{Parts, Reconciler, Settings};
 use crate::runtime::memory::MemoryRuntime;
@@ -202,7 +203,7 @@ impl Bench {
             let mut idle = true;
             if shared.wakes.take_resync() {
                 idle = false;
-                let result = shared.resync().await;
+                let result = shared.resync(Breadth::All).await;
                 all_made &= result.is_ok();
                 shared.resynced(result);
             }
@@ -225,10 +226,18 @@ impl Bench {
         self.settle().await;
     }
 
-    /// Looks at everything, as the periodic timer does.
+    /// Looks at everything, as when something may have been missed.
     pub(crate) async fn resync(&mut self) -> bool {
         self.reconciler.wake_all();
         self.settle().await
+    }
+
+    /// Looks at what may have changed, as the periodic timer does, and does what is to be done then.
+    pub(crate) async fn periodic_resync(&mut self) -> bool {
+        let result = self.reconciler.shared.resync(Breadth::Changed).await;
+        let is_made = result.is_ok();
+        self.reconciler.shared.resynced(result);
+        self.settle().await && is_made
     }
 
     /// Passes until the engine and the database answer and nothing is left to do.

@@ -6,5 +6,6 @@ mod heal;
 mod jobs;
 mod lifecycle;
 mod properties;
+mod quiet;
 mod rollouts;
 mod words;
