@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     if arguments.command.is_none() {
         in_one_place(&environment);
     }
-    match start(arguments, environment) {
+    match start(arguments, &environment) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Logging may not be set up yet, and whoever started this reads standard error.
@@ -43,8 +43,8 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn start(arguments: Arguments, environment: Environment) -> anyhow::Result<()> {
-    let config: Config = load(&PROFILE, arguments.common.config.as_deref(), &environment)?;
+async fn start(arguments: Arguments, environment: &Environment) -> anyhow::Result<()> {
+    let config: Config = load(&PROFILE, arguments.common.config.as_deref(), environment)?;
     if arguments.common.print_config {
         print(&show(&config))?;
         return Ok(());
@@ -52,7 +52,7 @@ async fn start(arguments: Arguments, environment: Environment) -> anyhow::Result
     if let Some(CommonCommand::Healthcheck) = arguments.command {
         return healthcheck(&config.server.0).await;
     }
-    let folder = state_dir(&config, &environment);
+    let folder = state_dir(&config, environment);
     let clock = SystemClock::shared();
     if let Some(CommonCommand::Token(command)) = arguments.command {
         prepare_state_dir(&folder)

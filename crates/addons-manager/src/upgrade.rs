@@ -135,11 +135,11 @@ impl Installer {
             let revision = 1 + standing.revisions.iter().map(|known| known.revision).max().unwrap_or(0);
             let others = Others::of(id, &own, occupied, &host);
             let world = others.world(&aliases);
-            let networks = standing.revisions.iter().flat_map(|known| known.specification.networks.keys());
+            let others = standing.revisions.iter().filter(|known| known.revision != before.revision);
             let kept = Kept {
                 revision,
                 before: before.specification.clone(),
-                network_names: networks.cloned().collect(),
+                others: others.map(|known| known.specification.clone()).collect(),
             };
             let mut choices = self.choices(world).keeping(kept);
             own_subnets(&own, &host.listing).for_each(|subnet| choices.take_subnet(subnet));

@@ -128,6 +128,9 @@ pub struct PublishedPort {
     pub host_ip: Option<IpAddr>,
     /// Port on the host, never 0.
     pub host_port: u16,
+    /// Nobody asked for this one: it was chosen, and is the installation's for its life.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chosen: bool,
 }
 
 /// Transport of a port.
@@ -497,7 +500,7 @@ impl ServiceSpecification {
     }
 
     /// SHA-256 over what recreates the container, `sha256:<hex>`: the image by its pin and `files` by their content, neither names, `oak.*`
-    /// labels, tags nor what only the reconciler uses (dependencies, restart of unhealthy ones, the order of an upgrade, the restart policy, which can be changed in place).
+    /// labels, tags, which ports were chosen, nor what only the reconciler uses (dependencies, restart of unhealthy ones, the order of an upgrade, the restart policy, which can be changed in place).
     pub fn digest(&self) -> String {
         use sha2::Digest as _;
         let mut covered = self.clone();
@@ -508,6 +511,9 @@ impl ServiceSpecification {
         covered.restart_unhealthy = true;
         covered.restart = RestartPolicy::Always;
         covered.start_first = false;
+        for port in &mut covered.ports {
+            port.chosen = false;
+        }
         let bytes = serde_json::to_vec(&covered).expect("a specification has string keys only");
         let hash = sha2::Sha256::digest(&bytes);
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();

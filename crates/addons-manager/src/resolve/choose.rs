@@ -43,8 +43,25 @@ pub struct Kept {
     pub revision: i64,
     /// The revision that it has.
     pub before: RevisionSpecification,
-    /// Names on the engine of the networks of every revision that it can go back to.
-    pub network_names: BTreeSet<String>,
+    /// The other revisions that it can go back to, newest first.
+    pub others: Vec<RevisionSpecification>,
+}
+
+impl Kept {
+    fn revisions(&self) -> impl Iterator<Item = &RevisionSpecification> {
+        std::iter::once(&self.before).chain(&self.others)
+    }
+
+    fn has_network(&self, name: &str) -> bool {
+        self.revisions().any(|revision| revision.networks.contains_key(name))
+    }
+
+    /// Ports that were chosen for it: nothing else of it gets one of them.
+    fn has_chosen(&self, port: u16, protocol: Protocol) -> bool {
+        let services = self.revisions().flat_map(|revision| revision.services.values());
+        let mut ports = services.flat_map(|service| &service.ports);
+        ports.any(|known| known.chosen && known.host_port == port && known.protocol == protocol)
+    }
 }
 
 impl Choices {
@@ -82,11 +99,14 @@ impl Choices {
         ip: Option<IpAddr>,
         protocol: Protocol,
     ) -> Option<u16> {
-        let service = self.kept.as_ref()?.before.services.get(service)?;
-        let same = service.ports.iter().find(|port| {
-            port.container_port == container_port && port.host_ip == ip && port.protocol == protocol
-        })?;
-        let port = same.host_port;
+        let port = {
+            let revisions = self.kept.as_ref()?.revisions();
+            let services = revisions.filter_map(|revision| revision.services.get(service));
+            let same = services.flat_map(|service| &service.ports).find(|port| {
+                port.container_port == container_port && port.host_ip == ip && port.protocol == protocol
+            });
+            same?.host_port
+        };
         if !self.is_free_port(ip, port, protocol) {
             return None;
         }
@@ -104,14 +124,16 @@ impl Choices {
     /// A name for a network that is none of those that the installation can go back to.
     pub fn network_name(&self, name: String) -> String {
         match &self.kept {
-            Some(kept) if kept.network_names.contains(&name) => format!("{name}.r{}", kept.revision),
+            Some(kept) if kept.has_network(&name) => format!("{name}.r{}", kept.revision),
             _ => name,
         }
     }
 
     /// The lowest port of the range that is free on that address; none when there is none.
     pub fn port(&mut self, ip: Option<IpAddr>, protocol: Protocol) -> Option<u16> {
-        let port = self.ports.clone().find(|port| self.is_free_port(ip, *port, protocol))?;
+        let is_kept = |port: u16| self.kept.as_ref().is_some_and(|kept| kept.has_chosen(port, protocol));
+        let port =
+            self.ports.clone().find(|port| self.is_free_port(ip, *port, protocol) && !is_kept(*port))?;
         self.take_port(TakenPort { ip, port, protocol });
         Some(port)
     }

@@ -228,7 +228,8 @@ fn published(
                 }
                 HostPort::Parameter(_) => return Err(unsupported_parameter()),
             };
-            ports.push(PublishedPort { container_port, protocol, host_ip: *address, host_port });
+            let chosen = matches!(host, HostPort::Any);
+            ports.push(PublishedPort { container_port, protocol, host_ip: *address, host_port, chosen });
         }
     }
     ports.sort();

@@ -215,6 +215,7 @@ fn ports_are_spelled_out_and_free_ones_chosen() {
         protocol,
         host_ip: host_ip.map(|ip| ip.parse().unwrap()),
         host_port,
+        chosen: (20_000..21_000).contains(&host_port),
     };
     let tcp = Protocol::Tcp;
     assert_eq!(ports(json!({"80": "8080"})), [port(80, tcp, None, 8_080)]);

@@ -100,6 +100,7 @@ impl Storage {
             .execute(&mut *tx)
             .await
             .map_err(failed())?;
+        super::rollouts::claims_of_revision_alone(&mut tx, installation).await?;
         tx.commit().await.map_err(failed())
     }
 }

@@ -338,7 +338,8 @@ pub(super) async fn take_revision(
     Ok(())
 }
 
-/// Frees the claims that the installation's revision does not have. Volumes stay claimed: they are kept until the installation goes.
+/// Frees the claims that the installation's revision does not have. Volumes stay claimed: they are kept until the installation goes; and so do
+/// ports that were chosen for a revision that it can go back to.
 pub(super) async fn claims_of_revision_alone(
     connection: &mut SqliteConnection,
     installation: InstallationId,
@@ -352,7 +353,23 @@ pub(super) async fn claims_of_revision_alone(
         .map_err(StorageError::query("read revision"))?;
     let specification: RevisionSpecification =
         json("revisions", &installation.to_string(), "specification", &specification)?;
-    let wanted = claims_of(&name, &specification);
+    let mut wanted = claims_of(&name, &specification);
+    let kept: Vec<String> =
+        sqlx::query_scalar("SELECT specification FROM revisions WHERE installation_id = $1")
+            .bind(installation.to_string())
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(StorageError::query("read revisions"))?;
+    for specification in kept {
+        let kept: RevisionSpecification =
+            json("revisions", &installation.to_string(), "specification", &specification)?;
+        let ports = kept.services.values().flat_map(|service| &service.ports).filter(|port| port.chosen);
+        wanted.extend(ports.map(|port| Claim::HostPort {
+            ip: port.host_ip,
+            port: port.host_port,
+            protocol: port.protocol,
+        }));
+    }
     for held in claims::held(connection).await? {
         let keeps = held.installation != installation
             || matches!(held.claim, Claim::Volume(_))

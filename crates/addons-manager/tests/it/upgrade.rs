@@ -68,10 +68,21 @@ async fn an_installation_is_upgraded_and_rolled_back() {
     assert_eq!((answer.status, &answer.json()["status"]), (202, &json!("rolling_back")));
     let back = manager.until_through(&id, "done").await;
     assert_eq!((&back["version"], &back["revision"]), (&json!("1.0.0"), &json!(1)));
-    // The port that only the newer one had is free again.
-    let other = manager.publish(addon("other", json!({"ports": {"80": port(&after, 1).to_string()}}))).await;
+    // The port that was chosen for the newer one stays its own: it can go there again, and has it there.
+    let taken = port(&after, 1);
+    let other = manager.publish(addon("other", json!({"ports": {"80": taken.to_string()}}))).await;
     let answer = manager.install(json!({"marketplace_id": other})).await;
-    assert_eq!(answer.status, 201, "{}", answer.text);
+    answer.refused(409, "conflict", &[&taken.to_string(), "`shop`"]);
+    let drawn = manager.installed(addon("drawn", json!({"ports": {"80": ""}}))).await;
+    let drawn = manager.until(&drawn, "active").await;
+    assert_ne!(port(&drawn, 0), taken);
+    let mut third = newer("shop", json!({"ports": {"81": "", "82": ""}, "volumes": ["data:/d"]}));
+    third["version"] = json!("3.0.0");
+    let third = manager.publish(third).await;
+    assert_eq!(manager.upgrade(&id, json!({"marketplace_id": third})).await.status, 202);
+    let third = manager.until_through(&id, "done").await;
+    assert_eq!(port(&third, 0), taken, "chosen once");
+    assert!(![port(&before, 0), taken].contains(&port(&third, 1)), "another port of it, another number");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,6 +50,7 @@ fn port(container_port: u16, protocol: Protocol, host_ip: Option<&str>, host_por
         protocol,
         host_ip: host_ip.map(|ip| ip.parse().expect("an address")),
         host_port,
+        chosen: false,
     }
 }
 

@@ -13,8 +13,10 @@ use addons_manager::runtime::{
     ChangeNeeded, ContainerMeant, ContainerRuntime, ContainerState, OwnContainerId, OwnNetworkId,
     OwnVolumeName, RuntimeError,
 };
+use bollard::container::LogOutput;
 use bollard::models::NetworkDisconnectRequest;
-use bollard::query_parameters::KillContainerOptions;
+use bollard::query_parameters::{KillContainerOptions, LogsOptionsBuilder};
+use futures_util::TryStreamExt as _;
 use service_kit::clock::SystemClock;
 use system_tests::World;
 
@@ -242,6 +244,7 @@ async fn services(
         protocol: Protocol::Tcp,
         host_ip: None,
         host_port: 20100,
+        chosen: false,
     }];
     all[0].0.mounts = vec![MountSpecification {
         target: "/data".to_owned(),
@@ -309,6 +312,19 @@ async fn compare(world: &World, steps: &[Step]) -> anyhow::Result<()> {
                 // Refused when it is not connected.
                 let _refused = world.docker.disconnect_network(id, body).await;
             }
+            Step::Start(number) => {
+                let served = times_served(world, &real, number).await?;
+                let was_running = is_running(&real, number).await?;
+                equal("outcome", taken, &model.take(*step).await, &real.take(*step).await)?;
+                if !was_running && is_running(&real, number).await? {
+                    // Until then its process does not hear that it is to stop.
+                    let serves = super::eventually("it serves", super::SOON, async || {
+                        let _: () = anyhow::ensure!(times_served(world, &real, number).await? > served);
+                        Ok(())
+                    });
+                    serves.await?;
+                }
+            }
             step => equal("outcome", taken, &model.take(step).await, &real.take(step).await)?,
         }
         let (modelled, shown) = (model.shown().await?, real.shown().await?);
@@ -326,6 +342,20 @@ async fn compare(world: &World, steps: &[Step]) -> anyhow::Result<()> {
         engine.remove_volume(&OwnVolumeName::proved(volume)).await?;
     }
     Ok(())
+}
+
+/// How often the process of a container has said that it serves.
+async fn times_served(world: &World, real: &Side<'_, DockerRuntime>, number: usize) -> anyhow::Result<usize> {
+    let Some(id) = real.containers.get(&number) else { return Ok(0) };
+    let options = LogsOptionsBuilder::default().stdout(true).build();
+    let lines: Vec<LogOutput> = match world.docker.logs(id, Some(options)).try_collect().await {
+        Ok(lines) => lines,
+        // It was removed.
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    let text: String = lines.iter().map(ToString::to_string).collect();
+    Ok(text.matches("serving on port").count())
 }
 
 async fn is_running<R: ContainerRuntime>(side: &Side<'_, R>, number: usize) -> anyhow::Result<bool> {

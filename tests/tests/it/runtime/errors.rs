@@ -25,6 +25,7 @@ fn names_ports_and_addresses_that_others_have() {
             protocol: Protocol::Tcp,
             host_ip: None,
             host_port: 20020,
+            chosen: false,
         }];
         let first = run(&docker, &specification, &meant).await?;
         assert_eq!(reason(docker.create_container(&specification, &meant).await), ChangeNeeded::NameTaken);

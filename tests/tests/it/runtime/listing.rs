@@ -107,6 +107,7 @@ fn networks_mounts_ports_and_labels() {
             protocol: Protocol::Tcp,
             host_ip: host_ip.map(|ip| ip.parse().expect("an address")),
             host_port,
+            chosen: false,
         };
         specification.ports =
             vec![port(None, 20010), port(Some("127.0.0.1"), 20011), port(Some("::1"), 20012)];

@@ -336,6 +336,7 @@ async fn a_changed_specification_makes_the_container_anew_without_a_moment_witho
         protocol: crate::domain::specification::Protocol::Tcp,
         host_ip: None,
         host_port: 20_000,
+        chosen: true,
     });
     let changed = revision(vec![web]);
     let digests: std::collections::BTreeMap<_, _> =
@@ -568,6 +569,7 @@ async fn a_container_of_somebody_else_that_dies_again_and_again_makes_nobody_hur
         protocol: crate::domain::specification::Protocol::Tcp,
         host_ip: None,
         host_port,
+        chosen: false,
     };
     web.ports.push(port(8080));
     let listed = |host_port| crate::runtime::ListedPort {

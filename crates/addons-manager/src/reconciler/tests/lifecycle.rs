@@ -13,7 +13,13 @@ use crate::reconciler::state::NONCE_LABEL;
 use crate::runtime::{ContainerRuntime as _, EventMessage, Health, ListedPort, RuntimeError};
 
 fn published(port: u16) -> PublishedPort {
-    PublishedPort { container_port: 80, protocol: Protocol::Tcp, host_ip: None, host_port: port }
+    PublishedPort {
+        container_port: 80,
+        protocol: Protocol::Tcp,
+        host_ip: None,
+        host_port: port,
+        chosen: false,
+    }
 }
 
 fn listed(port: u16) -> ListedPort {
