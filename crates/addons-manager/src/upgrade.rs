@@ -132,7 +132,7 @@ impl Installer {
             may_change(standing)?;
             let before = standing_revision(standing)?;
             let consent = widened(&standing.installation.consent, &asked_for, named, who, now)?;
-            let revision = 1 + standing.revisions.iter().map(|known| known.revision).max().unwrap_or(0);
+            let revision = 1 + standing.last_revision;
             let others = Others::of(id, &own, occupied, &host);
             let world = others.world(&aliases);
             let others = standing.revisions.iter().filter(|known| known.revision != before.revision);
@@ -149,8 +149,12 @@ impl Installer {
                 resolve::resolve(subject, &host.defaults, &mut choices).map_err(InstallError::from)?;
             for (volume, declared) in &specification.volumes {
                 let mut revisions = standing.revisions.iter();
+                // One of a revision that failed may never have been made.
+                let is_there = host.listing.volumes.iter().any(|listed| listed.name == *volume);
                 let is_another = |known: &Revision| {
-                    known.specification.volumes.get(volume).is_some_and(|there| there != declared)
+                    let theirs = known.specification.volumes.get(volume);
+                    (is_there || known.revision == before.revision)
+                        && theirs.is_some_and(|there| there != declared)
                 };
                 if revisions.any(is_another) {
                     return Err(ChangeError::VolumeChanges(declared.key.clone().unwrap_or(volume.clone())));

@@ -470,7 +470,8 @@ impl RevisionSpecification {
 }
 
 impl ServiceSpecification {
-    /// Whether the other one cannot run, or not well, while this one does: both want the same port, address, name or volume.
+    /// Whether the other one cannot run, or not well, while this one does: both want the same port, address, name,
+    /// volume or device.
     pub fn is_in_the_way_of(&self, other: &Self) -> bool {
         let ports = self.ports.iter().any(|port| {
             other.ports.iter().any(|theirs| {
@@ -482,6 +483,9 @@ impl ServiceSpecification {
         let networks = match (&self.network, &other.network) {
             // Which ports they listen on, nothing tells.
             (NetworkMode::Host, NetworkMode::Host) => true,
+            (NetworkMode::Host, _) => !other.ports.is_empty(),
+            (_, NetworkMode::Host) => !self.ports.is_empty(),
+            (NetworkMode::Service(ours), NetworkMode::Service(theirs)) => ours == theirs,
             (NetworkMode::Networks(ours), NetworkMode::Networks(theirs)) => ours.iter().any(|ours| {
                 theirs.iter().any(|theirs| {
                     let same_v4 = ours.ipv4_address.is_some() && ours.ipv4_address == theirs.ipv4_address;
@@ -496,7 +500,11 @@ impl ServiceSpecification {
             !mount.read_only
                 && theirs.filter(|theirs| !theirs.read_only).any(|theirs| theirs.source == mount.source)
         });
-        ports || networks || volumes || self.container_name == other.container_name
+        let ours = &self.settings.devices;
+        let devices = ours
+            .iter()
+            .any(|device| other.settings.devices.iter().any(|theirs| theirs.host_path == device.host_path));
+        ports || networks || volumes || devices || self.container_name == other.container_name
     }
 
     /// SHA-256 over what recreates the container, `sha256:<hex>`: the image by its pin and `files` by their content, neither names, `oak.*`

@@ -115,11 +115,12 @@ impl Shared {
             self.store(&desired, &report, now).await?;
             return Ok(Again::At(plan.look_again));
         }
+        self.rollout_acts(&desired, &plan);
         // What is shown is written while the first steps are under way.
         let (stored, outcome) =
             tokio::join!(self.store(&desired, &report, now), execute(self, &desired, &observed, &plan));
         self.wakes.acted(id, self.next());
-        self.rollout_acted(&desired, &plan);
+        self.rollout_acted(&desired);
         stored?;
         if let Some(error) = outcome.storage {
             return Err(error.into());

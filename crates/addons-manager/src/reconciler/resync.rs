@@ -36,7 +36,9 @@ impl Shared {
             let is_up = |id: &&String| {
                 world.container(id).is_some_and(|container| container.state == ContainerState::Running)
             };
-            owners.keys().filter(is_up).map(|id| (inspected.get(id).copied(), id.clone())).collect()
+            // After a clock that was set back nobody knows when those were inspected.
+            let at = |id: &String| inspected.get(id).copied().filter(|at| *at <= now);
+            owners.keys().filter(is_up).map(|id| (at(id), id.clone())).collect()
         };
         // Those that were not inspected for longest, so many that each has its turn in time.
         seen.sort();

@@ -21,6 +21,8 @@ pub(super) struct Watch {
     until: Timestamp,
     /// What of it is not written down yet.
     unsaved_ms: i64,
+    /// An image of it is on its way.
+    pulls: bool,
 }
 
 impl Shared {
@@ -35,14 +37,17 @@ impl Shared {
         let row = rollout.row.id;
         let save_ms = {
             let mut watches = lock(&self.rollouts);
-            let new = Watch { rollout: row, since: now, until: now, unsaved_ms: 0 };
+            let new = Watch { rollout: row, since: now, until: now, unsaved_ms: 0, pulls: false };
             let watch = watches.entry(id).or_insert(new);
             // Resyncs look more often than that: the process stood still, or the clock was set.
             let was_away = now.since(watch.until) > self.settings.resync_interval * 2 + SLACK;
             if watch.rollout != row || was_away {
                 *watch = new;
             }
-            let passed = i64::try_from(now.since(watch.until).as_millis()).unwrap_or(i64::MAX);
+            let passed = match watch.pulls {
+                true => 0,
+                false => i64::try_from(now.since(watch.until).as_millis()).unwrap_or(i64::MAX),
+            };
             watch.until = now;
             watch.unsaved_ms = watch.unsaved_ms.saturating_add(passed);
             rollout.row.used_ms = rollout.row.used_ms.saturating_add(watch.unsaved_ms);
@@ -61,10 +66,18 @@ impl Shared {
         Ok(())
     }
 
-    /// A plan is done: the time in which it pulled images does not count.
-    pub(super) fn rollout_acted(&self, desired: &DesiredState, plan: &Plan) {
-        let pulled = plan.steps.iter().any(|planned| matches!(planned.step, Step::PullImage { .. }));
-        if pulled && let Some(watch) = lock(&self.rollouts).get_mut(&desired.installation.id) {
+    /// A plan begins: the time in which it pulls images does not count.
+    pub(super) fn rollout_acts(&self, desired: &DesiredState, plan: &Plan) {
+        if let Some(watch) = lock(&self.rollouts).get_mut(&desired.installation.id) {
+            watch.pulls = plan.steps.iter().any(|planned| matches!(planned.step, Step::PullImage { .. }));
+        }
+    }
+
+    /// It is done.
+    pub(super) fn rollout_acted(&self, desired: &DesiredState) {
+        if let Some(watch) = lock(&self.rollouts).get_mut(&desired.installation.id)
+            && std::mem::take(&mut watch.pulls)
+        {
             watch.until = self.clock.now();
         }
     }

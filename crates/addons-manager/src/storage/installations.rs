@@ -132,6 +132,8 @@ pub struct Standing {
     pub installation: Installation,
     /// Its revisions, newest first.
     pub revisions: Vec<Revision>,
+    /// The highest number that a revision of it ever had, those among them that are not kept any more.
+    pub last_revision: i64,
     /// A change that is under way.
     pub rollout: Option<Rollout>,
 }
@@ -288,6 +290,7 @@ impl Storage {
         let standing = Standing {
             installation: Installation::try_from(row)?,
             revisions: revisions::all(&mut tx, id).await?,
+            last_revision: revisions::last_number(&mut tx, id).await?,
             rollout: rollouts::under_way(&mut tx, id).await?,
         };
         let new = match decide(&occupied, &standing) {

@@ -105,6 +105,20 @@ impl Storage {
     }
 }
 
+/// The highest number that a revision of an installation ever had: it is known to clients and in names, and never means another one.
+pub(super) async fn last_number(
+    connection: &mut SqliteConnection,
+    installation: InstallationId,
+) -> Result<i64, StorageError> {
+    let sql = "SELECT MAX(COALESCE((SELECT MAX(revision) FROM revisions WHERE installation_id = $1), 0),
+                      COALESCE((SELECT MAX(to_revision) FROM rollouts WHERE installation_id = $1), 0))";
+    sqlx::query_scalar(sql)
+        .bind(installation.to_string())
+        .fetch_one(connection)
+        .await
+        .map_err(StorageError::query("read number of revision"))
+}
+
 /// Every revision of an installation, newest first.
 pub(super) async fn all(
     connection: &mut SqliteConnection,

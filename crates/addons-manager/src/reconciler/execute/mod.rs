@@ -261,7 +261,7 @@ impl Execution<'_> {
         let not_before = after.map(|after| now + after);
         Some(Failure {
             services,
-            of_rollout: self.digest_of_rollout(&planned.step),
+            of_rollout: self.digest_of_rollout(planned),
             kind,
             message,
             not_before,
@@ -270,20 +270,21 @@ impl Execution<'_> {
     }
 
     /// The digest that a failure of the step is written down under, where it is a rollout's own: it says nothing of what runs.
-    fn digest_of_rollout(&self, step: &Step) -> Option<String> {
+    fn digest_of_rollout(&self, planned: &PlannedStep) -> Option<String> {
         let rollout = self.desired.rollout.as_ref()?.row.id;
         let is_aside = |row: &i64| {
             let mut rows = self.desired.containers.iter();
             rows.any(|container| container.row == *row && container.role != Role::Current)
         };
         let from = &self.desired.rollout.as_ref()?.from;
-        match step {
+        let is_moved = planned.service.as_ref().is_some_and(|name| self.desired.moved.contains_key(name));
+        match &planned.step {
             Step::CreateNetwork { name, .. } => {
-                let is_new = !from.networks.contains_key(name) && !from.shared_networks.contains_key(name);
-                is_new.then(|| rollout_digest(rollout))
+                let is_known = from.networks.contains_key(name) || from.shared_networks.contains_key(name);
+                (!is_moved && !is_known).then(|| rollout_digest(rollout))
             }
             Step::CreateVolume { name, .. } => {
-                (!from.volumes.contains_key(name)).then(|| rollout_digest(rollout))
+                (!is_moved && !from.volumes.contains_key(name)).then(|| rollout_digest(rollout))
             }
             Step::PullImage { service, revision } => {
                 (*revision != self.desired.revision_of(service)).then(|| rollout_digest(rollout))

@@ -40,7 +40,9 @@ pub(super) fn held<'a>(view: &View<'a>, plan: &mut Plan) -> BTreeSet<&'a str> {
     let mut held = BTreeSet::new();
     for row in &view.desired.containers {
         if is_left(rollout, row) {
-            if aside_wait(view, rollout, &row.service).is_none() {
+            if let Some(wait) = aside_wait(view, rollout, &row.service) {
+                tell_wait(&row.service, &wait, plan);
+            } else {
                 let cause = "an earlier change has left it";
                 match view.observed.ours.containers.get(&row.row) {
                     Some(container) => {
@@ -134,7 +136,6 @@ fn forward(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) {
         deadline(rollout, view, plan);
         let moved = rollout.row.moved.contains(service);
         let new = rollout.to.services.get(service);
-        // Nobody wants two runs of a job at once.
         // Nobody wants two runs of a job at once, nor two servers in one network namespace.
         let starts_first = new.is_some_and(|new| {
             new.start_first && !new.restart.is_job() && !new.depends_on.iter().any(|on| on.namespace)
@@ -241,8 +242,13 @@ fn candidates(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) -> bool 
             continue;
         }
         all = false;
-        if let Some(wait) = backoff_after(view, name, attempts(rollout, name), false, false) {
-            wait_for_candidate(name, &wait, plan);
+        let failed = backoff_after(view, name, attempts(rollout, name), false, false);
+        if let Some(wait) = failed.or_else(|| aside_wait(view, rollout, name)) {
+            tell_wait(name, &wait, plan);
+            continue;
+        }
+        if view.desired.with_role(name, Role::Previous).is_some() {
+            // What an earlier rollout has left of it may have the name that the new one is to have.
             continue;
         }
         if let Some((row, container)) = found {
@@ -257,12 +263,21 @@ fn candidates(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) -> bool 
         let mut parents = match prepared {
             Ok(parents) => parents,
             Err(wait) => {
-                wait_for_candidate(name, &wait, plan);
+                tell_wait(name, &wait, plan);
                 continue;
             }
         };
-        let providers = service.depends_on.iter().filter(|dependency| dependency.namespace);
-        parents.extend(providers.filter_map(|dependency| created.get(dependency.service.as_str())));
+        let mut lenders = service.depends_on.iter().filter(|dependency| dependency.namespace);
+        let is_there = |lender: &str| {
+            created.contains_key(lender)
+                || view.observed.with_role(view.desired, lender, Role::Candidate).is_some()
+                || view.observed.current(view.desired, lender).is_some()
+        };
+        if lenders.clone().any(|lender| !is_there(&lender.service)) {
+            // Why the lender is not there is told of itself.
+            continue;
+        }
+        parents.extend(lenders.by_ref().filter_map(|lender| created.get(lender.service.as_str())));
         if !service.files.is_empty() {
             let step = Step::WriteFiles { service: name.to_owned(), role: Role::Candidate };
             parents.push(plan.add(step, Some(name), cause.clone(), &[]));
@@ -277,7 +292,7 @@ fn candidates(view: &View<'_>, rollout: &RolloutState, plan: &mut Plan) -> bool 
     all
 }
 
-fn wait_for_candidate(service: &str, wait: &Wait, plan: &mut Plan) {
+fn tell_wait(service: &str, wait: &Wait, plan: &mut Plan) {
     if let Some(at) = wait.next_attempt {
         plan.look_at(at);
     }
@@ -447,11 +462,12 @@ fn failure<'a>(view: &View<'_>, rollout: &'a RolloutState) -> Option<Failure<'a>
         );
         return Some(Failure::of(service, &why));
     }
+    // Where all have passed there is nothing to wait for but that the old ones end.
+    let waits_for = order(rollout).into_iter().find(|name| !rollout.row.passed.contains(*name))?;
     (rollout.row.used_ms > millis(rollout.deadline)).then(|| {
         let minutes = rollout.deadline.as_secs().div_ceil(60);
-        let service = order(rollout).into_iter().find(|name| !rollout.row.passed.contains(*name));
-        let which = service.map(|name| format!(": {name} is not well yet")).unwrap_or_default();
-        Failure { why: format!("it was not through within {minutes} min{which}"), service }
+        let why = format!("it was not through within {minutes} min: {waits_for} is not well yet");
+        Failure { why, service: Some(waits_for) }
     })
 }
 

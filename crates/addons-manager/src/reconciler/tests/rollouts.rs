@@ -388,6 +388,71 @@ async fn what_goes_is_stopped_last_unless_it_is_in_the_way() {
     assert!(!bench.is_running("shop-one.r1"), "both would write to one volume: {}", bench.why(id).await);
 }
 
+#[test]
+fn what_cannot_run_side_by_side_is_told() {
+    use crate::domain::specification::{Device, NetworkMode, Protocol, PublishedPort};
+    type Change = fn(&mut ServiceSpecification);
+    let port = |service: &mut ServiceSpecification, host_port: u16| {
+        service.ports.push(PublishedPort {
+            container_port: 80,
+            protocol: Protocol::Tcp,
+            host_ip: None,
+            host_port,
+            chosen: false,
+        });
+    };
+    let nothing: Change = |_| ();
+    let publishes: Change = |service| service.network = NetworkMode::Bridge;
+    let host: Change = |service| service.network = NetworkMode::Host;
+    let lodger: Change = |service| service.network = NetworkMode::Service("web".to_owned());
+    let other_lodger: Change = |service| service.network = NetworkMode::Service("db".to_owned());
+    let device: Change = |service| {
+        let host_path = "/dev/ttyUSB0".to_owned();
+        let device = Device { container_path: host_path.clone(), host_path, permissions: "rwm".to_owned() };
+        service.settings.devices.push(device);
+    };
+    let address: Change = |service| {
+        let NetworkMode::Networks(attachments) = &mut service.network else { return };
+        attachments[0].ipv4_address = Some([10, 209, 0, 9].into());
+    };
+    let name: Change = |service| service.container_name = "same".to_owned();
+    let volume: Change = |service| *service = with_volume(service.clone(), "shop_data", "/data");
+    let reader: Change = |service| {
+        *service = with_volume(service.clone(), "shop_data", "/data");
+        service.mounts[0].read_only = true;
+    };
+    for (one, other, expected) in [
+        (nothing, nothing, false),
+        (host, host, true),
+        (host, nothing, false),
+        (lodger, lodger, true),
+        (lodger, other_lodger, false),
+        (device, device, true),
+        (device, nothing, false),
+        (address, address, true),
+        (address, nothing, false),
+        (name, name, true),
+        (volume, volume, true),
+        (volume, reader, false),
+        (volume, nothing, false),
+    ] {
+        let (mut first, mut second) = (service("shop", "one"), service("shop", "two"));
+        one(&mut first);
+        other(&mut second);
+        assert_eq!(first.is_in_the_way_of(&second), expected, "{first:?}\n{second:?}");
+    }
+    for (one, other, expected) in [(8_080, 8_080, true), (8_080, 8_081, false)] {
+        let (mut first, mut second) = (service("shop", "one"), service("shop", "two"));
+        port(&mut first, one);
+        port(&mut second, other);
+        assert_eq!(first.is_in_the_way_of(&second), expected);
+        publishes(&mut second);
+        host(&mut first);
+        first.ports.clear();
+        assert!(first.is_in_the_way_of(&second), "it may listen on what the other one publishes");
+    }
+}
+
 #[tokio::test]
 async fn revisions_that_never_ran_through_go_before_those_that_did() {
     let mut bench = Bench::new().await;
@@ -410,6 +475,53 @@ async fn revisions_that_never_ran_through_go_before_those_that_did() {
     let kept: Vec<i64> =
         bench.storage.revisions(id).await.unwrap().iter().map(|revision| revision.revision).collect();
     assert_eq!(kept, [14, 13, 12, 11, 10, 9, 8, 3, 2, 1]);
+    // The next one has a number that none of those had that are gone.
+    sqlx::query("DELETE FROM revisions WHERE revision > 3").execute(bench.storage.writer()).await.unwrap();
+    let refused = bench.storage.change_revision(id, bench.now(), |_, standing| Err(standing.last_revision));
+    assert_eq!(refused.await.unwrap().unwrap(), Err::<(), _>(14));
+}
+
+#[tokio::test]
+async fn a_rollback_waits_until_the_name_of_its_container_is_free() {
+    let (mut bench, id) = shop().await;
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    bench.settle().await;
+    let first = bench.newest_rollout(id).await;
+    bench.storage.complete_rollout(first.id, bench.now()).await.unwrap();
+    bench.roll_back(id, 1).await;
+    bench.settle().await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Forward, "{}", bench.why(id).await);
+    bench.wait(10).await;
+    assert_eq!(bench.newest_rollout(id).await.phase, RolloutPhase::Done, "{}", bench.why(id).await);
+    assert_eq!(names(&bench), set(&["shop-db", "shop-web"]));
+}
+
+#[tokio::test]
+async fn the_time_of_a_pull_does_not_count_whoever_looks_meanwhile() {
+    let (mut bench, id) = shop().await;
+    let web = after(newer(service("shop", "web")), "db", DependencyCondition::ServiceHealthy);
+    bench.upgrade(id, 2, revision(vec![with_check(service("shop", "db")), web])).await;
+    let mut plan = crate::reconciler::plan::graph::Plan::default();
+    let pull = crate::reconciler::plan::graph::Step::PullImage { service: "web".to_owned(), revision: 2 };
+    plan.add(pull, Some("web"), "", &[]);
+    let shared = std::sync::Arc::clone(&bench.reconciler.shared);
+    let used_ms = async |bench: &Bench| {
+        let mut desired = bench.desired(id).await;
+        shared.watch_rollout(&mut desired).await.unwrap();
+        desired.rollout.unwrap().row.used_ms
+    };
+    assert_eq!(used_ms(&bench).await, 0);
+    shared.rollout_acts(&bench.desired(id).await, &plan);
+    for _ in 0..12 {
+        bench.clock.advance(Duration::from_secs(60));
+        assert_eq!(used_ms(&bench).await, 0);
+    }
+    shared.rollout_acted(&bench.desired(id).await);
+    assert_eq!(used_ms(&bench).await, 0);
+    bench.clock.advance(Duration::from_secs(60));
+    assert_eq!(used_ms(&bench).await, 60_000);
+    bench.settle().await;
 }
 
 #[tokio::test]
