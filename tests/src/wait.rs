@@ -15,16 +15,19 @@ pub async fn eventually<T>(
     mut condition: impl AsyncFnMut() -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, Duration)> {
     let begun = Instant::now();
+    let mut last: Option<anyhow::Error> = None;
     loop {
         let left = limit.saturating_sub(begun.elapsed());
         let missing = match tokio::time::timeout(left.max(LOOK_EVERY), condition()).await {
             Ok(Ok(value)) => return Ok((value, begun.elapsed())),
             Ok(Err(missing)) => missing,
-            Err(_) => anyhow::anyhow!("the condition itself did not come back"),
+            // Cut off by the limit: what it said before tells more.
+            Err(_) => last.unwrap_or_else(|| anyhow::anyhow!("the condition itself did not come back")),
         };
         if begun.elapsed() >= limit {
             return Err(missing).with_context(|| format!("not within {limit:?}: {what}"));
         }
+        last = Some(missing);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -72,6 +72,10 @@ fn run_isolated(
             Err(panic) => Err(panic),
         };
         if !matches!(outcome, Ok(Ok(()))) {
+            // First what is the matter: a reader may get no more than the beginning.
+            if let Ok(Err(error)) = &outcome {
+                say(&format!("--- {error:#}"));
+            }
             world.show().await;
         }
         world.end().await;
@@ -109,10 +113,10 @@ impl World {
 
     /// Prints what a person needs to see why a test failed.
     async fn show(&self) {
-        show_logs(&self.folder);
         let listing =
             tokio::time::timeout(Duration::from_secs(5), crate::observe::describe(&self.docker)).await;
         say(&format!("--- containers\n{}", listing.unwrap_or_else(|_| "the engine does not answer".into())));
+        show_logs(&self.folder);
     }
 
     async fn end(self) {
@@ -124,7 +128,10 @@ impl World {
 fn show_logs(folder: &Path) {
     let entries = fs::read_dir(folder.join("logs")).into_iter().flatten().flatten();
     let mut logs: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    logs.sort();
+    // What the engine's own programs say is much, and seldom the matter.
+    let is_engine =
+        |log: &PathBuf| log.file_stem().is_some_and(|name| name == "containerd" || name == "dockerd");
+    logs.sort_by_key(|log| (is_engine(log), log.clone()));
     for log in logs {
         let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
         let lines: Vec<&str> = text.lines().collect();

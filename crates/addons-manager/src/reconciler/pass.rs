@@ -42,7 +42,7 @@ impl Shared {
             if self.shutdown.is_cancelled() {
                 return Ok(None);
             }
-            let scope = self.wakes.take_scope(id);
+            let scope = self.wakes.take_scope(id, self.next());
             let again = match self.look_and_act(id, &scope).await {
                 Ok(again) => again,
                 Err(error) => {

@@ -74,6 +74,8 @@ impl Shared {
                 self.watch_rollout(&mut state).await?;
                 let id = state.installation.id;
                 let is_quiet = self.look_over(&state, &world, &answers, need, now);
+                // A pass that was begun meanwhile knows better.
+                let is_quiet = is_quiet && !self.wakes.looked_since(id, need);
                 match looks.get(&id).copied().flatten().filter(|_| is_quiet) {
                     Some(look) => self.quiet.note(id, look),
                     None => self.quiet.forget(id),

@@ -16,6 +16,8 @@ pub(crate) struct Wakes(Mutex<Inner>);
 struct Inner {
     resync: bool,
     slots: HashMap<InstallationId, Slot>,
+    /// The number that the last look at each was begun under.
+    looked: HashMap<InstallationId, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -95,18 +97,26 @@ impl Wakes {
         Some(*id)
     }
 
-    /// What the pass that is running has to look at now.
-    pub(crate) fn take_scope(&self, id: InstallationId) -> Scope {
+    /// What the pass that is running has to look at now; `number` is that of this look. A look goes by what is so now, so a listing that was
+    /// begun before the last look may be older than what that one saw: it serves only where every container is inspected.
+    pub(crate) fn take_scope(&self, id: InstallationId, number: u64) -> Scope {
         let mut inner = lock(&self.0);
+        let looked = inner.looked.insert(id, number);
         let slot = inner.slots.entry(id).or_default();
         slot.woken = false;
         slot.due = None;
+        let full = std::mem::take(&mut slot.scope.full);
         let need = slot.scope.need;
         Scope {
-            need,
-            full: std::mem::take(&mut slot.scope.full),
+            need: if full { need.max(looked.unwrap_or(0)) } else { need },
+            full,
             touched: std::mem::take(&mut slot.scope.touched),
         }
+    }
+
+    /// Whether a look at the installation was begun after that number.
+    pub(crate) fn looked_since(&self, id: InstallationId, number: u64) -> bool {
+        lock(&self.0).looked.get(&id).is_some_and(|looked| *looked > number)
     }
 
     /// The pass has changed something: its next look needs a listing that was begun after that.
@@ -133,7 +143,7 @@ impl Wakes {
         if let Some(at) = again {
             slot.due = Some(slot.due.map_or(at, |due| due.min(at)));
         }
-        // What it has seen is at least as new as what it needs, and listings only become newer: nothing is lost with an idle slot.
+        // What it has seen is at least as new as what it needs, and later looks do not go back behind that: nothing is lost with an idle slot.
         if !slot.woken && slot.due.is_none() && slot.scope.touched.is_empty() && !slot.scope.full {
             inner.slots.remove(&id);
         }
@@ -150,6 +160,7 @@ impl Wakes {
     /// The installation is no more.
     pub(crate) fn forget(&self, id: InstallationId) {
         let mut inner = lock(&self.0);
+        inner.looked.remove(&id);
         if let Some(slot) = inner.slots.get_mut(&id) {
             slot.woken = false;
             slot.due = None;
@@ -184,7 +195,7 @@ mod tests {
         assert_eq!(wakes.take_ready(at(0)), Some(id(1)));
         assert_eq!(wakes.take_ready(at(0)), None);
         assert_eq!(
-            wakes.take_scope(id(1)),
+            wakes.take_scope(id(1), 11),
             Scope { need: 3, full: true, touched: BTreeSet::from(["a".to_owned()]) }
         );
         // Woken while it runs: again after it.
@@ -193,7 +204,7 @@ mod tests {
         wakes.release(id(1), None);
         assert_eq!(wakes.take_ready(at(0)), Some(id(1)));
         assert_eq!(
-            wakes.take_scope(id(1)),
+            wakes.take_scope(id(1), 12),
             Scope { need: 3, full: false, touched: BTreeSet::from(["b".to_owned()]) }
         );
         wakes.release(id(1), None);
@@ -208,7 +219,7 @@ mod tests {
         assert_eq!(wakes.take_ready(at(49)), None);
         assert_eq!(wakes.next_due(), Some(at(50)));
         assert_eq!(wakes.take_ready(at(50)), Some(id(1)));
-        wakes.take_scope(id(1));
+        wakes.take_scope(id(1), 13);
         wakes.release(id(1), Some(at(90)));
         assert_eq!(wakes.next_due(), Some(at(90)));
         wakes.release_all(at(95));
@@ -222,10 +233,28 @@ mod tests {
         let wakes = Wakes::default();
         wakes.container(id(1), "a");
         wakes.take_ready(at(0));
-        let scope = wakes.take_scope(id(1));
+        let scope = wakes.take_scope(id(1), 14);
         wakes.give_back(id(1), scope);
         wakes.release(id(1), Some(at(5)));
         wakes.take_ready(at(5));
-        assert_eq!(wakes.take_scope(id(1)).touched, BTreeSet::from(["a".to_owned()]));
+        assert_eq!(wakes.take_scope(id(1), 15).touched, BTreeSet::from(["a".to_owned()]));
+    }
+
+    #[test]
+    fn a_look_does_not_go_back_behind_the_last_one() {
+        let wakes = Wakes::default();
+        // A resync has listed as number 3; before it says so, an event leads to a look.
+        wakes.container(id(1), "a");
+        wakes.take_ready(at(0));
+        wakes.take_scope(id(1), 4);
+        wakes.release(id(1), None);
+        assert!(
+            wakes.looked_since(id(1), 3) && !wakes.looked_since(id(1), 4) && !wakes.looked_since(id(2), 3)
+        );
+        wakes.full(id(1), 3);
+        wakes.take_ready(at(0));
+        assert_eq!(wakes.take_scope(id(1), 5).need, 4, "the listing of the resync is older than that look");
+        wakes.forget(id(1));
+        assert!(!wakes.looked_since(id(1), 3));
     }
 }

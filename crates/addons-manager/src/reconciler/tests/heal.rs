@@ -616,3 +616,23 @@ async fn volumes_are_looked_for_one_by_one_when_a_container_is_made() {
     assert!(!calls[..create].contains(&"list".to_owned()), "{calls:?}");
     assert_eq!(calls.iter().filter(|call| *call == "inspect_volume").count(), 2, "{calls:?}");
 }
+
+/// A resync lists and is slow with the rest; an event comes meanwhile.
+#[tokio::test]
+async fn a_resync_that_listed_before_an_event_does_not_take_back_what_the_event_told() {
+    let mut bench = Bench::new().await;
+    let id = bench.install("shop", revision(vec![with_check(service("shop", "web"))])).await;
+    let web = bench.runtime.id_of("shop-web");
+    bench.runtime.set_health(&web, Health::Starting);
+    bench.settle().await;
+    assert_ne!(bench.status(id).await, InstallationStatus::Active);
+    let shared = std::sync::Arc::clone(&bench.reconciler.shared);
+    let need = shared.next();
+    shared.world(need).await.unwrap();
+    bench.runtime.set_health(&web, Health::Healthy);
+    bench.settle().await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active);
+    shared.wakes.full(id, need);
+    bench.settle().await;
+    assert_eq!(bench.status(id).await, InstallationStatus::Active, "{}", bench.why(id).await);
+}
