@@ -8,7 +8,9 @@
 # is no VOLUME here, which would hide a forgotten mount.
 FROM scratch
 COPY rootfs /
+# The rest of the image is read-only where deploy/compose.yaml runs it: SQLite's temporary files lie beside its database.
 ENV ADDONS_MANAGER__STATE_DIR=/var/lib/addons-manager \
+    SQLITE_TMPDIR=/var/lib/addons-manager \
     ADDONS_MANAGER__SERVER__ADDRESS=0.0.0.0
 EXPOSE 11101
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/addons-manager", "healthcheck"]

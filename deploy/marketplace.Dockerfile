@@ -7,7 +7,9 @@ COPY rootfs /
 # The state folder with its owner, so that a new volume that is mounted there is that user's.
 COPY --chown=10001:10001 state /var/lib/marketplace
 USER 10001:10001
+# The rest of the image is read-only where deploy/compose.yaml runs it: SQLite's temporary files lie beside its database.
 ENV MARKETPLACE__STATE_DIR=/var/lib/marketplace \
+    SQLITE_TMPDIR=/var/lib/marketplace \
     MARKETPLACE__SERVER__ADDRESS=0.0.0.0
 VOLUME /var/lib/marketplace
 EXPOSE 11102

@@ -36,6 +36,9 @@ pub const WRITE: Duration = Duration::from_secs(35);
 /// 300 KiB.
 const SQLITE_READERS: u32 = 3;
 
+/// Rows that a connection to SQLite reads ahead.
+const ROWS_AHEAD: usize = 16;
+
 /// Pages that each connection to SQLite keeps, in KiB (negative: `PRAGMA cache_size` takes positive numbers for pages). The system keeps
 /// those of the file as well, once for all connections, and gives them up where memory is short.
 const KEPT_PAGES: &str = "-512";
@@ -234,7 +237,9 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(ACQUIRE)
             .foreign_keys(true)
-            .pragma("cache_size", KEPT_PAGES);
+            .pragma("cache_size", KEPT_PAGES)
+            // Rows that are read ahead of who takes them: a row may be a long document.
+            .row_buffer_size(ROWS_AHEAD);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)

@@ -276,6 +276,11 @@ impl Gate {
             // A token that is not good is no reason to refuse what needs none.
             (Identity::Refused(_), None) => Verdict::Pass(Principal::nobody()),
             (Identity::Refused(problem), Some(_)) => problem.into(),
+            // What is answered may depend on whose it is, but for a probe.
+            (Identity::Unknown(_), None) if matches!(access, Access::Probe) => {
+                Verdict::Pass(Principal::nobody())
+            }
+            (Identity::Unknown(problem), _) => problem.into(),
             (Identity::With(principal) | Identity::Without(principal), None) => Verdict::Pass(principal),
             (Identity::With(principal) | Identity::Without(principal), Some(scope)) => {
                 if principal.allows(scope) {

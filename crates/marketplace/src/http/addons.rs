@@ -15,14 +15,14 @@ use service_kit::problem::Problem;
 
 use super::cache::Rendered;
 use super::error;
-use super::query::{ListQuery, MAX_LIMIT, NameQuery, Wanted, fold, next_query};
+use super::query::{ListQuery, NameQuery, Wanted, fold, next_query};
 use super::review::because_of;
 use super::{ADDONS, Services, parse_id};
-use crate::domain::addon::{identity, rank_key, resolve};
+use crate::domain::addon::{identity, resolve};
 use crate::domain::release::Release;
 use crate::domain::search::{Facet, Sort};
 use crate::publish::Publisher;
-use crate::storage::{COUNTED, Filter, Published, Source};
+use crate::storage::{COUNTED, Part, Published, Source};
 use crate::verification::checks::{NameFault, name_fault};
 use crate::verification::names;
 
@@ -45,10 +45,10 @@ pub(super) async fn list(
         return services.kept(&request, Source::Approved, &url, render).await;
     }
     if query.is_public() {
-        return Ok(list_page(&services, text, &query, None).await?.respond(&request));
+        return list_page(&services, text, &query, None).await?.send(&request, &services.room).await;
     }
     let own = if principal.allows(Scope::Review) { None } else { Some(services.account(&principal)?) };
-    Ok(list_page(&services, text, &query, own).await?.respond(&request))
+    list_page(&services, text, &query, own).await?.send(&request, &services.room).await
 }
 
 async fn list_page(
@@ -61,9 +61,8 @@ async fn list_page(
         return found_page(services, text, query).await;
     }
     let held = services.room.take(query.limit).await?;
-    let mut releases = services.storage.list(query.filter(publisher)).await.map_err(error::storage)?;
-    let more = releases.len() > query.limit as usize;
-    releases.truncate(query.limit as usize);
+    let part = services.storage.list(query.filter(publisher)).await.map_err(error::storage)?;
+    let Part { releases, more } = part;
     let next =
         releases.last().filter(|_| more).map(|last| format!("{ADDONS}?{}", next_query(text, last.seq)));
     Ok(Rendered::page(Release::into_list(releases), next, held))
@@ -210,7 +209,7 @@ pub(super) async fn descriptor(
 ) -> Result<HttpResponse, Problem> {
     let id = parse_id(&id)?;
     let bytes = services.storage.canonical(id).await.map_err(error::storage)?.ok_or_else(error::not_found)?;
-    Ok(Rendered::text(bytes).respond(&request))
+    Rendered::text(bytes).send(&request, &services.room).await
 }
 
 /// The approved releases of an addon, newest first; with `version` the one that a range means.
@@ -248,15 +247,12 @@ async fn versions_page(
     text: &str,
     query: &NameQuery,
 ) -> Result<Rendered, Problem> {
-    let limit = query.limit as usize;
     let held = services.room.take(query.limit).await?;
-    let releases = services.storage.approved_of(addon, query.after.as_ref(), query.limit + 1).await;
-    let mut releases = releases.map_err(error::storage)?;
+    let part = services.storage.approved_of(addon, query.after.as_ref(), query.limit).await;
+    let Part { releases, more } = part.map_err(error::storage)?;
     if releases.is_empty() && query.after.is_none() {
         return Err(none_approved(services, addon, &VersionReq::STAR).await);
     }
-    let more = releases.len() > limit;
-    releases.truncate(limit);
     let next = releases.last().filter(|_| more).map(|last| {
         format!("/api/v1/marketplace/by-name/{addon}?{}", next_query(text, identity(&last.version)))
     });
@@ -393,19 +389,18 @@ async fn understood(body: Bytes) -> Result<Reading, Problem> {
 
 /// 404, with what is known of the newest release that would be meant if it were approved.
 async fn none_approved(services: &Services, addon: &str, range: &VersionReq) -> Problem {
-    let mut others = Vec::new();
-    for status in ReleaseStatus::ALL.into_iter().filter(|status| *status != ReleaseStatus::Approved) {
-        let filter =
-            Filter { addon: Some(addon), status: Some(status), publisher: None, after: 0, limit: MAX_LIMIT };
-        match services.storage.list(filter).await {
-            Ok(releases) => others.extend(releases),
-            Err(fault) => return error::storage(fault),
+    let meant = async {
+        let (ids, versions): (Vec<_>, Vec<_>) =
+            services.storage.other_versions(addon).await?.into_iter().unzip();
+        match resolve(range, &versions) {
+            Some(at) => services.storage.release(ids[at]).await,
+            None => Ok(None),
         }
+    };
+    match meant.await {
+        Ok(release) => with_standing(no_approved(addon), release.as_ref()),
+        Err(fault) => error::storage(fault),
     }
-    others.sort_by_key(|release| std::cmp::Reverse(rank_key(&release.version)));
-    let versions: Vec<Version> = others.iter().map(|release| release.version.clone()).collect();
-    let meant = resolve(range, &versions).map(|at| &others[at]);
-    with_standing(no_approved(addon), meant)
 }
 
 fn with_standing(problem: Problem, release: Option<&Release>) -> Problem {

@@ -9,7 +9,7 @@ use addon_descriptor::Digest;
 use moka::sync::Cache;
 use service_kit::problem::Problem;
 
-use super::large::{Body, Held};
+use super::large::{Body, Held, Room};
 use crate::storage::{Source, Storage};
 
 /// A rendered answer. Cheap to clone.
@@ -21,6 +21,8 @@ pub struct Rendered {
     content_type: &'static str,
     lasting: &'static str,
     held: Held,
+    /// Whether others are sent the same bytes: those have their own bounds.
+    shared: bool,
 }
 
 /// How long an answer lasts that can change any moment: asked for again each time, with the ETag.
@@ -70,7 +72,7 @@ impl Rendered {
     pub(super) fn tagged(digest: &str, text: impl Into<Bytes>) -> Self {
         let etag = etag(digest);
         let (content_type, lasting) = ("application/json", EACH_TIME);
-        Self { body: text.into(), etag, link: None, content_type, lasting, held: Held::NONE }
+        Self { body: text.into(), etag, link: None, content_type, lasting, held: Held::NONE, shared: false }
     }
 
     /// The same with another media type.
@@ -88,7 +90,19 @@ impl Rendered {
         Self { lasting: FOR_EVER, ..self }
     }
 
-    /// The response: 304 where the client has this body already.
+    /// The response as soon as there is room for a body that is sent to this client alone: 304 where the client has it already.
+    ///
+    /// # Errors
+    /// 503 where there is no room for it for some time.
+    pub(super) async fn send(self, request: &HttpRequest, room: &Room) -> Result<HttpResponse, Problem> {
+        if self.shared || !self.held.is_none() || is_known(request, &self.etag) {
+            return Ok(self.respond(request));
+        }
+        let held = room.of_body(self.body.len()).await?;
+        Ok(Self { held, ..self }.respond(request))
+    }
+
+    /// The response, of a body that is short, or that hosts must have whatever others do: 304 where the client has it already.
     pub fn respond(self, request: &HttpRequest) -> HttpResponse {
         let known = is_known(request, &self.etag);
         let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
@@ -158,10 +172,9 @@ impl Answers {
         if rendered.body.len() as u64 > self.longest {
             return Ok(rendered);
         }
-        // What is kept has its own bounds.
-        let kept = Rendered { held: Held::NONE, ..rendered.clone() };
-        self.kept.insert(url.to_owned(), Kept { rendered: kept, epoch });
-        Ok(rendered)
+        let kept = Rendered { held: Held::NONE, shared: true, ..rendered };
+        self.kept.insert(url.to_owned(), Kept { rendered: kept.clone(), epoch });
+        Ok(kept)
     }
 }
 

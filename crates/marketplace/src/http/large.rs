@@ -13,23 +13,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A connection copies what it is handed before it sends it. Of a longer body it is handed so much at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Lists of at most so many releases are short: they need no room of their own.
+/// Lists of at most so many releases are short: they need no room while they are made.
 const SHORT: u32 = 100;
 
 /// Memory that long lists take together, in KiB, from before they are read until they are sent.
 const ROOM: u32 = 16 * 1024;
 
-/// What a release takes of it while its list is made, in KiB: its texts in a row and in the answer, of one that says much.
-const RELEASE: u32 = 4;
+/// What a release takes of it while its list is made, in KiB: its texts in a row and in the answer. A part of a list ends where its texts are
+/// half as many bytes for each release that was asked for (`storage/releases.rs`).
+const RELEASE: u32 = 8;
+
+/// Memory that other answers of more than a piece take together, in KiB, until they are sent: one for each connection, as slow as that is.
+const SENT: u32 = 16 * 1024;
 
 /// Longest wait for room.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The memory that long lists share: whoever asks for many of them, and reads them slowly, keeps others from long lists, and not
-/// the machine from memory.
+/// The memory that long lists share, and that which other answers of some length share: whoever asks for many of them, and reads them slowly,
+/// keeps others from such answers, and not the machine from memory.
 #[derive(Debug, Clone)]
 pub struct Room {
     free: Arc<Semaphore>,
+    sent: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -39,7 +44,8 @@ pub(super) struct Held(Option<Arc<OwnedSemaphorePermit>>);
 
 impl Default for Room {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(ROOM as usize)), patience: PATIENCE }
+        let of = |kib: u32| Arc::new(Semaphore::new(kib as usize));
+        Self { free: of(ROOM), sent: of(SENT), patience: PATIENCE }
     }
 }
 
@@ -52,13 +58,27 @@ impl Room {
         if releases <= SHORT {
             return Ok(Held(None));
         }
-        let room = Arc::clone(&self.free).acquire_many_owned((releases * RELEASE).min(ROOM));
-        match tokio::time::timeout(self.patience, room).await {
+        self.wait(&self.free, (releases * RELEASE).min(ROOM)).await
+    }
+
+    /// Room for a body of so many bytes, which is made and has none yet, as soon as there is; one of at most a piece needs none.
+    ///
+    /// # Errors
+    /// 503 after five seconds without.
+    pub(super) async fn of_body(&self, bytes: usize) -> Result<Held, Problem> {
+        if bytes <= PIECE {
+            return Ok(Held::NONE);
+        }
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(SENT);
+        self.wait(&self.sent, kib.min(SENT)).await
+    }
+
+    async fn wait(&self, room: &Arc<Semaphore>, kib: u32) -> Result<Held, Problem> {
+        match tokio::time::timeout(self.patience, Arc::clone(room).acquire_many_owned(kib)).await {
             Ok(held) => Ok(Held(Some(Arc::new(held.expect("it is never closed"))))),
             Err(_) => {
-                let detail = format!(
-                    "too many long lists are being sent; ask for at most {SHORT} releases, or again later"
-                );
+                let detail = "too many long answers are being sent to clients that read slowly; ask for fewer releases (`limit`), or again \
+                              later";
                 Err(Problem::unavailable("busy", detail, self.patience))
             }
         }
@@ -68,6 +88,11 @@ impl Room {
 impl Held {
     /// None.
     pub(super) const NONE: Self = Self(None);
+
+    /// Whether it is none.
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
 
     /// Gives back what is more than a body of this length.
     pub(super) fn shrink(self, bytes: usize) -> Self {
@@ -120,7 +145,7 @@ mod tests {
     async fn short_lists_need_no_room() {
         let room = Room::default();
         let all = room.take(10_000).await.unwrap();
-        assert!(room.take(SHORT).await.unwrap().0.is_none());
+        assert!(room.take(SHORT).await.unwrap().is_none());
         drop(all);
     }
 
@@ -135,12 +160,28 @@ mod tests {
         assert_eq!((refused.status().as_u16(), refused.code()), (503, "busy"));
         // What is made needs less, and what is sent nothing.
         let shrunk = held.pop().unwrap().shrink(1_000_000).shrink(900_000);
-        assert!(room.take(700).await.is_ok());
+        assert!(room.take(800).await.is_ok());
         let again = shrunk.clone();
         drop((shrunk, held));
         assert_eq!(room.free.available_permits(), ROOM as usize - 900_000_usize.div_ceil(1024));
         drop(again);
         assert_eq!(room.free.available_permits(), ROOM as usize);
+    }
+
+    #[tokio::test]
+    async fn what_is_made_waits_for_room_to_be_sent_in() {
+        let room = Room { patience: Duration::from_millis(20), ..Room::default() };
+        let mut held = Vec::new();
+        for _ in 0..SENT / 1024 {
+            held.push(room.of_body(1024 * 1024).await.unwrap());
+        }
+        let refused = room.of_body(PIECE + 1).await.unwrap_err();
+        assert_eq!((refused.status().as_u16(), refused.code()), (503, "busy"));
+        assert!(room.of_body(PIECE).await.unwrap().is_none(), "what connections copy anyway");
+        held.pop();
+        assert!(room.of_body(PIECE + 1).await.is_ok());
+        drop(held);
+        assert!(room.of_body(usize::MAX).await.is_ok(), "one alone may have all of it");
     }
 
     #[tokio::test]

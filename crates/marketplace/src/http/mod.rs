@@ -146,7 +146,7 @@ pub struct Services {
     pub storage: Storage,
     /// Rendered answers.
     pub answers: Answers,
-    /// Memory for long lists.
+    /// Memory for long answers.
     pub room: Room,
     /// What time it is.
     pub clock: SharedClock,
@@ -195,7 +195,7 @@ impl Services {
         url: &str,
         render: impl FnOnce() -> F,
     ) -> Result<HttpResponse, Problem> {
-        Ok(self.answers.get(&self.storage, source, url, render).await?.respond(request))
+        self.answers.get(&self.storage, source, url, render).await?.send(request, &self.room).await
     }
 
     fn reviewer(&self) -> Reviewer<'_> {

@@ -191,7 +191,7 @@ impl ListQuery {
     pub(super) fn filter<'a>(&'a self, publisher: Option<&'a str>) -> Filter<'a> {
         let Self { wanted, status, limit, .. } = self;
         let after = self.after_seq().unwrap_or(0);
-        Filter { addon: wanted.addon.as_deref(), status: *status, publisher, after, limit: limit + 1 }
+        Filter { addon: wanted.addon.as_deref(), status: *status, publisher, after, limit: *limit }
     }
 }
 

@@ -246,8 +246,8 @@ fn verdicted(status: Status) -> Verdicted {
 
 async fn listed(storage: &Storage) -> Vec<String> {
     let filter = Filter { addon: None, status: None, publisher: None, after: 0, limit: 100 };
-    let releases = storage.list(filter).await.unwrap();
-    releases.iter().map(|release| format!("{} {}", release.addon, release.version)).collect()
+    let part = storage.list(filter).await.unwrap();
+    part.releases.iter().map(|release| format!("{} {}", release.addon, release.version)).collect()
 }
 
 /// Somebody unyanks, and an administrator yanks, while an owner who read the first yank takes that back.
@@ -394,7 +394,7 @@ async fn lists_have_the_newest_approved_in_order(storage: &Storage) {
     }
     publish(storage, "d", "x", None).await;
     assert_eq!(listed(storage).await, ["b 1.0.0", "a 1.2.0", "c 1.0.0-a"]);
-    let of_a = storage.approved_of("a", None, 100).await.unwrap();
+    let of_a = storage.approved_of("a", None, 100).await.unwrap().releases;
     let of_a: Vec<String> = of_a.iter().map(|release| release.version.to_string()).collect();
     assert_eq!(of_a, ["1.2.0", "1.0.0", "1.10.0-rc.1"]);
     let versions = storage.approved_versions("a").await.unwrap();
@@ -413,9 +413,9 @@ async fn lists_have_the_newest_approved_in_order(storage: &Storage) {
     assert!(storage.decide(&newest, yank).await.unwrap());
     assert_eq!(listed(storage).await, ["b 1.0.0", "a 1.0.0", "c 1.0.0-a"]);
     let only_a = Filter { addon: Some("a"), status: None, publisher: None, after: 0, limit: 10 };
-    assert_eq!(storage.list(only_a).await.unwrap().len(), 1);
+    assert_eq!(storage.list(only_a).await.unwrap().releases.len(), 1);
     let nobody = Filter { addon: Some(""), ..only_a };
-    assert_eq!(storage.list(nobody).await.unwrap().len(), 0);
+    assert_eq!(storage.list(nobody).await.unwrap().releases.len(), 0);
 }
 
 async fn lists_of_a_status_can_be_ones_own(storage: &Storage) {
@@ -426,6 +426,7 @@ async fn lists_of_a_status_can_be_ones_own(storage: &Storage) {
             .list(Filter { addon, status: Some(status), publisher, after: 0, limit: 10 })
             .await
             .unwrap()
+            .releases
             .len()
     };
     assert_eq!(count(None, Status::UnderReview, None).await, 2);
@@ -441,7 +442,8 @@ async fn a_cursor_goes_on_where_it_ended(storage: &Storage) {
         verify(storage, Status::Approved, 1).await;
     }
     let page = async |after: i64, limit: u32| {
-        storage.list(Filter { addon: None, status: None, publisher: None, after, limit }).await.unwrap()
+        let filter = Filter { addon: None, status: None, publisher: None, after, limit };
+        storage.list(filter).await.unwrap().releases
     };
     let first = page(0, 2).await;
     assert_eq!(first.iter().map(|release| release.addon.as_str()).collect::<Vec<_>>(), ["a", "b"]);
@@ -582,8 +584,8 @@ async fn versions_of_an_addon_come_in_parts(storage: &Storage) {
     }
     let versions = async |after: Option<&str>, limit| {
         let after = after.map(|after| after.parse().unwrap());
-        let releases = storage.approved_of("probe", after.as_ref(), limit).await.unwrap();
-        releases.iter().map(|release| release.version.to_string()).collect::<Vec<_>>()
+        let part = storage.approved_of("probe", after.as_ref(), limit).await.unwrap();
+        part.releases.iter().map(|release| release.version.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(versions(None, 2).await, ["1.10.0", "1.2.0+build"]);
     assert_eq!(versions(Some("1.2.0"), 2).await, ["1.0.0", "2.0.0-rc.1"]);
@@ -803,6 +805,16 @@ async fn rights_are_those_of_the_last_approved(storage: &Storage) {
     let next = verify(storage, Status::Approved, 4).await;
     let yank = Decision { over_owners: true, now: at(5), by: &by("rita"), ..yank };
     assert!(storage.decide(&next, yank).await.unwrap());
+    assert!(storage.approved_rights("probe").await.unwrap().is_empty());
+    // Nor is what was deleted by somebody who owns nothing of it; one that was never approved is no precedent anyway.
+    publish(storage, "probe", "z", None).await;
+    let last = verify(storage, Status::Approved, 6).await;
+    assert_eq!(storage.approved_rights("probe").await.unwrap(), rights);
+    publish(storage, "probe", "w", None).await;
+    let failed = verify(storage, Status::VerificationFailed, 7).await;
+    assert!(storage.delete(&failed, &by("rita"), None, at(8)).await.unwrap());
+    assert_eq!(storage.approved_rights("probe").await.unwrap(), rights);
+    assert!(storage.delete(&last, &by("rita"), None, at(9)).await.unwrap());
     assert!(storage.approved_rights("probe").await.unwrap().is_empty());
 }
 

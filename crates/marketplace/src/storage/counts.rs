@@ -101,12 +101,17 @@ impl Storage {
                                    WHERE seq = $1";
                         sqlx::query(sql).bind(seq).execute(&mut *tx).await?;
                     }
-                    (Counted::New(total.unsigned_abs()), due != grade)
+                    let regraded = due != grade;
+                    if let Some(tell) = dialect::approved_changed(&self.db).filter(|_| regraded) {
+                        sqlx::query(tell).execute(&mut *tx).await?;
+                    }
+                    (Counted::New(total.unsigned_abs()), regraded)
                 }
             }
         });
         if regraded {
             self.epochs.end(Source::Approved);
+            self.caller.call();
         }
         Ok(counted)
     }

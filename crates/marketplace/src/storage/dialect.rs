@@ -40,6 +40,16 @@ pub(super) fn lock_addon(db: &Db) -> Option<&'static str> {
     }
 }
 
+/// What tells other replicas that answers about approved releases hold no longer, where no row of a release changes. SQLite has none.
+pub(super) fn approved_changed(db: &Db) -> Option<&'static str> {
+    match db {
+        Db::Sqlite { .. } => None,
+        Db::Postgres(_) => {
+            Some("INSERT INTO changes (topic, subject) VALUES ('approved', '') ON CONFLICT DO NOTHING")
+        }
+    }
+}
+
 /// What makes transactions that approve an addon for the first time wait for each other until they end: whose name could be taken
 /// for whose is decided among those that were approved. SQLite has one writer and needs nothing.
 pub(super) fn lock_names(db: &Db) -> Option<&'static str> {

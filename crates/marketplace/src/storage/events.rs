@@ -104,11 +104,12 @@ impl Storage {
     /// # Errors
     /// The database, or a row that makes no sense.
     pub async fn events_after(&self, position: i64, most: u32) -> Result<Vec<Numbered>, StorageError> {
-        let sql = "SELECT position, kind, events.release_id AS release_id, events.name AS name,
-                       events.version AS version, events.digest AS digest, events.reason AS reason, at_ms, severity
-                   FROM events LEFT JOIN revocations
-                       ON kind = 'revoked' AND revocations.release_id = events.release_id
-                   WHERE position > $1 ORDER BY position LIMIT $2";
+        // A revocation may have been raised: what holds is the last one's.
+        let sql = "SELECT position, kind, release_id, name, version, digest, reason, at_ms,
+                       CASE WHEN kind = 'revoked' THEN (
+                           SELECT severity FROM revocations WHERE revocations.release_id = events.release_id
+                           ORDER BY sequence DESC LIMIT 1) END AS severity
+                   FROM events WHERE position > $1 ORDER BY position LIMIT $2";
         let rows: Vec<EventRow> = read!(&self.db, |pool| {
             sqlx::query_as(sql).bind(position).bind(i64::from(most)).fetch_all(pool).await
         })?;

@@ -2,7 +2,7 @@
 
 use service_kit::read;
 
-use super::releases::{Row, select};
+use super::releases::{Row, first_of, select};
 use super::{Storage, StorageError};
 use crate::domain::release::Release;
 
@@ -18,7 +18,7 @@ pub enum Standing {
 }
 
 impl Storage {
-    /// The releases that were approved last and still are, of an addon or of all, the newest first.
+    /// The releases that were approved last and still are, of an addon or of all, the newest first; fewer where their documents are long.
     ///
     /// # Errors
     /// The database, or a row that makes no sense.
@@ -27,18 +27,20 @@ impl Storage {
         addon: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Release>, StorageError> {
-        let limit = i64::from(limit);
-        let rows: Vec<Row> = match addon {
+        let most = i64::from(limit);
+        let (rows, _) = match addon {
             None => {
                 let sql =
                     select!("WHERE status = 'approved' ORDER BY approved_at_ms DESC, seq DESC LIMIT $1");
-                read!(&self.db, |pool| sqlx::query_as(sql).bind(limit).fetch_all(pool).await)?
+                read!(&self.db, |pool| first_of(sqlx::query_as(sql).bind(most).fetch(pool), limit).await)?
             }
             Some(addon) => {
                 let sql = select!(
                     "WHERE addon = $2 AND status = 'approved' ORDER BY approved_at_ms DESC, seq DESC LIMIT $1"
                 );
-                read!(&self.db, |pool| sqlx::query_as(sql).bind(limit).bind(addon).fetch_all(pool).await)?
+                read!(&self.db, |pool| {
+                    first_of(sqlx::query_as(sql).bind(most).bind(addon).fetch(pool), limit).await
+                })?
             }
         };
         rows.into_iter().map(Row::release).collect()

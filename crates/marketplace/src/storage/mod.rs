@@ -47,7 +47,7 @@ pub use self::owners::{Invited, Removal};
 pub use self::publish::{InsertError, NewRelease, Published};
 pub use self::queue::{Job, Purpose, Report, Verdicted};
 pub use self::registries::spread;
-pub use self::releases::{Decision, Filter};
+pub use self::releases::{Decision, Filter, Part};
 pub use self::search::{COUNTED, Facets, Found, RELEVANT, Search};
 pub use self::trust::{IndexState, KeyChange, Revoked, Revoking, Signed, SignedDocument};
 

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use addon_client::{ReleaseId, Timestamp, Verdict};
 use addon_descriptor::{Digest, Right, Version};
+use futures_util::{Stream, TryStreamExt as _};
 use serde_json::{Value, json};
 use service_kit::audit::{self, Actor, Entry};
 use service_kit::{read, write_tx};
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use super::queue::{Purpose, enqueue};
 use super::{Storage, StorageError, dialect};
@@ -29,6 +30,22 @@ pub struct Filter<'a> {
     pub after: i64,
     /// At most so many.
     pub limit: u32,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// Fewer than were asked for where their documents are long.
+    pub releases: Vec<Release>,
+    /// Whether there are more after them.
+    pub more: bool,
+}
+
+impl Part {
+    pub(super) fn of(rows: Vec<Row>, more: bool) -> Result<Self, StorageError> {
+        let releases = rows.into_iter().map(Row::release).collect::<Result<_, _>>()?;
+        Ok(Self { releases, more })
+    }
 }
 
 macro_rules! select_columns {
@@ -90,6 +107,11 @@ pub(super) const NO_PRECEDENT: &str =
     "UPDATE addons SET approved_rights = '[]' WHERE addon = $1 AND NOT EXISTS (
     SELECT 1 FROM releases AS later JOIN releases AS wrong ON wrong.id = $2
     WHERE later.addon = $1 AND later.approved_at_ms > wrong.approved_at_ms)";
+
+/// What stands for the deletion of a release that was approved, by somebody (`$3`) who is no owner of its addon.
+const DELETED_BY_OTHERS: &str = " AND NOT EXISTS (SELECT 1 FROM owners WHERE addon = $1 AND account = $3)
+    AND EXISTS (SELECT 1 FROM releases AS wrong WHERE wrong.id = $2 AND wrong.approved_at_ms IS NOT NULL
+        AND wrong.status = $4 AND wrong.yanked_by_admin = $5)";
 
 /// The name of an older addon that has the skeleton `$2` and no owner in common with addon `$1`.
 pub(super) const LOOK_ALIKE: &str =
@@ -202,18 +224,16 @@ impl Storage {
         addon: &str,
         after: Option<&Version>,
         limit: u32,
-    ) -> Result<Vec<Release>, StorageError> {
+    ) -> Result<Part, StorageError> {
         let sql = select!(
             "WHERE addon = $1 AND status = 'approved' AND version_rank < $2 ORDER BY version_rank DESC LIMIT $3"
         );
         let below = after.map_or_else(|| ABOVE_EVERY_RANK.to_owned(), rank_key);
-        let rows: Vec<Row> = read!(&self.db, |pool| sqlx::query_as(sql)
-            .bind(addon)
-            .bind(&below)
-            .bind(i64::from(limit))
-            .fetch_all(pool)
-            .await)?;
-        rows.into_iter().map(Row::release).collect()
+        let (rows, more) = read!(&self.db, |pool| {
+            let query = sqlx::query_as(sql).bind(addon).bind(&below).bind(i64::from(limit) + 1);
+            first_of(query.fetch(pool), limit).await
+        })?;
+        Part::of(rows, more)
     }
 
     /// Ids and versions of the approved releases of an addon, newest first, a pre-release after every release.
@@ -224,31 +244,40 @@ impl Storage {
         let sql = "SELECT id, version FROM releases WHERE addon = $1 AND status = 'approved' ORDER BY version_rank DESC";
         let rows: Vec<(String, String)> =
             read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).fetch_all(pool).await)?;
-        let parsed = rows.into_iter().map(|(id, version)| {
-            let corrupt =
-                |_| StorageError::Corrupt { table: "releases", id: id.clone(), what: "id".to_owned() };
-            Ok((id.parse().map_err(corrupt)?, version_of(&id, &version)?))
-        });
-        parsed.collect()
+        rows.into_iter().map(|(id, version)| id_and_version(&id, &version)).collect()
     }
 
-    /// Releases in the order of publishing.
+    /// Ids and versions of the releases of an addon that are not approved, newest first, at most a thousand.
     ///
     /// # Errors
     /// The database, or a row that makes no sense.
-    pub async fn list(&self, filter: Filter<'_>) -> Result<Vec<Release>, StorageError> {
+    pub async fn other_versions(&self, addon: &str) -> Result<Vec<(ReleaseId, Version)>, StorageError> {
+        let sql = "SELECT id, version FROM releases WHERE addon = $1 AND status || '' <> 'approved' ORDER BY version_rank DESC LIMIT 1000";
+        let rows: Vec<(String, String)> =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(addon).fetch_all(pool).await)?;
+        rows.into_iter().map(|(id, version)| id_and_version(&id, &version)).collect()
+    }
+
+    /// Releases in the order of publishing, as many as were asked for or as a part may have.
+    ///
+    /// # Errors
+    /// The database, or a row that makes no sense.
+    pub async fn list(&self, filter: Filter<'_>) -> Result<Part, StorageError> {
         let Filter { addon, status, publisher, after, limit } = filter;
         let (only_own, publisher) = (i64::from(publisher.is_some()), publisher.unwrap_or_default());
-        let limit = i64::from(limit);
-        let rows: Vec<Row> = match (addon, status) {
+        let asked = i64::from(limit) + 1;
+        let (rows, more) = match (addon, status) {
             (None, None) => {
                 let sql = select!("WHERE listed = 1 AND seq > $1 ORDER BY seq LIMIT $2");
-                read!(&self.db, |pool| sqlx::query_as(sql).bind(after).bind(limit).fetch_all(pool).await)?
+                read!(&self.db, |pool| {
+                    first_of(sqlx::query_as(sql).bind(after).bind(asked).fetch(pool), limit).await
+                })?
             }
             (Some(addon), None) => {
                 let sql = select!("WHERE addon = $3 AND listed = 1 AND seq > $1 ORDER BY seq LIMIT $2");
                 read!(&self.db, |pool| {
-                    sqlx::query_as(sql).bind(after).bind(limit).bind(addon).fetch_all(pool).await
+                    let query = sqlx::query_as(sql).bind(after).bind(asked).bind(addon);
+                    first_of(query.fetch(pool), limit).await
                 })?
             }
             (None, Some(status)) => {
@@ -256,8 +285,8 @@ impl Storage {
                     "WHERE status = $3 AND seq > $1 AND ($4 = 0 OR addon IN (SELECT addon FROM owners WHERE account = $5)) ORDER BY seq LIMIT $2"
                 );
                 read!(&self.db, |pool| {
-                    let query = sqlx::query_as(sql).bind(after).bind(limit).bind(status.as_str());
-                    query.bind(only_own).bind(publisher).fetch_all(pool).await
+                    let query = sqlx::query_as(sql).bind(after).bind(asked).bind(status.as_str());
+                    first_of(query.bind(only_own).bind(publisher).fetch(pool), limit).await
                 })?
             }
             (Some(addon), Some(status)) => {
@@ -265,12 +294,12 @@ impl Storage {
                     "WHERE addon = $6 AND status || '' = $3 AND seq > $1 AND ($4 = 0 OR addon IN (SELECT addon FROM owners WHERE account = $5)) ORDER BY seq LIMIT $2"
                 );
                 read!(&self.db, |pool| {
-                    let query = sqlx::query_as(sql).bind(after).bind(limit).bind(status.as_str());
-                    query.bind(only_own).bind(publisher).bind(addon).fetch_all(pool).await
+                    let query = sqlx::query_as(sql).bind(after).bind(asked).bind(status.as_str());
+                    first_of(query.bind(only_own).bind(publisher).bind(addon).fetch(pool), limit).await
                 })?
             }
         };
-        rows.into_iter().map(Row::release).collect()
+        Part::of(rows, more)
     }
 
     /// Rights of the release of this addon that was approved last, whatever became of it but for a revocation; empty where
@@ -286,13 +315,13 @@ impl Storage {
     }
 
     /// The release of the same addon that was approved last before this one was, or last of all where this one is not; and
-    /// still is approved.
+    /// still is, or was yanked: what its rights are compared with ([`Self::approved_rights`]) as long as it is there.
     ///
     /// # Errors
     /// The database, or a row that makes no sense.
     pub async fn approved_before(&self, release: &Release) -> Result<Option<Release>, StorageError> {
         let sql = select!(
-            "WHERE addon = $1 AND status || '' = 'approved' AND id <> $2 AND approved_at_ms <= $3
+            "WHERE addon = $1 AND status || '' IN ('approved', 'yanked') AND id <> $2 AND approved_at_ms <= $3
              ORDER BY approved_at_ms DESC, seq DESC LIMIT 1"
         );
         let before = release.approved_at.map_or(i64::MAX, Timestamp::millis);
@@ -504,6 +533,15 @@ impl Storage {
                 .bind(i64::from(release.yanked_by_admin))
                 .execute(&mut *tx)
                 .await?;
+            // An administrator says by it that it should not have been approved.
+            sqlx::query(AssertSqlSafe(format!("{NO_PRECEDENT}{DELETED_BY_OTHERS}")))
+                .bind(&release.addon)
+                .bind(release.id.to_string())
+                .bind(by.account())
+                .bind(release.status.as_str())
+                .bind(i64::from(release.yanked_by_admin))
+                .execute(&mut *tx)
+                .await?;
             let sql = "DELETE FROM releases WHERE id = $1 AND status = $2 AND yanked_by_admin = $3";
             let done = sqlx::query(sql)
                 .bind(release.id.to_string())
@@ -528,6 +566,41 @@ impl Storage {
         self.changed(release.id, done);
         Ok(done)
     }
+}
+
+fn id_and_version(id: &str, version: &str) -> Result<(ReleaseId, Version), StorageError> {
+    let corrupt = |_| StorageError::Corrupt { table: "releases", id: id.to_owned(), what: "id".to_owned() };
+    Ok((id.parse().map_err(corrupt)?, version_of(id, version)?))
+}
+
+/// A part of a list holds releases until they are so many bytes a release that was asked for; never fewer than one release.
+const BYTES_EACH: usize = 4 * 1024;
+
+/// A part of a list may be so many bytes however few releases were asked for.
+const LEAST_BYTES: usize = 256 * 1024;
+
+/// Bytes that a part of so many releases may have.
+pub(super) fn most_bytes(limit: u32) -> usize {
+    (limit as usize * BYTES_EACH).max(LEAST_BYTES)
+}
+
+/// The first rows of those that the database has, as many as a part of a list may have, and whether there are more. What comes after is not
+/// read: long documents would fill the memory.
+pub(super) async fn first_of(
+    rows: impl Stream<Item = sqlx::Result<Row>>,
+    limit: u32,
+) -> sqlx::Result<(Vec<Row>, bool)> {
+    let mut rows = std::pin::pin!(rows);
+    let (mut first, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        bytes += row.bytes();
+        let is_full = first.len() >= limit as usize || bytes > most_bytes(limit);
+        if is_full && !first.is_empty() {
+            return Ok((first, true));
+        }
+        first.push(row);
+    }
+    Ok((first, false))
 }
 
 #[derive(Clone, FromRow)]
@@ -555,6 +628,11 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Bytes of its texts, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.wire.len() + self.rights.len() + self.warnings.len() + self.held.len() + self.pins.len()
+    }
+
     pub(super) fn release(self) -> Result<Release, StorageError> {
         let id = &self.id;
         let corrupt =

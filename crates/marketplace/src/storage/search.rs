@@ -1,13 +1,15 @@
 //! Searching what is listed, and counting it by facets. Words and facets are one question to the index of words, so that
 //! both at once cost no more than the rarer of them.
 
+use std::collections::HashMap;
+
 use addon_client::FacetCount;
 use futures_util::TryStreamExt as _;
 use service_kit::db::Db;
 use service_kit::read;
 use sqlx::AssertSqlSafe;
 
-use super::releases::{Row, json, select_columns};
+use super::releases::{Part, Row, first_of, json, most_bytes, select_columns};
 use super::{Storage, StorageError, dialect};
 use crate::domain::release::Release;
 use crate::domain::search::{Cursor, Facet, Sort, Words};
@@ -20,6 +22,9 @@ pub const COUNTED: u32 = 10_000;
 
 /// Most values of one facet in an answer.
 const VALUES: i64 = 100;
+
+/// Releases that are read together.
+const READ_AT_ONCE: usize = 20;
 
 /// What is looked for among the listed releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,18 +127,36 @@ impl Storage {
         search: &Search<'_>,
         sort: Sort,
         after: Option<&Cursor>,
-        limit: u32,
+        most: u32,
     ) -> Result<Found, StorageError> {
-        let limit = limit as usize;
+        let limit = most as usize;
         let mut found = match sort {
             Sort::Relevance => self.relevant(search, after, limit + 1).await?,
             _ => self.sorted(search, sort, after, limit + 1).await?,
         };
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|(_, cursor)| cursor.clone());
-        let seqs: Vec<i64> = found.into_iter().map(|(seq, _)| seq).collect();
-        Ok(Found { releases: self.releases_at(&seqs).await?, next })
+        // Some at a time: where their documents are long, the part ends before the others are read.
+        let (mut rows, mut bytes, mut read) = (Vec::new(), 0, 0);
+        for some in found.chunks(READ_AT_ONCE) {
+            let mut of_some = self.rows_at(some.iter().map(|(seq, _)| *seq)).await?;
+            for (seq, _) in some {
+                // One that is gone by now is passed over.
+                let row = of_some.remove(seq);
+                bytes += row.as_ref().map_or(0, Row::bytes);
+                if bytes > most_bytes(most) && !rows.is_empty() {
+                    break;
+                }
+                rows.extend(row);
+                read += 1;
+            }
+            if bytes > most_bytes(most) {
+                break;
+            }
+        }
+        let Part { releases, more } = Part::of(rows, more || read < found.len())?;
+        let last = found.into_iter().nth(read.saturating_sub(1)).filter(|_| more);
+        Ok(Found { releases, next: last.map(|(_, cursor)| cursor) })
     }
 
     /// Every approved release of the addons that answer a search, in the order of publishing or backwards.
@@ -167,12 +190,10 @@ impl Storage {
             limit: i64::from(limit) + 1,
             ..Bound::default()
         };
-        let rows: Vec<Row> = read!(&self.db, |pool| {
-            bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch_all(pool).await
+        let (rows, more) = read!(&self.db, |pool| {
+            first_of(bound!(sqlx::query_as(AssertSqlSafe(sql)), bound).fetch(pool), limit).await
         })?;
-        let mut releases = rows.into_iter().map(Row::release).collect::<Result<Vec<_>, _>>()?;
-        let more = releases.len() > limit as usize;
-        releases.truncate(limit as usize);
+        let Part { releases, more } = Part::of(rows, more)?;
         let next = releases.last().filter(|_| more).map(|last| Cursor::Seq(last.seq));
         Ok(Found { releases, next })
     }
@@ -331,20 +352,14 @@ impl Storage {
         format!("SELECT {columns} FROM {from} WHERE {after} AND {NAMES_ALL}{and} ORDER BY {order} LIMIT $6")
     }
 
-    /// Releases at these places in the order of publishing, in the order given; those that are gone by now are left out.
-    async fn releases_at(&self, seqs: &[i64]) -> Result<Vec<Release>, StorageError> {
-        if seqs.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Rows by their places in the order of publishing.
+    async fn rows_at(&self, seqs: impl Iterator<Item = i64>) -> Result<HashMap<i64, Row>, StorageError> {
         let sql = format!("{} WHERE seq IN ({})", select_columns!(), dialect::NUMBERS.of(&self.db));
-        let seqs_json = json(&seqs);
+        let seqs_json = json(&seqs.collect::<Vec<_>>());
         let rows: Vec<Row> = read!(&self.db, |pool| sqlx::query_as(AssertSqlSafe(sql))
             .bind(&seqs_json)
             .fetch_all(pool)
             .await)?;
-        let mut releases = rows.into_iter().map(Row::release).collect::<Result<Vec<_>, _>>()?;
-        let order: std::collections::HashMap<i64, usize> = seqs.iter().copied().zip(0..).collect();
-        releases.sort_by_key(|release| order.get(&release.seq).copied());
-        Ok(releases)
+        Ok(rows.into_iter().map(|row| (row.seq, row)).collect())
     }
 }

@@ -464,6 +464,12 @@ impl Storage {
                     .bind(now.millis())
                     .execute(&mut *tx)
                     .await?;
+                if from == Status::Revoked {
+                    // Triggers tell of changed statuses, and this one has stayed.
+                    let sql = "INSERT INTO event_inbox (kind, release_id, name, version, digest, reason)
+                               SELECT 'revoked', id, name, version, digest, reason FROM releases WHERE id = $1";
+                    sqlx::query(sql).bind(&id).execute(&mut *tx).await?;
+                }
                 let detail = serde_json::json!({
                     "addon": release.addon, "version": release.version, "digest": release.digest,
                     "from": from, "to": Status::Revoked, "severity": severity, "fixed_in": fixed_in, "sequence": sequence,

@@ -174,6 +174,8 @@ pub(crate) enum Identity {
     With(Principal),
     /// Something that is no token that is good.
     Refused(Problem),
+    /// A token of which nobody can say at the moment whose it is.
+    Unknown(Problem),
 }
 
 impl Auth {
@@ -306,15 +308,8 @@ impl Auth {
         let now = self.0.clock.now();
         let stored = match self.0.store.by_hash(&hash).await {
             Ok(stored) => stored,
-            Err(fault) => {
-                let wait = Duration::from_secs(1);
-                let problem = Problem::unavailable(
-                    "database-away",
-                    "the service cannot check tokens at the moment",
-                    wait,
-                );
-                return Identity::Refused(problem.with_source(fault));
-            }
+            // It says nothing of the token.
+            Err(fault) => return self.unless_open(Identity::Unknown(fault.into())),
         };
         let Some(stored) = stored else {
             self.known().remove(&hash);
@@ -393,7 +388,7 @@ impl Auth {
     /// In open mode a token that is not good is as good as none.
     fn unless_open(&self, identity: Identity) -> Identity {
         match identity {
-            Identity::Refused(_) if self.0.open => Identity::Without(self.without()),
+            Identity::Refused(_) | Identity::Unknown(_) if self.0.open => Identity::Without(self.without()),
             other => other,
         }
     }

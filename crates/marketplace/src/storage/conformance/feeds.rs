@@ -54,14 +54,24 @@ pub(super) async fn what_everybody_may_see_is_told_in_its_order(storage: &Storag
     decide(storage, &again(storage, &release).await, Action::Unyank, Status::Approved, 5).await;
     let revoking = Revoking {
         from: Status::Approved,
-        severity: Severity::Stop,
-        reason: "it mines coins",
+        severity: Severity::Warn,
+        reason: "it may mine coins",
         fixed_in: None,
         by: &by("rita"),
         now: at(6),
     };
     let revoked = storage.revoke(&again(storage, &release).await, revoking).await.unwrap();
     assert_eq!(revoked, Revoked::Done);
+    let raising = Revoking {
+        from: Status::Revoked,
+        severity: Severity::Stop,
+        reason: "it mines coins",
+        fixed_in: None,
+        by: &by("rita"),
+        now: at(6),
+    };
+    let raised = storage.revoke(&again(storage, &release).await, raising).await.unwrap();
+    assert_eq!(raised, Revoked::Done);
     let deleted = approved(storage, "other", "1.0.0", 7).await;
     assert!(storage.delete(&deleted, &by("paul"), Some("by mistake"), at(8)).await.unwrap());
     let held = publish(storage, "rejected", "x", None).await;
@@ -80,19 +90,21 @@ pub(super) async fn what_everybody_may_see_is_told_in_its_order(storage: &Storag
             ("My-Probe", Kind::Yanked),
             ("My-Probe", Kind::Unyanked),
             ("My-Probe", Kind::Revoked),
+            ("My-Probe", Kind::Revoked),
             ("other", Kind::Approved),
             ("other", Kind::Deleted),
         ]
     );
     assert_eq!(events[1].reason.as_deref(), Some("because"));
-    assert_eq!(events[5].reason.as_deref(), Some("by mistake"));
+    assert_eq!(events[6].reason.as_deref(), Some("by mistake"));
     assert_eq!((events[0].version.as_str(), events[0].digest), ("1.0.0", release.digest));
     assert_eq!((events[0].release_id, events[0].at), (release.id, at(90)));
     assert_eq!(
-        (events[3].reason.as_deref(), events[3].severity.as_deref()),
+        (events[4].reason.as_deref(), events[4].severity.as_deref()),
         (Some("it mines coins"), Some("stop"))
     );
-    assert_eq!(storage.event_bounds().await.unwrap(), (0, 6));
+    assert_eq!(events[3].severity.as_deref(), Some("stop"), "what holds now, and once");
+    assert_eq!(storage.event_bounds().await.unwrap(), (0, 7));
     assert_eq!(storage.number_events(10, at(91)).await.unwrap(), 0);
 }
 

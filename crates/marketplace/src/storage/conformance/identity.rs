@@ -256,7 +256,7 @@ pub(super) async fn the_first_publisher_owns_a_name(storage: &Storage) {
         after: 0,
         limit: 10,
     });
-    assert!(release.await.unwrap().is_empty(), "nor does she see it");
+    assert!(release.await.unwrap().releases.is_empty(), "nor does she see it");
     let release = storage.release_of_version("probe", "0.1.0").await.unwrap().unwrap();
     assert!(storage.delete(&release, &by("paul"), None, at(1)).await.unwrap());
     assert!(

@@ -109,6 +109,12 @@ async fn changes_of_others_end_epochs_and_ones_own_do_not_end_twice() {
     news.changed().await.unwrap();
     tokio::time::timeout(HEARD, heard.notified()).await.unwrap();
 
+    // What is found first changes with installations too.
+    let before = other.epochs().of(Source::Approved);
+    let report = addon_client::InstallReport { addon: "probe".to_owned(), report: format!("{:032x}", 1) };
+    one.count_install("probe", &report, at(2)).await.unwrap();
+    ends(other, Source::Approved, before).await;
+
     // Its own change is not news to the one that made it, however often it looks.
     let looked = SystemClock.now() + Duration::from_secs(1);
     while SystemClock.now() < looked {

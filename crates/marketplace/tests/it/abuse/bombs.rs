@@ -184,3 +184,82 @@ async fn bombs_are_refused_in_bounded_memory_while_others_are_served() {
     assert!(peak < MOST, "{} MiB", peak >> 20);
     println!("the most memory was {} MiB, the slowest of {served} others took {slowest:?}", peak >> 20);
 }
+
+/// Connections that ask for these and read the beginning of the answers.
+fn hang(url: &str, paths: impl Iterator<Item = String>) -> Vec<TcpStream> {
+    let ask = |path: String| {
+        let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    };
+    let mut asked: Vec<TcpStream> = paths.map(ask).collect();
+    for stream in &mut asked {
+        stream.read_exact(&mut [0; 100]).unwrap();
+    }
+    asked
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_documents_that_are_read_slowly_take_no_memory_without_end() {
+    const VERSIONS: usize = 40;
+    let registry = Registry::start().await;
+    let image = registry.push("good", "1").await.image;
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start_with(folder.path(), &registry, &[]).await;
+    let mut ids = Vec::new();
+    for version in 0..VERSIONS {
+        let mut document = document("long", &image);
+        document["version"] = format!("1.0.{version}").into();
+        document["readme"] = "x".repeat(130_000).into();
+        ids.push(process.publish(&document).await.expect(201).json()["_id"].as_str().unwrap().to_owned());
+    }
+    for id in &ids {
+        process.until(id, "approved").await;
+    }
+
+    let before = process.peak();
+    let all = format!("{ADDONS}?name=long&all_versions=true&limit=100");
+    let by_name = "/api/v1/marketplace/by-name/long?limit=100".to_owned();
+    let url = process.url.clone();
+    let hanging = tokio::task::spawn_blocking(move || {
+        let paths =
+            [all, by_name, format!("{ADDONS}?name=long"), format!("{ADDONS}?q=long&all_versions=true")];
+        hang(&url, paths.into_iter().cycle().take(160))
+    });
+    let hanging = hanging.await.unwrap();
+    let more = process.peak().saturating_sub(before);
+    assert!(more < 128 << 20, "{} MiB more for {} connections", more >> 20, hanging.len());
+    process.get("/readyz").await.expect(200);
+    process.get(&format!("{ADDONS}?limit=0")).await.expect(400);
+    drop(hanging);
+
+    // Whoever follows the links has every one of them, once and in order.
+    for first in [
+        "/api/v1/marketplace/by-name/long?limit=100",
+        &format!("{ADDONS}?name=long&all_versions=true&limit=100"),
+        &format!("{ADDONS}?q=long&all_versions=true&limit=100"),
+    ] {
+        let (mut found, mut parts, mut next) = (Vec::new(), 0, Some(first.to_owned()));
+        while let Some(path) = next {
+            let answer = eventually("there is room again", || async {
+                let answer = process.get(&path).await;
+                (answer.status == 200).then_some(answer)
+            })
+            .await;
+            let releases = answer.json();
+            assert!(answer.text.len() < 600 << 10, "{}", answer.text.len());
+            found.extend(releases.as_array().unwrap().iter().map(|release| release["version"].to_string()));
+            parts += 1;
+            let link = answer.header("link").trim_start_matches('<').split('>').next().unwrap();
+            next = (!link.is_empty()).then(|| link.to_owned());
+        }
+        let versions = (0..VERSIONS).map(|version| format!("\"1.0.{version}\""));
+        let wanted: Vec<String> = match first.contains("by-name") {
+            true => versions.rev().collect(),
+            false => versions.collect(),
+        };
+        assert_eq!(found, wanted, "{first}");
+        assert!(parts > VERSIONS / 4, "{parts} parts");
+    }
+}

@@ -159,8 +159,14 @@ async fn a_log_that_is_cut_or_changed_loses_its_end_and_never_its_sense() {
                 after: 0,
                 limit: 100,
             };
-            let found: Vec<String> =
-                storage.list(filter).await.unwrap().into_iter().map(|release| release.addon).collect();
+            let found: Vec<String> = storage
+                .list(filter)
+                .await
+                .unwrap()
+                .releases
+                .into_iter()
+                .map(|release| release.addon)
+                .collect();
             let expected: Vec<String> = (0..found.len()).map(|n| format!("probe-{n:03}")).collect();
             assert_eq!(found, expected, "what is there is a beginning of what was");
             shorter += usize::from(found.len() < DOCUMENTS);
