@@ -12,7 +12,7 @@ use service_kit::auth::TokenStore;
 use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, parse, print};
 use service_kit::clock::SystemClock;
 use service_kit::config::{Environment, load, prepare_state_dir, show};
-use service_kit::memory::in_one_place;
+use service_kit::memory::{ONE_PLACE, settle};
 use service_kit::telemetry;
 
 /// Installs approved addons onto the local container engine and keeps them as they should be.
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let arguments: Arguments = parse(&AUTH);
     let environment = Environment::process();
     if arguments.command.is_none() {
-        in_one_place(&environment);
+        settle(&[ONE_PLACE], &environment);
     }
     match start(arguments, &environment) {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@ use service_kit::auth::TokenStore;
 use service_kit::cli::{CommonArgs, CommonCommand, healthcheck, parse, print};
 use service_kit::clock::SystemClock;
 use service_kit::config::{Environment, show};
+use service_kit::memory::{LARGE_GOES_BACK, ONE_PLACE, settle};
 use service_kit::telemetry;
 
 /// Publishes, verifies, reviews and serves releases of addons.
@@ -48,9 +49,13 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(parse(&app::AUTH)).await {
+fn main() -> ExitCode {
+    let arguments: Arguments = parse(&app::AUTH);
+    let environment = Environment::process();
+    if arguments.command.is_none() {
+        settle(&[&[ONE_PLACE][..], &LARGE_GOES_BACK].concat(), &environment);
+    }
+    match run(arguments, &environment) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Logging may not be set up yet, and whoever started this reads standard error.
@@ -60,8 +65,9 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(arguments.common.config.as_deref(), &Environment::process())?;
+#[tokio::main]
+async fn run(arguments: Arguments, environment: &Environment) -> anyhow::Result<()> {
+    let config = Config::load(arguments.common.config.as_deref(), environment)?;
     if arguments.common.print_config {
         print(&show(&config))?;
         return Ok(());
