@@ -216,7 +216,7 @@ pub(super) async fn descriptor(
 #[utoipa::path(get, path = "/api/v1/marketplace/by-name/{name}", tag = "addons", params(
     ("name" = String, Path, description = "The addon's name; case, `-`, `_` and `.` make no difference"),
     ("version" = Option<String>, Query, description = "A range as Cargo writes them; `*` is the newest"),
-    ("limit" = Option<u32>, Query, description = "Longest answer, 1 to 1,000"),
+    ("limit" = Option<u32>, Query, description = "Longest answer, 1 to 1,000; it is shorter where documents are long, and `Link` leads on"),
     ("cursor" = Option<String>, Query, description = "Where the last answer ended: from its `Link` header")), responses(
     (status = 200, description = "An array of releases, and `Link: rel=\"next\"` where there are more; with `version` one \
                                   release", body = [WireRelease]),
