@@ -573,6 +573,9 @@ async fn one_publishers_jobs_can_be_passed_over(storage: &Storage) {
     assert_eq!(storage.next_due(Some("paul")).await.unwrap(), Some(at(5)));
     let job = storage.claim("worker", at(5), LEASE, Some("paul")).await.unwrap().unwrap();
     assert_eq!(job.release.addon, "mary-0");
+    assert!(storage.others_wait("paul").await.unwrap() && storage.others_wait("mary").await.unwrap());
+    assert!(storage.record_verdict(&job, &verdicted(Status::Approved), at(6)).await.unwrap());
+    assert!(!storage.others_wait("paul").await.unwrap() && storage.others_wait("mary").await.unwrap());
     assert!(storage.claim("worker", at(5), LEASE, Some("paul")).await.unwrap().is_none());
     assert!(storage.claim("worker", at(5), LEASE, None).await.unwrap().is_some());
 }

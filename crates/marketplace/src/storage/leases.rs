@@ -11,6 +11,9 @@ use service_kit::write_tx;
 
 use super::{Storage, StorageError};
 
+/// Clocks of replicas may be ahead of each other by so much. An end that is further away was written by one that was wrong, and is over.
+const AHEAD: Duration = Duration::from_secs(60);
+
 impl Storage {
     /// Takes or renews the lease of this name until `now + ttl`: `true` when this holder has it now, `false` while it is
     /// another's. Renew it at the latest after a third of `ttl`.
@@ -26,13 +29,14 @@ impl Storage {
     ) -> Result<bool, StorageError> {
         let sql = "INSERT INTO leases (name, holder, until_ms) VALUES ($1, $2, $4)
                    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
-                   WHERE leases.holder = excluded.holder OR leases.until_ms <= $3";
+                   WHERE leases.holder = excluded.holder OR leases.until_ms <= $3 OR leases.until_ms > $5";
         Ok(write_tx!(&self.db, |tx| {
             let done = sqlx::query(sql)
                 .bind(name)
                 .bind(holder)
                 .bind(now.millis())
                 .bind((now + ttl).millis())
+                .bind((now + ttl + AHEAD).millis())
                 .execute(&mut *tx)
                 .await?;
             done.rows_affected() == 1

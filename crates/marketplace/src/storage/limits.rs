@@ -9,11 +9,11 @@ use super::{Storage, StorageError};
 use crate::domain::limits::{Kind, Limited};
 
 /// Takes one from the bucket of account `$1` and kind `$2` at `$3`: `$4` is its interval, `$5` how far ahead of the time it
-/// may be emptied. No row comes back where it is empty.
+/// may be emptied. No row comes back where it is empty. What is an hour beyond that was written by a clock that was wrong.
 pub(super) const TAKE: &str = "INSERT INTO buckets (account, kind, full_at_ms) VALUES ($1, $2, $3 + $4)
      ON CONFLICT (account, kind) DO UPDATE
-     SET full_at_ms = (CASE WHEN buckets.full_at_ms > $3 THEN buckets.full_at_ms ELSE $3 END) + $4
-     WHERE (CASE WHEN buckets.full_at_ms > $3 THEN buckets.full_at_ms ELSE $3 END) + $4 <= $3 + $5
+     SET full_at_ms = (CASE WHEN buckets.full_at_ms BETWEEN $3 AND $3 + $5 + 3600000 THEN buckets.full_at_ms ELSE $3 END) + $4
+     WHERE (CASE WHEN buckets.full_at_ms BETWEEN $3 AND $3 + $5 + 3600000 THEN buckets.full_at_ms ELSE $3 END) + $4 <= $3 + $5
      RETURNING full_at_ms";
 
 /// When the bucket of account `$1` and kind `$2` is full again.

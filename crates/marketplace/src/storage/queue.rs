@@ -194,6 +194,19 @@ impl Storage {
         Ok(due.map(Timestamp::from_millis))
     }
 
+    /// Whether anybody has a job but this publisher.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn others_wait(&self, publisher: &str) -> Result<bool, StorageError> {
+        // Two questions to an index, instead of one that looks at all of the publisher's.
+        let sql = "SELECT CASE WHEN EXISTS (SELECT 1 FROM verification_jobs WHERE publisher < $1)
+                       OR EXISTS (SELECT 1 FROM verification_jobs WHERE publisher > $1) THEN 1 ELSE 0 END";
+        let (found,): (i32,) =
+            read!(&self.db, |pool| sqlx::query_as(sql).bind(publisher).fetch_one(pool).await)?;
+        Ok(found == 1)
+    }
+
     /// How many jobs there are.
     ///
     /// # Errors

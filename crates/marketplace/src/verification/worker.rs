@@ -186,8 +186,15 @@ impl Worker {
     /// Takes jobs while there are any and room; then says how long there is nothing to do.
     async fn fill(&self, owner: &str, running: &mut Running) -> Result<Duration, StorageError> {
         let Rules { parallel, lease, .. } = *self.rules;
+        let mut is_alone = false;
         while running.tasks.len() < parallel {
             let except = running.at_bound(parallel);
+            if let Some(alone) = &except
+                && !self.storage.others_wait(alone).await?
+            {
+                is_alone = true;
+                break;
+            }
             let Some(job) = self.storage.claim(owner, self.clock.now(), lease, except.as_deref()).await?
             else {
                 break;
@@ -198,7 +205,8 @@ impl Worker {
             running.of.insert(handle.id(), of);
         }
         metrics::gauge!("marketplace_verifications_running").set(precise(running.tasks.len()));
-        if running.tasks.len() >= parallel {
+        if running.tasks.len() >= parallel || is_alone {
+            // It goes on when something is done.
             return Ok(LONGEST_SLEEP);
         }
         let due = self.storage.next_due(running.at_bound(parallel).as_deref()).await?;

@@ -10,6 +10,11 @@ pub(super) async fn a_lease_is_one_holders_until_its_end(storage: &Storage) {
     assert!(!storage.lease("index", "b", at(118), LEASE).await.unwrap(), "from the time of the renewal");
     assert!(storage.lease("index", "b", at(119), LEASE).await.unwrap(), "over is over");
     assert!(!storage.lease("index", "a", at(120), LEASE).await.unwrap());
+    // A clock that was a year ahead keeps it from nobody; one that is some seconds ahead does.
+    assert!(storage.lease("chain", "ahead", at(31_536_000), LEASE).await.unwrap());
+    assert!(storage.lease("chain", "b", at(121), LEASE).await.unwrap());
+    assert!(storage.lease("parts", "ahead", at(150), LEASE).await.unwrap());
+    assert!(!storage.lease("parts", "b", at(121), LEASE).await.unwrap());
 }
 
 pub(super) async fn a_lease_that_is_given_back_is_free(storage: &Storage) {
