@@ -32,7 +32,7 @@ pub struct AuditEntry {
     /// The request that did it, as in its `X-Request-Id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The hash over this row and the one before it; absent for the second or so until the row is chained.
+    /// The hash over this row and the one before it; absent for the second or so until the row is chained, and in a manager's log, which is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
 }
@@ -41,7 +41,7 @@ pub struct AuditEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditSubject {
-    /// `release`, `addon`, `token`, `account`, …
+    /// `release`, `addon`, `installation`, `volume`, `token`, `account`, …
     pub kind: String,
     /// Which of them.
     pub id: String,
@@ -84,7 +84,7 @@ pub struct ListAudit {
     /// Only this action, as `release.approve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// Only what was done to this release, addon, token or account: its id.
+    /// Only what was done to this release, addon, installation, volume, token or account: its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// Only from this time on.

@@ -1,6 +1,7 @@
 //! Use case: what is wanted of an installation is changed; the reconciler is to be woken for it.
 
 use addon_client::PatchStatus;
+use service_kit::audit::Actor;
 use service_kit::clock::Timestamp;
 
 use crate::domain::installation::InstallationId;
@@ -14,7 +15,7 @@ pub async fn set_status(
     storage: &Storage,
     id: InstallationId,
     status: PatchStatus,
-    by: &str,
+    by: &Actor,
     now: Timestamp,
 ) -> Result<bool, StorageError> {
     match status {
@@ -44,7 +45,7 @@ pub enum RestartError {
 pub async fn restart(
     storage: &Storage,
     id: InstallationId,
-    by: &str,
+    by: &Actor,
     now: Timestamp,
 ) -> Result<(), RestartError> {
     let before = storage

@@ -1,5 +1,8 @@
 //! Use case: a volume that an uninstalled addon left is deleted with its data.
 
+use service_kit::audit::Actor;
+use service_kit::clock::Timestamp;
+
 use crate::domain::installation::{InstallationId, KeptVolume};
 use crate::reconciler::state::NONCE_LABEL;
 use crate::runtime::{ContainerRuntime, Listing, OwnVolumeName, RuntimeError};
@@ -80,7 +83,7 @@ pub async fn kept_volumes(
     Ok(kept)
 }
 
-/// Deletes it. The row goes first, so that no installation can be given a volume that is about to be deleted; it comes back when the engine
+/// Deletes it in the name of `by`. The row goes first, so that no installation can be given a volume that is about to be deleted; it comes back when the engine
 /// refuses.
 ///
 /// # Errors
@@ -89,6 +92,8 @@ pub async fn delete_kept_volume(
     storage: &Storage,
     runtime: &dyn ContainerRuntime,
     name: &str,
+    by: &Actor,
+    now: Timestamp,
 ) -> Result<(), KeptVolumeError> {
     let not_found = || KeptVolumeError::NotFound(name.to_owned());
     let Some(kept) = storage.kept_volume(name).await? else {
@@ -112,11 +117,11 @@ pub async fn delete_kept_volume(
     if !is_ours {
         return Err(KeptVolumeError::NotOurs(name.to_owned()));
     }
-    if !storage.forget_kept_volume(name, &kept.nonce).await? {
+    if !storage.forget_kept_volume(name, &kept.nonce, by, now).await? {
         return Err(not_found());
     }
     if listed.is_some() {
-        remove(storage, runtime, &kept).await?;
+        remove(storage, runtime, &kept, by, now).await?;
     }
     tracing::info!(volume.name = name, addon.name = kept.addon, "a kept volume was deleted");
     Ok(())
@@ -126,11 +131,13 @@ async fn remove(
     storage: &Storage,
     runtime: &dyn ContainerRuntime,
     kept: &KeptVolume,
+    by: &Actor,
+    now: Timestamp,
 ) -> Result<(), KeptVolumeError> {
     match runtime.remove_volume(&OwnVolumeName(kept.name.clone())).await {
         Ok(()) | Err(RuntimeError::Gone { .. }) => Ok(()),
         Err(error) => {
-            storage.keep_volume_again(kept).await?;
+            storage.keep_volume_again(kept, by, &error.to_string(), now).await?;
             Err(error.into())
         }
     }

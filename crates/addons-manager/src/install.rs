@@ -10,6 +10,7 @@ use std::sync::Arc;
 use addon_client::{Finding, InstallRequest, InstallationStatus, ReleaseId};
 use addon_descriptor::{AddonDescriptor, AddonName};
 use ipnet::{Ipv4Net, Ipv6Net};
+use service_kit::audit::Actor;
 use service_kit::auth::{Principal, Scope};
 use service_kit::clock::{SharedClock, Timestamp};
 use service_kit::problem::Problem;
@@ -133,6 +134,7 @@ impl Installer {
         &self,
         request: &InstallRequest,
         who: &Principal,
+        by: &Actor,
     ) -> Result<Installation, InstallError> {
         let wanted = wanted(request)?;
         let chosen_name = chosen_name(request)?;
@@ -217,7 +219,7 @@ impl Installer {
                 gone: kept.gone,
             })
         };
-        let installation = match self.storage.install(decide).await? {
+        let installation = match self.storage.install(by, decide).await? {
             Ok(installation) => installation,
             // Somebody disabled it in between: the same answer as before, with what would do.
             Err(InstallError::Requires(_)) => {

@@ -1,6 +1,7 @@
 //! Use case: an installation is disabled first, then removed. Its row stays, unlisted, until the reconciler has removed what is left.
 
 use addon_client::InstallationStatus;
+use service_kit::audit::Actor;
 use service_kit::clock::Timestamp;
 
 use crate::domain::installation::{Desired, Installation, InstallationId};
@@ -49,7 +50,7 @@ pub async fn remove(
     storage: &Storage,
     id: InstallationId,
     how: Removal,
-    by: &str,
+    by: &Actor,
     now: Timestamp,
 ) -> Result<Removed, RemoveError> {
     let listed = storage.installations(&ListFilter::default()).await?;
@@ -64,8 +65,8 @@ pub async fn remove(
     }
     let is_disabled =
         installation.desired == Desired::Disabled && installation.status == InstallationStatus::Disabled;
-    if (how.force || is_disabled) && storage.uninstall(id, how.force, how.delete_volumes, now).await? {
-        tracing::info!(installation.id = %id, addon.name = %installation.addon, volumes.delete = how.delete_volumes.unwrap_or(installation.delete_volumes), account = by, "uninstalling");
+    if (how.force || is_disabled) && storage.uninstall(id, how.force, how.delete_volumes, by, now).await? {
+        tracing::info!(installation.id = %id, addon.name = %installation.addon, volumes.delete = how.delete_volumes.unwrap_or(installation.delete_volumes), account = by.account(), "uninstalling");
         return Ok(Removed::Gone);
     }
     // Not disabled, or enabled by somebody in between: the first step.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use addon_client::{InstallRequest, RollbackRequest, UpgradeRequest};
 use addon_descriptor::{AddonDescriptor, Right, Version};
 use ipnet::IpNet;
+use service_kit::audit::Actor;
 use service_kit::auth::{Principal, Scope};
 use service_kit::clock::Timestamp;
 
@@ -88,6 +89,7 @@ impl Installer {
         id: InstallationId,
         request: &UpgradeRequest,
         who: &Principal,
+        by: &Actor,
     ) -> Result<(), ChangeError> {
         let installation = self.listed(id).await?;
         let release = InstallRequest {
@@ -167,7 +169,7 @@ impl Installer {
                 kind: RolloutKind::Upgrade,
                 claims,
                 consent: Some(Consent { digest: release.digest.to_string(), ..consent }),
-                by: who.account_or_anonymous().to_owned(),
+                by: by.clone(),
                 revision: Revision {
                     installation: id,
                     revision,
@@ -194,6 +196,7 @@ impl Installer {
         id: InstallationId,
         request: &RollbackRequest,
         who: &Principal,
+        by: &Actor,
     ) -> Result<(), ChangeError> {
         self.listed(id).await?;
         let host = self.host_of_today().await?;
@@ -224,7 +227,7 @@ impl Installer {
                 revision: found.clone(),
                 claims,
                 consent: None,
-                by: who.account_or_anonymous().to_owned(),
+                by: by.clone(),
             })
         };
         self.storage.change_revision(id, self.clock.now(), decide).await?.ok_or(ChangeError::NotFound)?

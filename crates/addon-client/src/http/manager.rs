@@ -5,12 +5,14 @@ use reqwest::{Method, StatusCode};
 use super::transport::{Transport, found, read_json, with_query};
 use super::{ClientError, ClientOptions, Page};
 use crate::{
-    AdoptRequest, CreatedToken, HostView, InstallRequest, Installation, InstallationId, ListInstallations,
-    PatchInstallation, RevisionView, RollbackRequest, TokenRequest, TokenView, UpgradeRequest, WhyEntry,
+    AdoptRequest, AuditEntry, CreatedToken, HostView, InstallRequest, Installation, InstallationId,
+    ListAudit, ListInstallations, PatchInstallation, RevisionView, RollbackRequest, TokenRequest, TokenView,
+    UpgradeRequest, WhyEntry,
 };
 
 const ADDONS: [&str; 3] = ["api", "v1", "addons"];
 const HOST: [&str; 3] = ["api", "v1", "host"];
+const AUDIT: [&str; 3] = ["api", "v1", "audit"];
 
 /// Calls an addons manager. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -123,6 +125,11 @@ impl ManagerClient {
     /// The host: engine, disk, foreign objects, kept volumes.
     pub async fn host(&self) -> Result<HostView, ClientError> {
         self.transport.read(self.transport.url(&HOST)).await
+    }
+
+    /// Rows of the audit log, the newest first.
+    pub async fn audit(&self, query: &ListAudit) -> Result<Page<AuditEntry>, ClientError> {
+        self.transport.page(with_query(self.transport.url(&AUDIT), query)).await
     }
 
     /// Takes a foreign object in.

@@ -9,6 +9,7 @@ use addon_client::{
     RollbackRequest, UpgradeRequest, WhyEntry,
 };
 use serde::Deserialize;
+use service_kit::audit::Actor;
 use service_kit::auth::Principal;
 use service_kit::body::{Json, NoQuery, Query};
 use service_kit::clock::Timestamp;
@@ -81,10 +82,11 @@ pub(crate) async fn list(
 pub(crate) async fn install(
     api: web::Data<Api>,
     who: Principal,
+    by: Actor,
     _: NoQuery,
     body: Json<InstallRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let installation = api.installer.install(&body.into_inner(), &who).await.map_err(error::install)?;
+    let installation = api.installer.install(&body.into_inner(), &who, &by).await.map_err(error::install)?;
     api.reconciler.wake(installation.id);
     let location = format!("/api/v1/addons/{}", installation.id);
     let answer = api.answer(installation).await?;
@@ -109,6 +111,7 @@ pub(crate) async fn get(api: web::Data<Api>, id: web::Path<String>) -> Result<Ht
 pub(crate) async fn patch(
     api: web::Data<Api>,
     who: Principal,
+    by: Actor,
     id: web::Path<String>,
     _: NoQuery,
     body: Json<PatchInstallation>,
@@ -117,7 +120,7 @@ pub(crate) async fn patch(
     who.require_name(&installation.addon)?;
     let status = wanted_status(&body.into_inner())?;
     let now = api.clock.now();
-    if !configure::set_status(&api.storage, installation.id, status, who.account_or_anonymous(), now)
+    if !configure::set_status(&api.storage, installation.id, status, &by, now)
         .await
         .map_err(error::storage)?
     {
@@ -152,6 +155,7 @@ pub(crate) struct RemoveQuery {
 pub(crate) async fn delete(
     api: web::Data<Api>,
     who: Principal,
+    by: Actor,
     id: web::Path<String>,
     request: HttpRequest,
     query: Query<RemoveQuery>,
@@ -161,9 +165,8 @@ pub(crate) async fn delete(
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
     let now = api.clock.now();
-    let removed = uninstall::remove(&api.storage, installation.id, how, who.account_or_anonymous(), now)
-        .await
-        .map_err(error::remove)?;
+    let removed =
+        uninstall::remove(&api.storage, installation.id, how, &by, now).await.map_err(error::remove)?;
     api.reconciler.wake(installation.id);
     match removed {
         Removed::Gone => Ok(HttpResponse::NoContent().finish()),
@@ -179,14 +182,13 @@ pub(crate) async fn delete(
 pub(crate) async fn restart(
     api: web::Data<Api>,
     who: Principal,
+    by: Actor,
     id: web::Path<String>,
     _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
-    configure::restart(&api.storage, installation.id, who.account_or_anonymous(), api.clock.now())
-        .await
-        .map_err(error::restart)?;
+    configure::restart(&api.storage, installation.id, &by, api.clock.now()).await.map_err(error::restart)?;
     api.reconciler.wake(installation.id);
     let installation = listed(&api, &id).await?;
     Ok(HttpResponse::Accepted().json(api.answer(installation).await?))
@@ -210,13 +212,14 @@ pub(crate) async fn restart(
 pub(crate) async fn upgrade(
     api: web::Data<Api>,
     who: Principal,
+    by: Actor,
     id: web::Path<String>,
     _: NoQuery,
     body: Json<UpgradeRequest>,
 ) -> Result<HttpResponse, Problem> {
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
-    api.installer.upgrade(installation.id, &body.into_inner(), &who).await.map_err(error::change)?;
+    api.installer.upgrade(installation.id, &body.into_inner(), &who, &by).await.map_err(error::change)?;
     changed(&api, &id).await
 }
 
@@ -231,13 +234,14 @@ pub(crate) async fn upgrade(
 pub(crate) async fn rollback(
     api: web::Data<Api>,
     who: Principal,
+    by: Actor,
     id: web::Path<String>,
     _: NoQuery,
     body: Json<RollbackRequest>,
 ) -> Result<HttpResponse, Problem> {
     let installation = listed(&api, &id).await?;
     who.require_name(&installation.addon)?;
-    api.installer.rollback(installation.id, &body.into_inner(), &who).await.map_err(error::change)?;
+    api.installer.rollback(installation.id, &body.into_inner(), &who, &by).await.map_err(error::change)?;
     changed(&api, &id).await
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use addon_client::{AdoptRequest, DiskView, EngineView, ForeignKind, ForeignObject, HostView, KeptVolume};
+use service_kit::audit::Actor;
 use service_kit::body::{Json, NoQuery};
 use service_kit::problem::Problem;
 
@@ -94,13 +95,14 @@ fn foreign_object(object: adopt::ForeignObject) -> ForeignObject {
               (status = 409, description = "It does not fit", body = addon_client::Problem)))]
 pub(crate) async fn adopt(
     api: web::Data<Api>,
+    by: Actor,
     id: web::Path<String>,
     _: NoQuery,
     body: Json<AdoptRequest>,
 ) -> Result<HttpResponse, Problem> {
     let installation = body.into_inner().installation;
     super::addons::listed(&api, &installation.to_string()).await?;
-    api.reconciler.adopt(&id, installation).await.map_err(error::adopt)?;
+    api.reconciler.adopt(&id, installation, &by).await.map_err(error::adopt)?;
     api.reconciler.wake(installation);
     Ok(HttpResponse::Accepted().finish())
 }
@@ -114,10 +116,13 @@ pub(crate) async fn adopt(
               (status = 503, description = "The engine does not answer now", body = addon_client::Problem)))]
 pub(crate) async fn delete_volume(
     api: web::Data<Api>,
+    by: Actor,
     name: web::Path<String>,
     _: NoQuery,
 ) -> Result<HttpResponse, Problem> {
-    host::delete_kept_volume(&api.storage, api.runtime.as_ref(), &name).await.map_err(error::kept_volume)?;
+    let now = api.clock.now();
+    let deleted = host::delete_kept_volume(&api.storage, api.runtime.as_ref(), &name, &by, now);
+    deleted.await.map_err(error::kept_volume)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -4,6 +4,7 @@
 //! `wire.rs` makes the answers. Nothing here changes anything on the engine.
 
 mod addons;
+mod audit;
 mod error;
 mod host;
 pub mod wire;
@@ -61,17 +62,18 @@ pub fn routes() -> RouteTable {
         .get("/api/v1/host", Scope::Read, host::show)
         .post("/api/v1/host/foreign/{id}/adopt", Scope::Admin, host::adopt)
         .delete("/api/v1/host/volumes/{name}", Scope::Operate, host::delete_volume)
+        .get("/api/v1/audit", Scope::Admin, audit::list)
 }
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(
         addons::list, addons::install, addons::get, addons::patch, addons::delete, addons::restart, addons::upgrade, addons::rollback, addons::revisions, addons::why,
-        addons::logs, host::show, host::adopt, host::delete_volume
+        addons::logs, host::show, host::adopt, host::delete_volume, audit::list
     ),
     tags(
         (name = "addons", description = "The addons that are installed on this host"),
-        (name = "host", description = "The engine, what is on it that is not ours, and volumes that were kept")
+        (name = "host", description = "The engine, what is on it that is not ours, volumes that were kept, and who changed what")
     )
 )]
 struct Document;

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use service_kit::audit::Actor;
+
 use super::meant;
 use super::plan::View;
 use super::plan::networks::{self, Found};
@@ -20,7 +22,7 @@ use crate::domain::specification::ServiceSpecification;
 use crate::runtime::{ListedContainer, RuntimeError};
 use crate::storage::StorageError;
 use crate::storage::containers::NewContainer;
-use crate::storage::objects::FoundNetwork;
+use crate::storage::objects::{FoundNetwork, FoundVolume};
 
 /// Something on the engine that looks like ours and is not proven to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +172,7 @@ impl Shared {
                 }
             }
             let found = FoundNetwork { name, nonce, engine_id: &network.id, gone, specification };
-            adopted |= self.storage.adopt_network(id, &found, now).await?;
+            adopted |= self.storage.adopt_network(id, &found, None, now).await?;
         }
         for (name, volume) in &lost.volumes {
             let specification = &desired.specification.volumes[*name];
@@ -178,7 +180,12 @@ impl Shared {
                 if specification.key.is_some() { VolumeOrigin::Declared } else { VolumeOrigin::Anonymous };
             adopted |= self
                 .storage
-                .adopt_volume(id, name, &volume.labels[NONCE_LABEL], origin, specification, now)
+                .adopt_volume(
+                    id,
+                    &FoundVolume { name, nonce: &volume.labels[NONCE_LABEL], origin, specification },
+                    None,
+                    now,
+                )
                 .await?;
         }
         if adopted {
@@ -277,7 +284,8 @@ impl Shared {
             desired.digests.get(name).map_or("", String::as_str),
             &providers,
         );
-        let adopted = self.storage.adopt_container(&new, &container.id, gone, true, self.clock.now()).await?;
+        let adopted =
+            self.storage.adopt_container(&new, &container.id, gone, true, None, self.clock.now()).await?;
         self.own(&container.id, desired.installation.id);
         Ok(adopted)
     }
@@ -390,12 +398,12 @@ impl Reconciler {
         Ok(found)
     }
 
-    /// Takes a container or network (by id) or a volume (by name) into the ledger because somebody asked for it. From then on it is ours:
+    /// Takes a container or network (by id) or a volume (by name) into the ledger because `by` asked for it. From then on it is ours:
     /// what of it is not as it should be is mended, or made anew.
     ///
     /// # Errors
     /// [`AdoptError`] says why not.
-    pub async fn adopt(&self, id: &str, installation: InstallationId) -> Result<(), AdoptError> {
+    pub async fn adopt(&self, id: &str, installation: InstallationId, by: &Actor) -> Result<(), AdoptError> {
         let shared = &self.shared;
         let desired = shared
             .storage
@@ -442,7 +450,7 @@ impl Reconciler {
                 .current(&service.service_name)
                 .and_then(|row| row.engine_id.as_deref())
                 .filter(|id| world.container(id).is_none());
-            if !shared.storage.adopt_container(&new, id, gone, true, now).await? {
+            if !shared.storage.adopt_container(&new, id, gone, true, Some(by), now).await? {
                 return Err(AdoptError::Taken(format!("{} has a container already", service.service_name)));
             }
             shared.own(id, installation);
@@ -466,7 +474,7 @@ impl Reconciler {
             let gone = network_row_id(&desired, &network.name).filter(|id| world.network(id).is_none());
             let found =
                 FoundNetwork { name: &network.name, nonce: &nonce, engine_id: id, gone, specification };
-            if !shared.storage.adopt_network(installation, &found, now).await? {
+            if !shared.storage.adopt_network(installation, &found, Some(by), now).await? {
                 return Err(AdoptError::Taken(format!(
                     "{} has a network {} already",
                     desired.installation.name, network.name
@@ -489,7 +497,8 @@ impl Reconciler {
             }
             let origin =
                 if specification.key.is_some() { VolumeOrigin::Declared } else { VolumeOrigin::Anonymous };
-            if !shared.storage.adopt_volume(installation, id, nonce, origin, specification, now).await? {
+            let found = FoundVolume { name: id, nonce, origin, specification };
+            if !shared.storage.adopt_volume(installation, &found, Some(by), now).await? {
                 return Err(AdoptError::Taken(format!("volume {id} is in the ledger already")));
             }
         } else {

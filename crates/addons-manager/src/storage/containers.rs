@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use addon_client::Timestamp;
+use service_kit::audit::Actor;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Storage, StorageError, attempts, json, parsed, to_json};
+use super::{Storage, StorageError, attempts, audit, json, parsed, to_json};
 use crate::domain::installation::InstallationId;
 use crate::reconciler::state::{Asked, Provider, Role, StartedBy};
 
@@ -251,6 +252,7 @@ impl Storage {
         engine_id: &str,
         gone: Option<&str>,
         verified: bool,
+        by: Option<&Actor>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let failed = || StorageError::query("adopt container");
@@ -298,6 +300,10 @@ impl Storage {
             .execute(&mut *tx)
             .await
             .map_err(failed())?;
+        if let Some(by) = by {
+            let detail = serde_json::json!({"container": engine_id, "service": new.service});
+            audit::of_installation(&mut tx, new.installation, by, "installation.adopt", detail, now).await?;
+        }
         tx.commit().await.map_err(failed())?;
         Ok(true)
     }

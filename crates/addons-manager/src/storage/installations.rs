@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use addon_client::{InstallationStatus, Timestamp};
+use serde_json::{Value, json as object};
+use service_kit::audit::Actor;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Storage, StorageError, claims, json, kept, millis, parsed, revisions, rollouts, to_json};
+use super::{Storage, StorageError, audit, claims, json, kept, millis, parsed, revisions, rollouts, to_json};
 use crate::domain::claim::{Claim, HeldClaim};
 use crate::domain::installation::{Consent, Desired, Installation, InstallationId, KeptVolume, Revision};
 use crate::domain::rollout::{Rollout, RolloutKind};
@@ -150,7 +152,7 @@ pub struct NewRevision {
     /// What was agreed to, where it is more than before.
     pub consent: Option<Consent>,
     /// Who asked for it.
-    pub by: String,
+    pub by: Actor,
 }
 
 impl Storage {
@@ -225,11 +227,11 @@ impl Storage {
         present(&mut connection).await
     }
 
-    /// Reads what the host has, lets `decide` say what is installed, and writes that: all or nothing, and nobody comes in between.
+    /// Reads what the host has, lets `decide` say what is installed, and writes that in the name of `by`: all or nothing, and nobody comes in between.
     ///
     /// # Errors
     /// [`StorageError`] when the database fails; inside, what `decide` refused with: then nothing is written.
-    pub async fn install<E, F>(&self, decide: F) -> Result<Result<Installation, E>, StorageError>
+    pub async fn install<E, F>(&self, by: &Actor, decide: F) -> Result<Result<Installation, E>, StorageError>
     where
         F: FnOnce(&Occupied) -> Result<NewInstallation, E> + Send,
         E: Send,
@@ -251,7 +253,18 @@ impl Storage {
             kept::drop_row(&mut tx, name).await?;
         }
         let installation = &new.installation;
-        note(&mut tx, installation.id, &installation.consent.by, "install", installation.created_at).await?;
+        let release = (&installation.release_id, &installation.release_digest);
+        let detail =
+            object!({"release": release.0, "digest": release.1, "rights": installation.consent.rights});
+        note(
+            &mut tx,
+            installation.id,
+            by,
+            ("installation.install", "install"),
+            detail,
+            installation.created_at,
+        )
+        .await?;
         for volume in &new.taken_back {
             kept::take_back(&mut tx, volume, new.installation.id, new.installation.created_at.millis())
                 .await?;
@@ -314,14 +327,23 @@ impl Storage {
                 .map_err(StorageError::query("write consent"))?;
         }
         let operation = format!("{} to revision {}", new.kind.as_str(), new.revision.revision);
-        note(&mut tx, id, &new.by, &operation, now).await?;
+        let action = match new.kind {
+            RolloutKind::Rollback => "installation.rollback",
+            RolloutKind::Upgrade => "installation.upgrade",
+            RolloutKind::Parameters => "installation.configure",
+        };
+        let detail = object!({
+            "from": installation.revision, "to": new.revision.revision, "version": new.revision.version,
+            "digest": new.revision.release_digest, "rights": new.consent.as_ref().map(|consent| &consent.rights),
+        });
+        note(&mut tx, id, &new.by, (action, &operation), detail, now).await?;
         if installation.desired == Desired::Active {
             let rollout = rollouts::NewRollout {
                 installation: id,
                 kind: new.kind,
                 from: installation.revision,
                 to: new.revision.revision,
-                asked_by: &new.by,
+                asked_by: new.by.account(),
             };
             rollouts::open(&mut tx, &rollout, now).await?;
             let status = match new.kind {
@@ -349,19 +371,24 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn enable(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn enable(&self, id: InstallationId, by: &Actor, now: Timestamp) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
                    SET desired = 'active', delete_volumes = 0, status = 'installing', status_since_ms = $2, generation = generation + 1,
                        epoch = epoch + 1, been_up = '[]', conditions = '[]', service_states = '[]', updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND desired = 'disabled'";
-        self.change_listed(id, sql, by, now, "enable").await
+        self.change_listed(id, sql, by, now, ("installation.enable", "enable")).await
     }
 
     /// Wants an installation to have no containers, as `by` asked for; `false` when it is not listed. One that is wanted so already is left as it is.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn disable(&self, id: InstallationId, by: &str, now: Timestamp) -> Result<bool, StorageError> {
+    pub async fn disable(
+        &self,
+        id: InstallationId,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
         self.begin_removal(id, None, by, now).await
     }
 
@@ -374,19 +401,19 @@ impl Storage {
         &self,
         id: InstallationId,
         delete_volumes: Option<bool>,
-        by: &str,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
-        let mut changed = change(&mut tx, id, DISABLE, by, now, "disable").await?;
+        let mut changed = change(&mut tx, id, DISABLE, by, now, ("installation.disable", "disable")).await?;
         if changed {
             rollouts::end(&mut tx, id, "it was disabled", now).await?;
         }
         if let Some(delete) = delete_volumes {
             let (sql, operation) = if delete {
-                (MARK_VOLUMES, "delete volumes with it")
+                (MARK_VOLUMES, ("installation.delete-volumes", "delete volumes with it"))
             } else {
-                (KEEP_VOLUMES, "keep volumes")
+                (KEEP_VOLUMES, ("installation.keep-volumes", "keep volumes"))
             };
             changed |= change(&mut tx, id, sql, by, now, operation).await?;
         }
@@ -405,28 +432,28 @@ impl Storage {
     pub async fn request_restart(
         &self,
         id: InstallationId,
-        by: &str,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
                    SET restart_generation = restart_generation + 1, epoch = epoch + 1, generation = generation + 1, updated_at_ms = $2
                    WHERE id = $1 AND listed = 1 AND desired = 'active'";
-        self.change_listed(id, sql, by, now, "restart").await
+        self.change_listed(id, sql, by, now, ("installation.restart", "restart")).await
     }
 
     async fn change_listed(
         &self,
         id: InstallationId,
         sql: &'static str,
-        by: &str,
+        by: &Actor,
         now: Timestamp,
-        operation: &'static str,
+        done: (&'static str, &'static str),
     ) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
-        let changed = change(&mut tx, id, sql, by, now, operation).await?;
+        let changed = change(&mut tx, id, sql, by, now, done).await?;
         let listed = is_listed(&mut tx, id).await?;
         if changed {
-            tx.commit().await.map_err(StorageError::query(operation))?;
+            tx.commit().await.map_err(StorageError::query(done.1))?;
         }
         Ok(listed)
     }
@@ -441,6 +468,7 @@ impl Storage {
         id: InstallationId,
         force: bool,
         delete_volumes: Option<bool>,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let sql = "UPDATE installations
@@ -460,6 +488,13 @@ impl Storage {
             return Ok(false);
         }
         rollouts::end(&mut tx, id, "it was uninstalled", now).await?;
+        let deletes: (bool,) = sqlx::query_as("SELECT delete_volumes FROM installations WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(StorageError::query("uninstall"))?;
+        let detail = object!({"force": force, "volumes": if deletes.0 { "delete" } else { "keep" }});
+        audit::of_installation(&mut tx, id, by, "installation.uninstall", detail, now).await?;
         tx.commit().await.map_err(StorageError::query("uninstall"))?;
         Ok(true)
     }
@@ -521,19 +556,19 @@ async fn change(
     connection: &mut SqliteConnection,
     id: InstallationId,
     sql: &'static str,
-    by: &str,
+    by: &Actor,
     now: Timestamp,
-    operation: &'static str,
+    what: (&'static str, &'static str),
 ) -> Result<bool, StorageError> {
     let done = sqlx::query(sql)
         .bind(id.to_string())
         .bind(now.millis())
         .execute(&mut *connection)
         .await
-        .map_err(StorageError::query(operation))?;
+        .map_err(StorageError::query(what.1))?;
     let changed = done.rows_affected() == 1;
     if changed {
-        note(connection, id, by, operation, now).await?;
+        note(connection, id, by, what, object!({}), now).await?;
     }
     Ok(changed)
 }
@@ -547,24 +582,25 @@ async fn is_listed(connection: &mut SqliteConnection, id: InstallationId) -> Res
     Ok(listed.is_some())
 }
 
-/// An entry of the why-log, in the transaction of the change: who asked for it.
+/// Tells the why-log and the audit log what somebody asked for: the action in the one, the operation in the other.
 async fn note(
     connection: &mut SqliteConnection,
     id: InstallationId,
-    by: &str,
-    operation: &str,
+    by: &Actor,
+    (action, operation): (&str, &str),
+    detail: Value,
     now: Timestamp,
 ) -> Result<(), StorageError> {
     let sql = "INSERT INTO events (installation_id, at_ms, service, cause, operation, result) VALUES ($1, $2, '', $3, $4, 'done')";
     sqlx::query(sql)
         .bind(id.to_string())
         .bind(now.millis())
-        .bind(format!("{by} asked for it"))
+        .bind(format!("{} asked for it", by.account()))
         .bind(operation)
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .map_err(StorageError::query("write event"))?;
-    Ok(())
+    audit::of_installation(connection, id, by, action, detail, now).await
 }
 
 async fn present(connection: &mut SqliteConnection) -> Result<Vec<Present>, StorageError> {

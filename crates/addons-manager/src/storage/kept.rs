@@ -1,8 +1,11 @@
 //! Volumes that outlived their installation: the next one of that addon under that name gets them back.
 
+use addon_client::Timestamp;
+use serde_json::json as object;
+use service_kit::audit::{Actor, Entry};
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Storage, StorageError, json, millis, parsed, to_json};
+use super::{Storage, StorageError, audit, json, millis, parsed, to_json};
 use crate::domain::installation::{InstallationId, KeptVolume};
 
 #[derive(sqlx::FromRow)]
@@ -101,21 +104,43 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn forget_kept_volume(&self, name: &str, nonce: &str) -> Result<bool, StorageError> {
-        let done = sqlx::query("DELETE FROM kept_volumes WHERE name = $1 AND nonce = $2")
-            .bind(name)
-            .bind(nonce)
-            .execute(self.writer())
-            .await
-            .map_err(StorageError::query("forget kept volume"))?;
-        Ok(done.rows_affected() == 1)
+    pub async fn forget_kept_volume(
+        &self,
+        name: &str,
+        nonce: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let failed = || StorageError::query("forget kept volume");
+        let mut tx = self.begin().await?;
+        let gone: Option<(String, String)> = sqlx::query_as(
+            "DELETE FROM kept_volumes WHERE name = $1 AND nonce = $2 RETURNING addon, installation_name",
+        )
+        .bind(name)
+        .bind(nonce)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed())?;
+        let Some((addon, installation)) = gone else { return Ok(false) };
+        let detail = object!({"addon": addon, "installation": installation});
+        audit::record(&mut tx, &Entry::new(now, by, "volume.delete", "volume", name).with(detail)).await?;
+        tx.commit().await.map_err(failed())?;
+        Ok(true)
     }
 
-    /// Remembers a volume again that was forgotten and could not be deleted.
+    /// Remembers a volume again that was forgotten for `by` and could not be deleted, and why.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn keep_volume_again(&self, volume: &KeptVolume) -> Result<(), StorageError> {
+    pub async fn keep_volume_again(
+        &self,
+        volume: &KeptVolume,
+        by: &Actor,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let failed = || StorageError::query("keep volume again");
+        let mut tx = self.begin().await?;
         let sql = "INSERT INTO kept_volumes (name, nonce, addon, installation_name, origin, service, specification, kept_at_ms)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING";
         sqlx::query(sql)
@@ -127,10 +152,12 @@ impl Storage {
             .bind(&volume.service)
             .bind(to_json(&volume.specification))
             .bind(volume.kept_at.millis())
-            .execute(self.writer())
+            .execute(&mut *tx)
             .await
-            .map_err(StorageError::query("keep volume again"))?;
-        Ok(())
+            .map_err(failed())?;
+        let entry = Entry::new(now, by, "volume.keep", "volume", &volume.name).because(Some(why));
+        audit::record(&mut tx, &entry).await?;
+        tx.commit().await.map_err(failed())
     }
 }
 

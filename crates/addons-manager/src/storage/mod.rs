@@ -5,6 +5,7 @@
 //! method and one `Storage::begin` transaction. What the rows mean is decided elsewhere: use cases and the reconciler.
 
 pub mod attempts;
+pub mod audit;
 pub mod claims;
 pub mod completions;
 pub mod containers;

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use addon_client::Timestamp;
+use serde_json::json;
+use service_kit::audit::Actor;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Storage, StorageError, to_json};
+use super::{Storage, StorageError, audit, to_json};
 use crate::domain::installation::{InstallationId, VolumeOrigin};
 use crate::domain::specification::{NetworkSpecification, VolumeSpecification};
 use crate::reconciler::state::ImageRow;
@@ -20,6 +22,18 @@ pub(crate) struct NewVolume<'a> {
     pub(crate) origin: VolumeOrigin,
     /// Empty for a declared one.
     pub(crate) service: &'a str,
+    pub(crate) specification: &'a VolumeSpecification,
+}
+
+/// A volume on the engine that is to be an installation's from now on.
+pub(crate) struct FoundVolume<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// The nonce that its label carries.
+    pub(crate) nonce: &'a str,
+    /// Where it comes from.
+    pub(crate) origin: VolumeOrigin,
+    /// What is meant.
     pub(crate) specification: &'a VolumeSpecification,
 }
 
@@ -122,6 +136,7 @@ impl Storage {
         &self,
         installation: InstallationId,
         network: &FoundNetwork<'_>,
+        by: Option<&Actor>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let failed = || StorageError::query("adopt network");
@@ -149,8 +164,13 @@ impl Storage {
             .execute(&mut *tx)
             .await
             .map_err(failed())?;
+        let adopted = done.rows_affected() == 1;
+        if let Some(by) = by.filter(|_| adopted) {
+            let detail = json!({"network": engine_id});
+            audit::of_installation(&mut tx, installation, by, "installation.adopt", detail, now).await?;
+        }
         tx.commit().await.map_err(failed())?;
-        Ok(done.rows_affected() == 1)
+        Ok(adopted)
     }
 
     /// Writes the row of a volume that is about to be created; answers the nonce to create with: that of its first creation, since name and
@@ -188,12 +208,13 @@ impl Storage {
     pub(crate) async fn adopt_volume(
         &self,
         installation: InstallationId,
-        name: &str,
-        nonce: &str,
-        origin: VolumeOrigin,
-        specification: &VolumeSpecification,
+        volume: &FoundVolume<'_>,
+        by: Option<&Actor>,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
+        let FoundVolume { name, nonce, origin, specification } = *volume;
+        let failed = || StorageError::query("adopt volume");
+        let mut tx = self.begin().await?;
         let sql = "INSERT INTO volumes (installation_id, name, nonce, origin, specification, created_at_ms)
                    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
         let done = sqlx::query(sql)
@@ -203,10 +224,16 @@ impl Storage {
             .bind(origin.as_str())
             .bind(to_json(specification))
             .bind(now.millis())
-            .execute(self.writer())
+            .execute(&mut *tx)
             .await
-            .map_err(StorageError::query("adopt volume"))?;
-        Ok(done.rows_affected() == 1)
+            .map_err(failed())?;
+        let adopted = done.rows_affected() == 1;
+        if let Some(by) = by.filter(|_| adopted) {
+            let detail = json!({"volume": name});
+            audit::of_installation(&mut tx, installation, by, "installation.adopt", detail, now).await?;
+        }
+        tx.commit().await.map_err(failed())?;
+        Ok(adopted)
     }
 
     /// It is gone.

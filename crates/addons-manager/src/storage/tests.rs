@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use addon_client::{InstallationStatus, ReleaseId, Timestamp};
 use addon_descriptor::Digest;
+use service_kit::audit::Actor;
 use tempfile::TempDir;
 
 use super::Storage;
@@ -86,7 +87,7 @@ fn new(installation: &Installation, claims: Vec<Claim>) -> NewInstallation {
 }
 
 async fn install(storage: &Storage, new: NewInstallation) -> Installation {
-    storage.install(|_: &Occupied| Ok::<_, ()>(new)).await.unwrap().unwrap()
+    storage.install(&Actor::named("me"), |_: &Occupied| Ok::<_, ()>(new)).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -109,7 +110,10 @@ async fn what_was_installed_is_read_again() {
 #[tokio::test]
 async fn a_refusal_writes_nothing() {
     let (storage, _folder) = storage().await;
-    assert_eq!(storage.install(|_: &Occupied| Err::<NewInstallation, _>("no")).await.unwrap(), Err("no"));
+    assert_eq!(
+        storage.install(&Actor::named("me"), |_: &Occupied| Err::<NewInstallation, _>("no")).await.unwrap(),
+        Err("no")
+    );
     assert!(storage.every_installation().await.unwrap().is_empty());
 }
 
@@ -119,7 +123,7 @@ async fn an_equal_claim_is_refused_by_the_index_and_nothing_of_the_second_stays(
     let claim = || vec![Claim::ContainerName("web".into())];
     install(&storage, new(&installation(1, "one"), claim())).await;
     let second = new(&installation(2, "two"), claim());
-    assert!(storage.install(|_: &Occupied| Ok::<_, ()>(second)).await.is_err());
+    assert!(storage.install(&Actor::named("me"), |_: &Occupied| Ok::<_, ()>(second)).await.is_err());
     assert_eq!(storage.every_installation().await.unwrap().len(), 1);
 }
 
@@ -133,7 +137,7 @@ async fn of_installs_at_once_each_sees_what_the_ones_before_wrote() {
             let decide = |occupied: &Occupied| {
                 if occupied.installations.is_empty() { Ok(new) } else { Err(occupied.installations[0].id) }
             };
-            storage.install(decide).await.unwrap()
+            storage.install(&Actor::named("me"), decide).await.unwrap()
         })
     });
     let mut won = Vec::new();
@@ -181,31 +185,31 @@ async fn enabling_and_disabling_change_what_is_wanted_once() {
     install(&storage, new(&shop, vec![])).await;
     let read = async || storage.installation(shop.id).await.unwrap().unwrap();
 
-    assert!(storage.enable(shop.id, "me", at(10)).await.unwrap(), "it is there");
+    assert!(storage.enable(shop.id, &Actor::named("me"), at(10)).await.unwrap(), "it is there");
     assert_eq!(read().await, shop, "and was wanted already");
-    assert!(storage.disable(shop.id, "me", at(11)).await.unwrap());
+    assert!(storage.disable(shop.id, &Actor::named("me"), at(11)).await.unwrap());
     let disabled = read().await;
     assert_eq!(
         (disabled.desired, disabled.status, disabled.generation),
         (Desired::Disabled, InstallationStatus::Disabling, 2)
     );
     assert_eq!((disabled.status_since, disabled.updated_at), (at(11), at(11)));
-    assert!(storage.disable(shop.id, "me", at(12)).await.unwrap());
+    assert!(storage.disable(shop.id, &Actor::named("me"), at(12)).await.unwrap());
     assert_eq!(read().await, disabled);
-    assert!(storage.request_restart(shop.id, "me", at(13)).await.unwrap());
+    assert!(storage.request_restart(shop.id, &Actor::named("me"), at(13)).await.unwrap());
     assert_eq!(read().await, disabled, "there is nothing to restart");
-    assert!(storage.enable(shop.id, "me", at(14)).await.unwrap());
+    assert!(storage.enable(shop.id, &Actor::named("me"), at(14)).await.unwrap());
     let enabled = read().await;
     assert_eq!(
         (enabled.desired, enabled.status, enabled.epoch),
         (Desired::Active, InstallationStatus::Installing, 1)
     );
-    assert!(storage.request_restart(shop.id, "me", at(15)).await.unwrap());
+    assert!(storage.request_restart(shop.id, &Actor::named("me"), at(15)).await.unwrap());
     assert_eq!((read().await.restart_generation, read().await.epoch), (1, 2));
     let nobody = InstallationId::new(9, [9; 8]);
     assert!(
-        !storage.enable(nobody, "me", at(1)).await.unwrap()
-            && !storage.disable(nobody, "me", at(1)).await.unwrap()
+        !storage.enable(nobody, &Actor::named("me"), at(1)).await.unwrap()
+            && !storage.disable(nobody, &Actor::named("me"), at(1)).await.unwrap()
     );
 }
 
@@ -214,8 +218,8 @@ async fn uninstalling_waits_for_disabled_unless_it_is_forced_and_hides_the_row()
     let (storage, _folder) = storage().await;
     let shop = installation(1, "shop");
     install(&storage, new(&shop, vec![Claim::InstallationName("shop".into())])).await;
-    assert!(!storage.uninstall(shop.id, false, None, at(10)).await.unwrap());
-    assert!(storage.uninstall(shop.id, true, Some(true), at(11)).await.unwrap());
+    assert!(!storage.uninstall(shop.id, false, None, &Actor::named("me"), at(10)).await.unwrap());
+    assert!(storage.uninstall(shop.id, true, Some(true), &Actor::named("me"), at(11)).await.unwrap());
     let gone = storage.installation(shop.id).await.unwrap().unwrap();
     assert_eq!((gone.desired, gone.listed, gone.delete_volumes), (Desired::Absent, false, true));
     assert!(storage.installations(&ListFilter::default()).await.unwrap().is_empty());
@@ -224,11 +228,16 @@ async fn uninstalling_waits_for_disabled_unless_it_is_forced_and_hides_the_row()
         1,
         "its claims are held until everything of it is gone"
     );
-    for change in [storage.enable(shop.id, "me", at(12)).await, storage.disable(shop.id, "me", at(12)).await]
-    {
+    for change in [
+        storage.enable(shop.id, &Actor::named("me"), at(12)).await,
+        storage.disable(shop.id, &Actor::named("me"), at(12)).await,
+    ] {
         assert!(!change.unwrap());
     }
-    assert!(!storage.uninstall(shop.id, true, None, at(13)).await.unwrap(), "once is enough");
+    assert!(
+        !storage.uninstall(shop.id, true, None, &Actor::named("me"), at(13)).await.unwrap(),
+        "once is enough"
+    );
 }
 
 fn kept(name: &str) -> KeptVolume {
@@ -253,7 +262,7 @@ fn kept(name: &str) -> KeptVolume {
 async fn kept_volumes_are_remembered_given_back_and_forgotten() {
     let (storage, _folder) = storage().await;
     for name in ["a", "b", "c"] {
-        storage.keep_volume_again(&kept(name)).await.unwrap();
+        storage.keep_volume_again(&kept(name), &Actor::named("me"), "because", at(1)).await.unwrap();
     }
     assert_eq!(storage.kept_volumes().await.unwrap(), [kept("a"), kept("b"), kept("c")]);
     let shop = installation(1, "shop");
@@ -274,9 +283,9 @@ async fn kept_volumes_are_remembered_given_back_and_forgotten() {
         [("a", "n1")]
     );
 
-    assert!(!storage.forget_kept_volume("c", "another nonce").await.unwrap());
-    assert!(storage.forget_kept_volume("c", "n1").await.unwrap());
-    assert!(!storage.forget_kept_volume("c", "n1").await.unwrap());
+    assert!(!storage.forget_kept_volume("c", "another nonce", &Actor::named("me"), at(20)).await.unwrap());
+    assert!(storage.forget_kept_volume("c", "n1", &Actor::named("me"), at(20)).await.unwrap());
+    assert!(!storage.forget_kept_volume("c", "n1", &Actor::named("me"), at(20)).await.unwrap());
     assert_eq!(storage.kept_volume("c").await.unwrap(), None);
 }
 
@@ -300,7 +309,6 @@ async fn a_file_that_is_no_database_is_refused() {
 
 #[tokio::test]
 async fn changes_of_tokens_are_written_down_for_good() {
-    use service_kit::audit::Actor;
     use service_kit::auth::{Scopes, StoredToken, TokenHash, TokenStore};
 
     let (storage, _folder) = storage().await;
@@ -333,4 +341,28 @@ async fn changes_of_tokens_are_written_down_for_good() {
         let refused = sqlx::query(sql).execute(&storage.writer).await.unwrap_err();
         assert!(refused.to_string().contains("only grows"), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_written_down_is_not_made() {
+    let (storage, _folder) = storage().await;
+    let shop = install(&storage, new(&installation(1, "shop"), vec![])).await;
+    for name in ["a", "b"] {
+        storage.keep_volume_again(&kept(name), &Actor::named("me"), "because", at(1)).await.unwrap();
+    }
+    sqlx::query("CREATE TRIGGER no_log BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no log'); END")
+        .execute(storage.writer())
+        .await
+        .unwrap();
+    let me = Actor::named("me");
+    let before = storage.desired_state(shop.id).await.unwrap();
+    assert!(storage.disable(shop.id, &me, at(2)).await.is_err());
+    assert!(storage.request_restart(shop.id, &me, at(2)).await.is_err());
+    assert!(storage.uninstall(shop.id, true, None, &me, at(2)).await.is_err());
+    let other = new(&installation(2, "blog"), vec![]);
+    assert!(storage.install(&me, |_: &Occupied| Ok::<_, ()>(other)).await.is_err());
+    assert!(storage.forget_kept_volume("a", "n1", &me, at(2)).await.is_err());
+    assert_eq!(storage.desired_state(shop.id).await.unwrap(), before);
+    assert_eq!(storage.every_installation().await.unwrap().len(), 1);
+    assert_eq!(storage.kept_volumes().await.unwrap().len(), 2);
 }

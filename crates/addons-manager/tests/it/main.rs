@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 #![allow(clippy::needless_pass_by_value, reason = "documents are written where they are handed over")]
 
+mod audit;
 mod conflicts;
 mod host;
 mod install;

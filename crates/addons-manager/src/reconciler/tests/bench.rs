@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use addon_client::{InstallationStatus, ServicePhase};
+use service_kit::audit::Actor;
 use service_kit::clock::{Clock as _, TestClock, Timestamp};
 use tokio::sync::mpsc;
 
@@ -159,7 +160,7 @@ impl Bench {
 
     async fn change(&mut self, id: InstallationId, kind: RolloutKind, revision: Revision) {
         let new =
-            NewRevision { kind, revision, claims: Vec::new(), consent: None, by: "somebody".to_owned() };
+            NewRevision { kind, revision, claims: Vec::new(), consent: None, by: Actor::named("somebody") };
         let decide = |_: &Occupied, standing: &Standing| {
             assert_eq!(standing.rollout, None);
             Ok::<_, std::convert::Infallible>(new)
@@ -173,22 +174,27 @@ impl Bench {
     }
 
     pub(crate) async fn disable(&mut self, id: InstallationId) {
-        assert!(self.storage.disable(id, "somebody", self.clock.now()).await.unwrap());
+        assert!(self.storage.disable(id, &Actor::named("somebody"), self.clock.now()).await.unwrap());
         self.reconciler.wake(id);
     }
 
     pub(crate) async fn enable(&mut self, id: InstallationId) {
-        assert!(self.storage.enable(id, "somebody", self.clock.now()).await.unwrap());
+        assert!(self.storage.enable(id, &Actor::named("somebody"), self.clock.now()).await.unwrap());
         self.reconciler.wake(id);
     }
 
     pub(crate) async fn uninstall(&mut self, id: InstallationId, delete_volumes: bool) {
-        assert!(self.storage.uninstall(id, true, Some(delete_volumes), self.clock.now()).await.unwrap());
+        assert!(
+            self.storage
+                .uninstall(id, true, Some(delete_volumes), &Actor::named("somebody"), self.clock.now())
+                .await
+                .unwrap()
+        );
         self.reconciler.wake(id);
     }
 
     pub(crate) async fn request_restart(&mut self, id: InstallationId) {
-        assert!(self.storage.request_restart(id, "somebody", self.clock.now()).await.unwrap());
+        assert!(self.storage.request_restart(id, &Actor::named("somebody"), self.clock.now()).await.unwrap());
         self.reconciler.wake(id);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use addon_client::{InstallationStatus, ServicePhase};
+use service_kit::audit::Actor;
 
 use super::bench::{Bench, MANAGER, after, job, revision, service, with_check, with_volume};
 use crate::domain::specification::{
@@ -667,7 +668,7 @@ async fn a_row_whose_container_is_gone_does_not_keep_another_from_being_adopted_
     bench.runtime.remove_by_hand(&bench.runtime.id_of("shop-web"));
     let foreign = bench.runtime.foreign_container("shop-web", &[], &[]);
     bench.resync().await;
-    bench.reconciler.adopt(&foreign, id).await.unwrap();
+    bench.reconciler.adopt(&foreign, id, &Actor::named("somebody")).await.unwrap();
     bench.resync().await;
     assert_eq!(bench.status(id).await, InstallationStatus::Active);
     assert_ne!(bench.runtime.id_of("shop-web"), foreign, "it is not what was reviewed, so it was made anew");
@@ -723,14 +724,18 @@ async fn what_only_looks_like_ours_is_listed_as_foreign_and_adopted_on_request()
         (foreign.as_str(), Some((id, "web".to_owned())))
     );
     // Asked for: it is ours now, and made anew with the image that was reviewed.
-    bench.reconciler.adopt(&foreign, id).await.unwrap();
+    bench.reconciler.adopt(&foreign, id, &Actor::named("somebody")).await.unwrap();
     bench.settle().await;
     assert_eq!(bench.status(id).await, InstallationStatus::Active);
     assert_ne!(bench.runtime.id_of("shop-web"), foreign);
-    let error = bench.reconciler.adopt(&bench.runtime.id_of("shop-web"), id).await.unwrap_err();
+    let error = bench
+        .reconciler
+        .adopt(&bench.runtime.id_of("shop-web"), id, &Actor::named("somebody"))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("not ours already"), "{error}");
     let other = bench.runtime.foreign_container("another", &[], &[]);
-    let error = bench.reconciler.adopt(&other, id).await.unwrap_err();
+    let error = bench.reconciler.adopt(&other, id, &Actor::named("somebody")).await.unwrap_err();
     assert!(error.to_string().contains("named like no service"), "{error}");
 }
 

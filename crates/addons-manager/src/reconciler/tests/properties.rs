@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use service_kit::audit::Actor;
 use service_kit::clock::Clock as _;
 
 use super::bench::{Bench, MANAGER, after, inside, job, revision, service, with_check, with_volume};
@@ -191,15 +192,15 @@ async fn happen(
         Happening::LoseEvents(lose) => bench.runtime.lose_events(lose),
         Happening::ManagerRestart => bench.restart_manager().await,
         Happening::Disable => {
-            bench.storage.disable(id, "somebody", bench.clock.now()).await.unwrap();
+            bench.storage.disable(id, &Actor::named("somebody"), bench.clock.now()).await.unwrap();
             bench.reconciler.wake(id);
         }
         Happening::Enable => {
-            bench.storage.enable(id, "somebody", bench.clock.now()).await.unwrap();
+            bench.storage.enable(id, &Actor::named("somebody"), bench.clock.now()).await.unwrap();
             bench.reconciler.wake(id);
         }
         Happening::Restart => {
-            bench.storage.request_restart(id, "somebody", bench.clock.now()).await.unwrap();
+            bench.storage.request_restart(id, &Actor::named("somebody"), bench.clock.now()).await.unwrap();
             bench.reconciler.wake(id);
         }
         Happening::Wait(seconds) => bench.clock.advance(Duration::from_secs(seconds)),
@@ -230,8 +231,8 @@ async fn law(happenings: Vec<Happening>, settle_between: bool) {
             bench.runtime.remove_by_hand(&found.listed.id);
         }
     }
-    bench.storage.enable(id, "somebody", bench.clock.now()).await.unwrap();
-    bench.storage.request_restart(id, "somebody", bench.clock.now()).await.unwrap();
+    bench.storage.enable(id, &Actor::named("somebody"), bench.clock.now()).await.unwrap();
+    bench.storage.request_restart(id, &Actor::named("somebody"), bench.clock.now()).await.unwrap();
     bench.settle().await;
     // What the engine is about to restart it restarts, and the job does its work.
     for found in bench.runtime.snapshot().containers {

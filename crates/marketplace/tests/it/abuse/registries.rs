@@ -362,3 +362,38 @@ async fn nothing_leads_to_a_listener_inside() {
         assert_eq!(hits.load(Ordering::SeqCst), 0, "somebody came in");
     }
 }
+
+/// At the port that every registry has: nothing but what the address is speaks against asking there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inner_address_is_refused_for_what_it_is() {
+    let registry = Registry::start().await;
+    let market = Market::without_limits(&registry).await;
+    for (number, (host, kind)) in [
+        ("127.0.0.1", "a loopback address"),
+        ("127.1", "a loopback address"),
+        ("localhost", "a loopback address"),
+        ("[::1]", "a loopback address"),
+        ("[::ffff:127.0.0.1]", "a loopback address"),
+        ("10.0.0.1", "an address of a private network"),
+        ("192.168.7.7", "an address of a private network"),
+        ("172.16.0.1", "an address of a private network"),
+        ("100.64.0.1", "an address of a private network"),
+        ("169.254.169.254", "a link-local address"),
+        ("0.0.0.0", "an unspecified address"),
+        ("224.0.0.1", "a multicast address"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let document = document(&format!("probe-{number}"), &format!("{host}/a:1"));
+        let release = market.publish(&document).await.expect(201).json();
+        let id = release["_id"].as_str().unwrap();
+        let report = eventually(&format!("{host} is looked at"), || async {
+            let report = market.report(id).await;
+            (report.checked_at.is_some() && report.verdict != Verdict::Pending).then_some(report)
+        })
+        .await;
+        let report = serde_json::to_string(&report).unwrap();
+        assert!(report.contains(&format!("which is {kind}")), "{host}: {report}");
+    }
+}
