@@ -196,7 +196,6 @@ async fn a_server_that_takes_no_writes_serves_reads() {
         }
     });
     futures_util::future::join_all(all).await;
-    assert!(writable.elapsed() < BACK, "{:?}", writable.elapsed());
     reads_are_back(&market, &format!("{ADDONS}/{id}")).await;
     market.stop().await;
 }
